@@ -1,0 +1,1 @@
+"""The batch job: raw files → SQL → features → model → scores → Redis."""

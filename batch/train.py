@@ -1,0 +1,94 @@
+"""Matrix in, booster out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xgboost
+
+from batch.errors import BatchError
+from batch.features import Pairs
+
+PARAMETERS: dict[str, str | int | float] = {
+    "objective": "rank:ndcg",
+    "eval_metric": "ndcg@10",
+    "lambdarank_pair_method": "topk",
+    "lambdarank_num_pair_per_sample": 20,
+    "tree_method": "hist",
+    "max_depth": 4,
+    "eta": 0.1,
+    "subsample": 0.8,
+    "colsample_bynode": 0.4,
+    "seed": 42,
+}
+N_ROUNDS = 150
+
+Curve = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A booster and how it learned.
+
+    Attributes:
+        booster: knows its features by name.
+        curve: NDCG@10 after each round among the sampled candidates, of `training`
+            and of `validation`.
+        parameters: what it was trained with.
+    """
+
+    booster: xgboost.Booster
+    curve: Curve
+    parameters: dict[str, str | int | float]
+
+
+def train(
+    training: Pairs,
+    validation: Pairs,
+    parameters: dict[str, str | int | float] | None = None,
+    n_rounds: int = N_ROUNDS,
+) -> Trained:
+    """Learn to rank what users rated next above what they did not.
+
+    Args:
+        training: candidate pairs as of a moment whose future is known.
+        validation: pairs as of a later one; they draw the learning curve and decide
+            nothing, so that the hold-out stays one.
+        parameters: of xgboost, over the ones above.
+        n_rounds: how many trees.
+
+    Raises:
+        BatchError: when no user has both a positive and a negative pair.
+    """
+    chosen = PARAMETERS | (parameters or {})
+    if not (training.labels > 0).any() or (training.labels > 0).all():
+        raise BatchError(
+            f"nothing to learn from in {len(training)} training pairs: a user needs at "
+            "least 5 ratings and some unseen items; are the raw files complete?"
+        )
+    history: dict[str, dict[str, list[float]]] = {}
+    matrix = to_matrix(training)
+    booster = xgboost.train(
+        chosen,
+        matrix,
+        n_rounds,
+        evals=[(matrix, "training"), (to_matrix(validation, matrix), "validation")],
+        evals_result=history,
+        verbose_eval=False,
+    )
+    curve = {name: metrics["ndcg@10"] for name, metrics in history.items()}
+    return Trained(booster, curve, chosen | {"n_rounds": n_rounds})
+
+
+def to_matrix(
+    pairs: Pairs, reference: xgboost.QuantileDMatrix | None = None
+) -> xgboost.QuantileDMatrix:
+    """Sort pairs by user, as ranking wants them, and bin them as `reference` is."""
+    # by item too: the order of rows decides the order in which gradients are added
+    order = np.lexsort((pairs.item_ids, pairs.user_ids))
+    return xgboost.QuantileDMatrix(
+        pairs.values.take(order),
+        label=(pairs.labels[order] > 0).astype(np.float32),
+        qid=pairs.user_ids[order],
+        feature_names=list(pairs.values.column_names),
+        ref=reference,
+    )

@@ -1,0 +1,115 @@
+"""The DuckDB connection and the SQL models, in the order in which they build."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from batch.errors import BatchError
+
+SQL = Path(__file__).resolve().parent.parent / "sql"
+
+STAGING = ("stg_ratings", "stg_items", "stg_users")
+"""Built from the folder of the release's format, the only models that read files."""
+
+MODELS = (
+    "intermediate/int_ratings",
+    "intermediate/int_moments",
+    "intermediate/int_history",
+    "intermediate/int_future",
+    "intermediate/int_item_counts",
+    "intermediate/int_item_pairs",
+    "intermediate/int_item_neighbours",
+    "intermediate/int_item_sequences",
+    "intermediate/int_user_genres",
+    "intermediate/int_item_audiences",
+    "intermediate/int_item_weeks",
+    "marts/item_features",
+    "marts/user_features",
+)
+"""Built anew for each moment, from the staging tables."""
+
+ON_DEMAND = (
+    "marts/candidate_pairs",
+    "marts/pair_features",
+    "marts/popular_items",
+    "marts/baseline_lists",
+)
+"""Run with parameters of their own, when a stage asks for them."""
+
+PARAMETER = re.compile(r"\$([a-z_]+)")
+
+Parameters = Mapping[str, object]
+
+
+def connect(spill: Path, memory_limit: str = "4GB") -> duckdb.DuckDBPyConnection:
+    """Open a database in memory that spills into the folder `spill` when it is full."""
+    return duckdb.connect(
+        config={"temp_directory": str(spill), "memory_limit": memory_limit}
+    )
+
+
+def read(model: str) -> str:
+    """Return the SQL of a model, named by its path below `sql/` without the ending."""
+    return (SQL / f"{model}.sql").read_text(encoding="utf-8")
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
+) -> None:
+    """Run one model and keep what it gives as the table of its name."""
+    query = read(model)
+    name = model.rpartition("/")[2]
+    connection.execute(
+        f"create or replace table {name} as {query}", used(query, parameters)
+    )
+
+
+def fetch(
+    connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
+) -> pa.Table:
+    """Run one model and return what it gives."""
+    query = read(model)
+    relation = connection.sql(query, params=used(query, parameters))
+    return relation.to_arrow_table()
+
+
+def build_staging(
+    connection: duckdb.DuckDBPyConnection, layout: str, files: Parameters
+) -> None:
+    """Read the raw files of one layout (`tab`, `dat`, `csv`) into the staging tables."""
+    for name in STAGING:
+        build(connection, f"staging/{layout}/{name}", files)
+
+
+def build_moment(connection: duckdb.DuckDBPyConnection, n_cuts: int) -> None:
+    """Build the features as of the moment after `n_cuts` cuts of the last fifth.
+
+    0: now. 1: the evaluation protocol's hold-out is the future. 2: the moment that the
+    model is trained for, whose future ends where the hold-out begins.
+    """
+    for model in MODELS:
+        build(connection, model, {"n_cuts": n_cuts})
+
+
+def check(connection: duckdb.DuckDBPyConnection) -> None:
+    """Run the queries of `sql/checks`, each of which must return no rows.
+
+    Raises:
+        BatchError: with the comment that heads the check and the first row it found.
+    """
+    for path in sorted((SQL / "checks").glob("*.sql")):
+        query = path.read_text(encoding="utf-8")
+        row = connection.execute(query).fetchone()
+        if row is not None:
+            names = [column[0] for column in connection.description or []]
+            found = ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
+            claim = query.partition("\n")[0].removeprefix("-- ")
+            raise BatchError(f"the raw files break a rule: {claim}; found {found}")
+
+
+def used(query: str, parameters: Parameters) -> dict[str, object]:
+    """Keep the parameters that a query names: DuckDB refuses the others."""
+    return {name: parameters[name] for name in sorted(set(PARAMETER.findall(query)))}

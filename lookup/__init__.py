@@ -1,0 +1,1 @@
+"""The API: reads what the batch wrote into Redis and answers over HTTP."""

@@ -1,0 +1,38 @@
+-- one row per rating that is past at the moment, n_back ratings before the user's last
+with ratings as (
+    select * from int_ratings
+),
+
+moments as (
+    select * from int_moments
+),
+
+past as (
+    select
+        ratings.user_id,
+        ratings.item_id,
+        ratings.rating,
+        ratings.rated_at,
+        ratings.position,
+        moments.n_history,
+        moments.n_history - ratings.position as n_back,
+        (ratings.position / moments.n_history)::decimal(7, 6) as position_share,
+        ratings.rating >= 4 as is_liked,
+        ratings.rating <= 2 as is_disliked
+    from ratings
+    inner join moments using (user_id)
+    where ratings.position <= moments.n_history
+),
+
+-- Weights are decimals: a sum of floats depends on the order in which threads add,
+-- and the same files must give the same lists.
+weighted as (
+    select
+        *,
+        pow(0.98, n_back)::decimal(5, 4) as slow_weight,
+        pow(0.9, n_back)::decimal(5, 4) as weight,
+        pow(0.8, n_back)::decimal(5, 4) as fast_weight
+    from past
+)
+
+select * from weighted

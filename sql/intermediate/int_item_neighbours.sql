@@ -1,0 +1,50 @@
+-- one row per (item_id, other_item_id) among an item's nearest by taste
+with pairs as (
+    select * from int_item_pairs
+),
+
+counts as (
+    select * from int_item_counts
+),
+
+compared as (
+    select
+        pairs.item_id,
+        pairs.other_item_id,
+        -- cosines, shrunk towards 0 where few users stand behind them
+        (
+            pairs.n_both / (sqrt(item.n_ratings * other.n_ratings) + 10)
+        )::decimal(7, 6) as similarity,
+        (
+            pairs.n_both_liked / (sqrt(item.n_liked * other.n_liked) + 10)
+        )::decimal(7, 6) as liked_similarity
+    from pairs
+    inner join counts as item on pairs.item_id = item.item_id
+    inner join counts as other on pairs.other_item_id = other.item_id
+),
+
+ranked as (
+    select
+        *,
+        row_number() over (
+            partition by item_id
+            order by similarity desc, other_item_id
+        ) as similarity_rank,
+        row_number() over (
+            partition by item_id
+            order by liked_similarity desc, other_item_id
+        ) as liked_similarity_rank
+    from compared
+),
+
+nearest as (
+    select
+        item_id,
+        other_item_id,
+        similarity,
+        liked_similarity
+    from ranked
+    where least(similarity_rank, liked_similarity_rank) <= 150
+)
+
+select * from nearest

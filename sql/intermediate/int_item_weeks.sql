@@ -1,0 +1,34 @@
+-- one row per (item_id, week in which some user's history ends): its ratings until then
+with history as (
+    select * from int_history
+),
+
+ends as (
+    select distinct max(rated_at) // 604800 as week
+    from history
+    group by user_id
+),
+
+weekly as (
+    select
+        item_id,
+        rated_at // 604800 as week,
+        count(*) as n_ratings
+    from history
+    group by item_id, rated_at // 604800
+),
+
+until as (
+    select
+        weekly.item_id,
+        ends.week,
+        sum(weekly.n_ratings) as n_until,
+        coalesce(
+            sum(weekly.n_ratings) filter (weekly.week > ends.week - 5), 0
+        ) as n_last_weeks
+    from weekly
+    inner join ends on weekly.week <= ends.week
+    group by weekly.item_id, ends.week
+)
+
+select * from until

@@ -1,0 +1,20 @@
+-- one row per rating, numbered in the order in which its user gave them
+with ratings as (
+    select * from stg_ratings
+),
+
+numbered as (
+    select
+        user_id,
+        item_id,
+        rating,
+        rated_at,
+        row_number() over (
+            partition by user_id
+            order by rated_at, item_id
+        ) as position,
+        count(*) over (partition by user_id) as n_ratings
+    from ratings
+)
+
+select * from numbered

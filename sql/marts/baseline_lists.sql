@@ -1,0 +1,89 @@
+-- one row per baseline, user and rank up to ten, among the items not in the history
+with history as (
+    select * from int_history
+),
+
+counts as (
+    select * from int_item_counts
+),
+
+pairs as (
+    select * from int_item_pairs
+),
+
+users as (
+    select distinct user_id
+    from history
+),
+
+popularity as (
+    select
+        'popularity' as baseline,
+        users.user_id,
+        counts.item_id,
+        counts.n_ratings as score
+    from users
+    cross join counts
+),
+
+similarities as (
+    select
+        pairs.item_id,
+        pairs.other_item_id,
+        (
+            pairs.n_both / (sqrt(item.n_ratings * other.n_ratings) + 10)
+        )::decimal(7, 6) as similarity
+    from pairs
+    inner join counts as item on pairs.item_id = item.item_id
+    inner join counts as other on pairs.other_item_id = other.item_id
+),
+
+neighbours as (
+    select *
+    from similarities
+    qualify
+        row_number() over (
+            partition by other_item_id
+            order by similarity desc, item_id
+        ) <= 100
+),
+
+item_knn as (
+    select
+        'item_knn' as baseline,
+        history.user_id,
+        neighbours.other_item_id as item_id,
+        sum(neighbours.similarity) as score
+    from history
+    inner join neighbours using (item_id)
+    group by history.user_id, neighbours.other_item_id
+),
+
+scored as (
+    select * from popularity
+    union all
+    select * from item_knn
+),
+
+ranked as (
+    select
+        scored.baseline,
+        scored.user_id,
+        scored.item_id,
+        row_number() over (
+            partition by scored.baseline, scored.user_id
+            order by scored.score desc, scored.item_id
+        ) as rank
+    from scored
+    anti join history
+        on scored.user_id = history.user_id and scored.item_id = history.item_id
+),
+
+best as (
+    select *
+    from ranked
+    where rank <= 10
+    order by baseline, user_id, rank
+)
+
+select * from best

@@ -1,0 +1,44 @@
+-- one row per user of $user_ids and item not in the user's history; label: what the
+-- user rated it next, else 0, and of those only $negative_share are kept
+with users as (
+    select unnest($user_ids::integer []) as user_id
+),
+
+items as (
+    select * from stg_items
+),
+
+history as (
+    select * from int_history
+),
+
+future as (
+    select * from int_future
+),
+
+unseen as (
+    select
+        users.user_id,
+        items.item_id
+    from users
+    cross join items
+    anti join history
+        on users.user_id = history.user_id and items.item_id = history.item_id
+),
+
+labelled as (
+    select
+        unseen.user_id,
+        unseen.item_id,
+        coalesce(future.rating, 0) as label
+    from unseen
+    left join future using (user_id, item_id)
+),
+
+kept as (
+    select *
+    from labelled
+    where label > 0 or hash(user_id, item_id) % 1000000 < $negative_share * 1000000
+)
+
+select * from kept

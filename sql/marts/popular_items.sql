@@ -1,0 +1,21 @@
+-- one row per item of the $top_n that most users rated before the moment
+with counts as (
+    select * from int_item_counts
+),
+
+ranked as (
+    select
+        item_id,
+        n_ratings as score,
+        row_number() over (order by n_ratings desc, item_id) as rank
+    from counts
+),
+
+popular as (
+    select *
+    from ranked
+    where rank <= $top_n
+    order by rank
+)
+
+select * from popular

@@ -1,0 +1,21 @@
+-- one row per (user_id, item_id) of ml-100k's u.data
+with source as (
+    select *
+    from
+        read_csv(
+            $ratings_path,
+            delim = '\t',
+            header = false,
+            quote = '',
+            escape = '',
+            auto_detect = false,
+            columns = {
+                'user_id': 'INTEGER',
+                'item_id': 'INTEGER',
+                'rating': 'DOUBLE',
+                'rated_at': 'BIGINT'
+            }
+        )
+)
+
+select * from source

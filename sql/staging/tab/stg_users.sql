@@ -1,0 +1,31 @@
+-- one row per user_id of ml-100k's u.user
+with source as (
+    select *
+    from
+        read_csv(
+            $users_path,
+            delim = '|',
+            header = false,
+            quote = '',
+            escape = '',
+            auto_detect = false,
+            columns = {
+                'user_id': 'INTEGER',
+                'age': 'INTEGER',
+                'gender': 'VARCHAR',
+                'occupation': 'VARCHAR',
+                'zip_code': 'VARCHAR'
+            }
+        )
+),
+
+described as (
+    select
+        user_id,
+        age,
+        gender,
+        occupation
+    from source
+)
+
+select * from described
