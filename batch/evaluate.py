@@ -1,12 +1,12 @@
 """The metrics of the evaluation protocol, and the baselines.
 
-Of each user's ratings, sorted by (time, item_id), the last fifth is held out. Every item
-that is not in the rest is ranked. A split by time, not at random: a recommender is asked
-what comes next, and a random hold-out lets a model look at what came after.
+Of each user's ratings, sorted by (time, item_id), the last fifth is held out. Every
+item that is not in the rest is ranked. A split by time, not at random: a recommender is
+asked what comes next, and a random hold-out lets a model look at what came after.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import duckdb
@@ -44,10 +44,11 @@ class Evaluation:
     model: Metrics
     popularity: Metrics
     item_knn: Metrics
+    protocol: str = PROTOCOL
 
     def as_dict(self) -> dict[str, object]:
         """Return the contract's JSON form."""
-        return {"protocol": PROTOCOL} | asdict(self)
+        return asdict(self)
 
 
 def evaluate(
@@ -57,12 +58,12 @@ def evaluate(
 
     Args:
         connection: holds the tables of the moment after one cut.
-        rankings: of every user as of that moment, at least ten items long.
+        rankings: of the users to measure with, at least ten items long.
     """
-    held_out = read_held_out(connection)
-    n_items = len(connection.sql("select item_id from stg_items").fetchall())
     lists = {ranking.user_id: ranking.item_ids[:K].tolist() for ranking in rankings}
-    baselines = read_baselines(connection)
+    held_out = read_held_out(connection, lists)
+    n_items = warehouse.count(connection, "stg_items")
+    baselines = read_baselines(connection, list(lists))
     return Evaluation(
         n_users=len(held_out),
         model=measure(lists, held_out, n_items),
@@ -72,22 +73,25 @@ def evaluate(
 
 
 def read_held_out(
-    connection: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection, user_ids: Container[int]
 ) -> dict[int, dict[int, float]]:
-    """Return the held-out ratings: user_id → item_id → rating."""
+    """Return these users' held-out ratings: user_id → item_id → rating."""
     held_out: dict[int, dict[int, float]] = {}
     query = "select user_id, item_id, rating from int_future"
     for user_id, item_id, rating in connection.sql(query).fetchall():
-        held_out.setdefault(user_id, {})[item_id] = rating
+        if user_id in user_ids:
+            held_out.setdefault(user_id, {})[item_id] = rating
     return held_out
 
 
 def read_baselines(
-    connection: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]
 ) -> dict[str, dict[int, list[int]]]:
     """Return the baselines' lists: name → user_id → item_ids, best first."""
     lists: dict[str, dict[int, list[int]]] = {"popularity": {}, "item_knn": {}}
-    for row in warehouse.fetch(connection, "marts/baseline_lists", {}).to_pylist():
+    parameters = {"user_ids": user_ids}
+    table = warehouse.fetch(connection, "marts/baseline_lists", parameters)
+    for row in table.to_pylist():
         lists[row["baseline"]].setdefault(row["user_id"], []).append(row["item_id"])
     return lists
 

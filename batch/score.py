@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import xgboost
-
+from batch import warehouse
 from batch.features import FEATURES, Ids, Pairs, pairs
+
+if TYPE_CHECKING:
+    # its import takes a second, which a run that is skipped does not have
+    import xgboost
 
 PAIRS_PER_BLOCK = 500_000
 """Bounds the memory: a block's features take 200 bytes a pair, and as much in SQL."""
@@ -31,7 +35,7 @@ class Ranking:
 
 def score(
     connection: duckdb.DuckDBPyConnection,
-    booster: xgboost.Booster,
+    booster: "xgboost.Booster",
     user_ids: Sequence[int],
     top_n: int,
 ) -> Iterator[Ranking]:
@@ -43,8 +47,7 @@ def score(
         user_ids: rising.
         top_n: how many items to keep a user.
     """
-    row = connection.execute("select count(*) from stg_items").fetchone()
-    n_items = row[0] if row else 0
+    n_items = warehouse.count(connection, "stg_items")
     size = max(1, PAIRS_PER_BLOCK // max(1, n_items))
     for start in range(0, len(user_ids), size):
         block = user_ids[start : start + size]
@@ -52,7 +55,7 @@ def score(
         yield from rank(block, candidates, predict(booster, candidates), top_n)
 
 
-def predict(booster: xgboost.Booster, candidates: Pairs) -> npt.NDArray[np.float32]:
+def predict(booster: "xgboost.Booster", candidates: Pairs) -> npt.NDArray[np.float32]:
     """Score pairs; of shape (n_pairs,)."""
     if not len(candidates):
         return np.empty(0, dtype=np.float32)

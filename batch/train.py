@@ -40,6 +40,12 @@ class Trained:
     curve: Curve
     parameters: dict[str, str | int | float]
 
+    @property
+    def importance(self) -> dict[str, float]:
+        """The gain that each feature brings, summed over the trees."""
+        gains = self.booster.get_score(importance_type="total_gain")
+        return {name: float(np.sum(gain)) for name, gain in gains.items()}
+
 
 def train(
     training: Pairs,

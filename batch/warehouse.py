@@ -1,5 +1,6 @@
 """The DuckDB connection and the SQL models, in the order in which they build."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ def fetch(
 def build_staging(
     connection: duckdb.DuckDBPyConnection, layout: str, files: Parameters
 ) -> None:
-    """Read the raw files of one layout (`tab`, `dat`, `csv`) into the staging tables."""
+    """Read the raw files of a layout (`tab`, `dat`, `csv`) into the staging tables."""
     for name in STAGING:
         build(connection, f"staging/{layout}/{name}", files)
 
@@ -108,6 +109,40 @@ def check(connection: duckdb.DuckDBPyConnection) -> None:
             found = ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
             claim = query.partition("\n")[0].removeprefix("-- ")
             raise BatchError(f"the raw files break a rule: {claim}; found {found}")
+
+
+def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Return how many rows a table has."""
+    return len(connection.table(table))
+
+
+def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """Return the users who have a history at the moment, rising."""
+    query = "select user_id from int_moments order by user_id"
+    return [user_id for (user_id,) in connection.sql(query).fetchall()]
+
+
+def popular(
+    connection: duckdb.DuckDBPyConnection, top_n: int
+) -> list[tuple[int, float]]:
+    """Return the most rated items as (item_id, score), best first."""
+    table = fetch(connection, "marts/popular_items", {"top_n": top_n})
+    return [(row["item_id"], float(row["score"])) for row in table.to_pylist()]
+
+
+def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
+    """Count the pairs of a user and an item that the user has not rated."""
+    n_users, n_items = count(connection, "int_moments"), count(connection, "stg_items")
+    return n_users * n_items - count(connection, "int_history")
+
+
+def fingerprint() -> str:
+    """Digest the SQL files: other SQL makes other features."""
+    digest = hashlib.sha256()
+    for path in sorted(SQL.rglob("*.sql")):
+        digest.update(path.relative_to(SQL).as_posix().encode() + b"\n")
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:

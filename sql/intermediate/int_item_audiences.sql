@@ -39,7 +39,7 @@ audiences as (
 items as (
     select
         item_id,
-        count(*) / (select count(*) from history) as share
+        count(*) / sum(count(*)) over () as share
     from history
     group by item_id
 ),

@@ -28,11 +28,11 @@ ranked as (
         *,
         row_number() over (
             partition by item_id
-            order by similarity desc, other_item_id
+            order by similarity desc, other_item_id asc
         ) as similarity_rank,
         row_number() over (
             partition by item_id
-            order by liked_similarity desc, other_item_id
+            order by liked_similarity desc, other_item_id asc
         ) as liked_similarity_rank
     from compared
 ),

@@ -32,19 +32,19 @@ ranked as (
         *,
         row_number() over (
             partition by item_id
-            order by next_share desc, other_item_id
+            order by next_share desc, other_item_id asc
         ) as next_share_rank,
         row_number() over (
             partition by item_id
-            order by next_similarity desc, other_item_id
+            order by next_similarity desc, other_item_id asc
         ) as next_rank,
         row_number() over (
             partition by item_id
-            order by previous_similarity desc, other_item_id
+            order by previous_similarity desc, other_item_id asc
         ) as previous_rank,
         row_number() over (
             partition by item_id
-            order by session_similarity desc, other_item_id
+            order by session_similarity desc, other_item_id asc
         ) as session_rank
     from near
 ),

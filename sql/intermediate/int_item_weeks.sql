@@ -3,10 +3,15 @@ with history as (
     select * from int_history
 ),
 
-ends as (
-    select distinct max(rated_at) // 604800 as week
+last_ratings as (
+    select max(rated_at) as rated_at
     from history
     group by user_id
+),
+
+ends as (
+    select distinct rated_at // 604800 as week
+    from last_ratings
 ),
 
 weekly as (

@@ -1,38 +1,33 @@
 -- one row per user: the moment after $n_cuts cuts of the last fifth of the ratings;
 -- positions up to n_history are its past, the next ones up to n_known its future
-with ratings as (
+with recursive ratings as (
     select * from int_ratings
 ),
 
-counted as (
+cuts as (
     select
         user_id,
-        count(*) as n_ratings
+        0 as depth,
+        count(*) as n_left
     from ratings
     group by user_id
-),
-
-cut as (
+    union all
     select
         user_id,
-        list_transform(
-            range($n_cuts + 1),
-            lambda depth: list_reduce(
-                range(depth),
-                -- ceil(0.8 * n) without floats: the protocol's first hold-out position
-                lambda n_left, cut_number: (4 * n_left + 4) // 5,
-                n_ratings
-            )
-        ) as n_left
-    from counted
+        depth + 1 as depth,
+        -- ceil(0.8 * n) without floats: where the protocol's hold-out begins
+        (4 * n_left + 4) // 5 as n_left
+    from cuts
+    where depth < $n_cuts
 ),
 
 moments as (
     select
         user_id,
-        n_left[-1] as n_history,
-        coalesce(n_left[-2], n_left[-1]) as n_known
-    from cut
+        min(n_left) filter (where depth = $n_cuts) as n_history,
+        max(n_left) filter (where depth >= $n_cuts - 1) as n_known
+    from cuts
+    group by user_id
 )
 
 select * from moments

@@ -33,7 +33,8 @@ affinities as (
         by_genre.genre,
         count(*) / any_value(by_genre.n_history) as history_share,
         sum(by_genre.weight) / 10 as recent_share,
-        count(*) filter (by_genre.is_liked) / any_value(by_genre.n_history) as liked_share,
+        count(*) filter (by_genre.is_liked)
+        / any_value(by_genre.n_history) as liked_share,
         sum(by_genre.rating - 3.5) / (count(*) + 5) as avg_liking,
         any_value(overall.share) as overall_share
     from by_genre

@@ -1,6 +1,12 @@
--- one row per baseline, user and rank up to ten, among the items not in the history
-with history as (
-    select * from int_history
+-- one row per baseline, user of $user_ids and rank up to ten of unseen items
+with users as (
+    select unnest($user_ids::integer[]) as user_id
+),
+
+history as (
+    select int_history.*
+    from int_history
+    semi join users using (user_id)
 ),
 
 counts as (
@@ -9,11 +15,6 @@ counts as (
 
 pairs as (
     select * from int_item_pairs
-),
-
-users as (
-    select distinct user_id
-    from history
 ),
 
 popularity as (
@@ -44,7 +45,7 @@ neighbours as (
     qualify
         row_number() over (
             partition by other_item_id
-            order by similarity desc, item_id
+            order by similarity desc, item_id asc
         ) <= 100
 ),
 
@@ -72,7 +73,7 @@ ranked as (
         scored.item_id,
         row_number() over (
             partition by scored.baseline, scored.user_id
-            order by scored.score desc, scored.item_id
+            order by scored.score desc, scored.item_id asc
         ) as rank
     from scored
     anti join history

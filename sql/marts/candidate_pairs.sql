@@ -1,7 +1,7 @@
 -- one row per user of $user_ids and item not in the user's history; label: what the
 -- user rated it next, else 0, and of those only $negative_share are kept
 with users as (
-    select unnest($user_ids::integer []) as user_id
+    select unnest($user_ids::integer[]) as user_id
 ),
 
 items as (

@@ -17,7 +17,9 @@ rated as (
         count(*) as n_ratings,
         avg(history.rating) as avg_rating,
         -- from sums that are exact, which stddev's running updates are not
-        sqrt(greatest(avg(history.rating * history.rating) - avg(history.rating) ** 2, 0))
+        sqrt(
+            greatest(avg(history.rating * history.rating) - avg(history.rating) ** 2, 0)
+        )
             as stddev_rating,
         count(*) filter (history.is_liked) / count(*) as liked_share,
         avg(history.position) as avg_position,

@@ -4,7 +4,8 @@ with candidates as (
 ),
 
 users as (
-    select * from user_features
+    select user_features.*
+    from user_features
     semi join candidates using (user_id)
 ),
 
@@ -13,7 +14,8 @@ items as (
 ),
 
 history as (
-    select * from int_history
+    select int_history.*
+    from int_history
     semi join candidates using (user_id)
 ),
 
@@ -41,7 +43,8 @@ sequences as (
         sum(along.next_similarity * history.slow_weight) as slow_next_similarity,
         max(along.next_similarity * history.weight) as max_next_similarity,
         sum(along.previous_similarity * history.fast_weight) as previous_similarity,
-        sum(along.previous_similarity * history.slow_weight) as slow_previous_similarity,
+        sum(along.previous_similarity * history.slow_weight)
+            as slow_previous_similarity,
         sum(along.session_similarity * history.weight) as session_similarity
     from history
     inner join int_item_sequences as along using (item_id)

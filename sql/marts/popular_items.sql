@@ -7,7 +7,7 @@ ranked as (
     select
         item_id,
         n_ratings as score,
-        row_number() over (order by n_ratings desc, item_id) as rank
+        row_number() over (order by n_ratings desc, item_id asc) as rank
     from counts
 ),
 

@@ -15,7 +15,9 @@ rated as (
     select
         history.user_id,
         any_value(history.n_history) as n_ratings,
-        sqrt(greatest(avg(history.rating * history.rating) - avg(history.rating) ** 2, 0))
+        sqrt(
+            greatest(avg(history.rating * history.rating) - avg(history.rating) ** 2, 0)
+        )
             as stddev_rating,
         count(*) filter (history.is_liked) / count(*) as liked_share,
         max(history.rated_at) as last_rated_at,
@@ -23,9 +25,11 @@ rated as (
         max(history.rated_at) - min(history.rated_at) filter (history.n_back < 10)
             as last_ten_seconds,
         avg(items.release_year) as avg_release_year,
-        avg(items.release_year) filter (history.n_back < 10) as last_ten_avg_release_year,
+        avg(items.release_year) filter (history.n_back < 10)
+            as last_ten_avg_release_year,
         avg(items.n_ratings) as avg_n_item_ratings,
-        avg(items.n_ratings) filter (history.n_back < 10) as last_ten_avg_n_item_ratings,
+        avg(items.n_ratings) filter (history.n_back < 10)
+            as last_ten_avg_n_item_ratings,
         avg(items.avg_position_share::decimal(9, 6)) filter (history.n_back < 10)
             as last_ten_avg_position_share
     from history

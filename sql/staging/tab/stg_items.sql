@@ -9,6 +9,7 @@ with source as (
             quote = '',
             escape = '',
             auto_detect = false,
+            hive_partitioning = false,
             encoding = $encoding,
             columns = {
                 'item_id': 'INTEGER',
@@ -42,9 +43,13 @@ with source as (
 described as (
     select
         item_id,
-        title,
+        trim(title) as title,
+        -- of several years the last, of a range like (2006–2007) its first
         coalesce(
-            try_cast(regexp_extract(title, '\((\d{4})\)\s*$', 1) as integer),
+            try_cast(
+                regexp_extract(title, '.*\((\d{4})(?:\s*[-–]\s*\d{0,4}\s*)?\)', 1)
+                as integer
+            ),
             try_cast(right(released_on, 4) as integer)
         ) as release_year,
         list_filter(

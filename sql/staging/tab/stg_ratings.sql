@@ -9,6 +9,7 @@ with source as (
             quote = '',
             escape = '',
             auto_detect = false,
+            hive_partitioning = false,
             columns = {
                 'user_id': 'INTEGER',
                 'item_id': 'INTEGER',
@@ -16,6 +17,15 @@ with source as (
                 'rated_at': 'BIGINT'
             }
         )
+),
+
+named as (
+    select
+        user_id,
+        item_id,
+        rating,
+        rated_at
+    from source
 )
 
-select * from source
+select * from named

@@ -9,6 +9,7 @@ with source as (
             quote = '',
             escape = '',
             auto_detect = false,
+            hive_partitioning = false,
             columns = {
                 'user_id': 'INTEGER',
                 'age': 'INTEGER',

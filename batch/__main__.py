@@ -1,0 +1,492 @@
+"""`python -m batch`: the only file that knows the order of the stages."""
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from batch import (
+    arguments,
+    console,
+    download,
+    exports,
+    features,
+    publish,
+    release,
+    score,
+    warehouse,
+)
+from batch.config import Settings
+from batch.errors import BatchError, LockHeld
+from batch.evaluate import Evaluation, evaluate
+from batch.progress import Progress
+from batch.stopwatch import Stopwatch
+from lookup import embedded
+
+if TYPE_CHECKING:
+    import xgboost
+    from redis import Redis
+
+    from batch.registry import Registry
+    from batch.train import Trained
+
+Result = dict[str, object]
+Connection = duckdb.DuckDBPyConnection
+
+MODEL_NAME = "MovieLensXGB"
+MAX_TRAINING_USERS = 20_000
+MAX_EVALUATED_USERS = 10_000
+VALIDATION_SHARE = 5
+"""The learning curve is drawn with one in so many users: it decides nothing."""
+
+log = logging.getLogger("batch")
+
+
+# --- the commands --------------------------------------------------------------------
+
+
+def run(arguments_: Namespace, settings: Settings) -> Result:
+    """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
+    watch = Stopwatch()
+    with open_redis(settings) as (url, client), publish.Lock(client) as lock:
+        tidy(client, settings)
+        raw = find_raw(settings)
+        registry = open_registry(settings)
+        version, fingerprint = registry.prod_version(), fingerprint_of(raw, settings)
+        served = publish.current(client)
+        if served and not arguments_.force and is_made_of(served, version, fingerprint):
+            log.info(
+                "nothing changed since %s: skipped (--force scores anyway)", served[0]
+            )
+            return told(served, url, watch) | {"skipped": True, "promoted": False}
+        with open_warehouse(raw, settings, watch) as connection:
+            promoted = version is None
+            if version is None:
+                log.info("no version of %s is prod: training the first", MODEL_NAME)
+                version = fit_and_register(connection, registry, settings, watch)[0]
+                registry.promote(version)
+            booster = registry.load(version)
+            generation = score_and_publish(
+                connection,
+                booster,
+                client,
+                lock,
+                settings,
+                watch,
+                {"model_version": version, "fingerprint": fingerprint},
+            )
+        log.info("%s is served", generation)
+        served = publish.current(client)
+        if served is None:
+            raise BatchError(
+                f"{generation} vanished from Redis right after it was served"
+            )
+        return told(served, url, watch) | {"skipped": False, "promoted": promoted}
+
+
+def fetch(_: Namespace, settings: Settings) -> Result:
+    """Fetch the raw files, unless they are there."""
+    raw = find_raw(settings)
+    return {"release": raw.name, "files": [str(path) for path in raw.files]}
+
+
+def build_features(_: Namespace, settings: Settings) -> Result:
+    """Build the features as of now, and those to train with, and write them down."""
+    watch = Stopwatch()
+    with open_warehouse(find_raw(settings), settings, watch) as connection:
+        sample_training_pairs(connection, settings, watch)
+        paths = build_now(connection, settings, watch)
+    paths.append(settings.processed / "training_pairs.parquet")
+    return {
+        "files": [str(path) for path in paths],
+        "seconds": watch.seconds("features"),
+    }
+
+
+def train_model(arguments_: Namespace, settings: Settings) -> Result:
+    """Register a new version; with `--promote` let `prod` name it if it is no worse."""
+    watch = Stopwatch()
+    registry = open_registry(settings)
+    prod = registry.prod_version()
+    with open_warehouse(find_raw(settings), settings, watch) as connection:
+        version, evaluation = fit_and_register(connection, registry, settings, watch)
+        result: Result = {"version": version} | evaluation.as_dict()
+        promoted = prod is None
+        if prod is not None and arguments_.promote:
+            former = measure(connection, registry.load(prod))
+            difference = evaluation.model.ndcg_at_10 - former.model.ndcg_at_10
+            promoted = difference >= 0
+            result |= {"prod": asdict(former.model), "difference": difference}
+            log.info(
+                "NDCG@10 of version %s %.4f, of prod (version %s) %.4f: %+.4f, %s",
+                version,
+                evaluation.model.ndcg_at_10,
+                prod,
+                former.model.ndcg_at_10,
+                difference,
+                "promoted" if promoted else "prod stays",
+            )
+    if promoted:
+        registry.promote(version)
+    seconds = watch.seconds("features", "train")
+    return result | {
+        "promoted": promoted,
+        "prod_version": version if promoted else prod,
+        "seconds": seconds,
+    }
+
+
+def evaluate_model(_: Namespace, settings: Settings) -> Result:
+    """Measure the `prod` model beside the baselines."""
+    watch = Stopwatch()
+    registry = open_registry(settings)
+    version = registry.prod_version()
+    if version is None:
+        raise BatchError(
+            f"no version of {MODEL_NAME} is prod in {settings.tracking_uri}; "
+            "train one: python -m batch run"
+        )
+    with open_warehouse(find_raw(settings), settings, watch) as connection:
+        warehouse.build_moment(connection, n_cuts=1)
+        evaluation = measure(connection, registry.load(version))
+    return {"model_version": version} | evaluation.as_dict()
+
+
+def promote(arguments_: Namespace, settings: Settings) -> Result:
+    """Let `prod` name a version; the next run scores with it."""
+    registry = open_registry(settings)
+    former = registry.prod_version()
+    registry.promote(arguments_.version)
+    return {"prod_version": arguments_.version, "former_version": former}
+
+
+def rollback(_: Namespace, settings: Settings) -> Result:
+    """Serve the generation before the current one."""
+    with open_redis(settings) as (_url, client), publish.Lock(client) as lock:
+        former, generation = publish.current(client), publish.before(client)
+        lock.flip(generation, time.time())
+    return {"generation": generation, "former_generation": former and former[0]}
+
+
+def status(_: Namespace, settings: Settings) -> Result:
+    """Tell what is served."""
+    with open_redis(settings) as (url, client):
+        served = publish.current(client)
+        held = publish.generations(client)
+    empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
+    result: Result = {**empty, "age_seconds": None}
+    if served:
+        generation, meta = served
+        scored_at = datetime.fromisoformat(meta["scored_at"])
+        age = (datetime.now(UTC) - scored_at).total_seconds()
+        result = {"generation": generation, **typed(meta), "age_seconds": round(age)}
+    return result | {"generations": held, "redis_url": url}
+
+
+# --- the stages, in their order ------------------------------------------------------
+
+
+def find_raw(settings: Settings) -> release.Release:
+    """Find the raw files, and fetch MovieLens-100K where there are none."""
+    if settings.raw.suffix != ".zip" and is_empty(settings.raw):
+        log.info("%s is empty or missing: fetching %s", settings.raw, settings.url)
+        progress = Progress("downloading", "bytes").show
+        download.download(settings.url, settings.raw, progress=progress)
+    return release.find(settings.raw, settings.data / "unpacked")
+
+
+@contextmanager
+def open_warehouse(
+    raw: release.Release, settings: Settings, watch: Stopwatch
+) -> Iterator[Connection]:
+    """Read the raw files and check them."""
+    with warehouse.connect(settings.processed / "spill") as connection:
+        log.info("reading %s from %s", raw.name, settings.raw)
+        with watch.stage("features"):
+            warehouse.build_staging(connection, raw.layout, raw.parameters)
+            warehouse.check(connection)
+        yield connection
+
+
+def sample_training_pairs(
+    connection: Connection, settings: Settings, watch: Stopwatch
+) -> features.Pairs:
+    """Sample pairs of users and what they had not rated before the hold-out's cut."""
+    with watch.stage("features"):
+        log.info("building the features to train with")
+        warehouse.build_moment(connection, n_cuts=2)
+        user_ids = every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
+        pairs = features.sample(connection, user_ids)
+        path = settings.processed / "training_pairs.parquet"
+        exports.write_table(pairs.as_table(), path)
+        return pairs
+
+
+def fit_and_register(
+    connection: Connection, registry: "Registry", settings: Settings, watch: Stopwatch
+) -> tuple[str, Evaluation]:
+    """Train, evaluate and register; the tables are those of the hold-out afterwards."""
+    from batch.train import train
+
+    training = sample_training_pairs(connection, settings, watch)
+    with watch.stage("features"):
+        warehouse.build_moment(connection, n_cuts=1)
+        user_ids = warehouse.user_ids(connection)
+        n_drawn = min(len(user_ids) // VALIDATION_SHARE, MAX_TRAINING_USERS) or 1
+        validation = features.sample(connection, every(user_ids, n_drawn))
+    with watch.stage("train"):
+        log.info("training on %d pairs of %d users", len(training), training.n_users)
+        trained = train(training, validation)
+        evaluation = measure(connection, trained.booster)
+        version = register(registry, trained, evaluation, training)
+    log.info(
+        "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
+        version,
+        evaluation.model.ndcg_at_10,
+        evaluation.item_knn.ndcg_at_10,
+        evaluation.popularity.ndcg_at_10,
+    )
+    return version, evaluation
+
+
+def measure(connection: Connection, booster: "xgboost.Booster") -> Evaluation:
+    """Evaluate a model on the hold-out, for which the tables have been built."""
+    user_ids = every(warehouse.user_ids(connection), MAX_EVALUATED_USERS)
+    rankings = score.score(connection, booster, user_ids, top_n=10)
+    progress = Progress("evaluating", "users")
+    return evaluate(connection, progress.counted(rankings, len(user_ids)))
+
+
+def register(
+    registry: "Registry",
+    trained: "Trained",
+    evaluation: Evaluation,
+    training: features.Pairs,
+) -> str:
+    """Log the run and register its model; return the version."""
+    from batch import plots
+    from batch.registry import Report
+
+    rankers = {
+        "": evaluation.model,
+        "popularity_": evaluation.popularity,
+        "item_knn_": evaluation.item_knn,
+    }
+    report = Report(
+        parameters=trained.parameters
+        | {"features": ",".join(training.values.column_names)}
+        | {"n_training_pairs": len(training), "n_training_users": training.n_users},
+        metrics={
+            f"{prefix}{name}": value
+            for prefix, measured in rankers.items()
+            for name, value in asdict(measured).items()
+        },
+        tags={
+            "sql_fingerprint": warehouse.fingerprint(),
+            "protocol": evaluation.protocol,
+        },
+        figures=plots.draw(evaluation, trained.importance, trained.curve),
+        curve=trained.curve,
+    )
+    return registry.register(trained.booster, training.values.slice(0, 5), report)
+
+
+def build_now(
+    connection: Connection, settings: Settings, watch: Stopwatch
+) -> list[Path]:
+    """Build the features as of now and write down those of users and items."""
+    with watch.stage("features"):
+        log.info("building the features as of now")
+        warehouse.build_moment(connection, n_cuts=0)
+        paths = []
+        for name in ("user_features", "item_features"):
+            path = settings.processed / f"{name}.parquet"
+            exports.write_table(connection.table(name).to_arrow_table(), path)
+            paths.append(path)
+        return paths
+
+
+def score_and_publish(
+    connection: Connection,
+    booster: "xgboost.Booster",
+    client: "Redis",
+    lock: publish.Lock,
+    settings: Settings,
+    watch: Stopwatch,
+    made_of: Mapping[str, str],
+) -> str:
+    """Rank for every user, write the lists down as a generation and serve it."""
+    build_now(connection, settings, watch)
+    now = datetime.now(UTC)
+    generation = publish.new_generation(now)
+    file = exports.RecommendationsFile(settings.recommendations, generation)
+    user_ids = warehouse.user_ids(connection)
+    rankings = watch.charged(
+        "score", score.score(connection, booster, user_ids, settings.top_n)
+    )
+    progress = Progress("scoring", "users").counted(rankings, len(user_ids))
+    with watch.stage("publish"):
+        n_users = publish.stage(
+            client,
+            generation,
+            file.written(progress),
+            warehouse.popular(connection, settings.top_n),
+            read_items(connection),
+        )
+        meta = publish.Meta(
+            model_name=MODEL_NAME,
+            scored_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            n_users=n_users,
+            n_items=warehouse.count(connection, "stg_items"),
+            n_pairs=warehouse.n_unseen(connection),
+            top_n=settings.top_n,
+            **made_of,
+        )
+        publish.describe(client, generation, meta)
+        file.settle()
+        former = publish.current(client)
+        lock.flip(generation, time.time())
+        publish.retire(client, {generation} | ({former[0]} if former else set()))
+        tidy(client, settings)
+    return generation
+
+
+def read_items(connection: Connection) -> list[publish.Item]:
+    """Return what the lookup tells of each item."""
+    query = "select item_id, title, genres, release_year as year from stg_items"
+    rows = connection.sql(f"{query} order by item_id").to_arrow_table().to_pylist()
+    return [publish.Item(**row) for row in rows]
+
+
+# --- what they share -----------------------------------------------------------------
+
+
+def is_empty(folder: Path) -> bool:
+    """Tell whether a folder is missing or holds nothing but hidden files."""
+    return not folder.exists() or (
+        folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
+    )
+
+
+def every(user_ids: Sequence[int], at_most: int) -> Sequence[int]:
+    """Thin users out evenly, to at most so many."""
+    return user_ids[:: -(-len(user_ids) // at_most) or 1]
+
+
+def fingerprint_of(raw: release.Release, settings: Settings) -> str:
+    """Digest what decides the lists beside the model: raw files, SQL, settings."""
+    parts = (
+        release.fingerprint(raw),
+        warehouse.fingerprint(),
+        f"top_n={settings.top_n}",
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def is_made_of(
+    served: tuple[str, Mapping[str, str]], version: str | None, fingerprint: str
+) -> bool:
+    """Tell whether a generation was made of just this model and these inputs."""
+    meta = served[1]
+    return (meta["model_version"], meta["fingerprint"]) == (version, fingerprint)
+
+
+def open_registry(settings: Settings) -> "Registry":
+    """Open MLflow, the import of which takes longer than most commands."""
+    from batch.registry import Registry
+
+    return Registry(settings.tracking_uri)
+
+
+@contextmanager
+def open_redis(settings: Settings) -> Iterator[tuple[str, "Redis"]]:
+    """Connect to the Redis of the settings, or else to the embedded one."""
+    if settings.redis_url:
+        with publish.connect(settings.redis_url) as client:
+            yield settings.redis_url, client
+        return
+    with embedded.redis(settings.data / "redis") as url, publish.connect(url) as client:
+        log.info("embedded Redis: redis-cli -u %s", url)
+        yield url, client
+
+
+def tidy(client: "Redis", settings: Settings) -> None:
+    """Remove what no generation that is held owns, in Redis and on the disk."""
+    publish.sweep(client)
+    exports.prune(settings.recommendations, publish.generations(client))
+
+
+def typed(meta: Mapping[str, str]) -> Result:
+    """Give a generation's meta its types back."""
+    numbers = ("n_users", "n_items", "n_pairs", "top_n")
+    return {name: int(v) if name in numbers else v for name, v in meta.items()}
+
+
+def told(served: tuple[str, Mapping[str, str]], url: str, watch: Stopwatch) -> Result:
+    """Lay out what a run tells of the generation that is served after it."""
+    generation, meta = served
+    seconds = watch.seconds("features", "train", "score", "publish")
+    return {
+        "generation": generation,
+        **typed(meta),
+        "seconds": seconds,
+        "redis_url": url,
+    }
+
+
+COMMANDS: dict[str, Callable[[Namespace, Settings], Result]] = {
+    "run": run,
+    "download": fetch,
+    "features": build_features,
+    "train": train_model,
+    "evaluate": evaluate_model,
+    "promote": promote,
+    "rollback": rollback,
+    "status": status,
+}
+
+
+# --- the way in and out --------------------------------------------------------------
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; return the exit code."""
+    parsed = arguments.parse(argv)
+    # as Ctrl-C does: locks are released and an embedded Redis is left in order
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    level = logging.INFO
+    if parsed.quiet or parsed.debug:
+        level = logging.DEBUG if parsed.debug else logging.WARNING
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    log.setLevel(level)
+    try:
+        settings = Settings.read(os.environ, raw=parsed.raw, top_n=parsed.top_n)
+        result = COMMANDS[parsed.command](parsed, settings)
+    except KeyboardInterrupt:
+        return console.fail("interrupted; what was served before is still served", 130)
+    except LockHeld as error:
+        return console.fail(str(error), 75)
+    except Exception as error:
+        if parsed.debug:
+            raise
+        return console.fail(console.explain(error), 1)
+    print(json.dumps(result) if parsed.json else console.readable(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

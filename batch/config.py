@@ -1,0 +1,64 @@
+"""The batch's settings, read once from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lookup.settings import SettingError, positive_integer, redis_url
+
+ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run depends on beside its code; paths are relative to where it runs."""
+
+    raw: Path
+    url: str
+    redis_url: str | None
+    tracking_uri: str
+    top_n: int
+    data: Path = Path("data")
+
+    @classmethod
+    def read(
+        cls,
+        environ: Mapping[str, str],
+        raw: str | None = None,
+        top_n: str | None = None,
+    ) -> "Settings":
+        """Read the environment; the arguments, from flags, win over it.
+
+        Raises:
+            SettingError: names the variable, its value and what was expected.
+        """
+        address = environ.get("REDIS_URL")
+        return cls(
+            raw=Path(raw or environ.get("MOVIELENS_RAW") or "data/raw"),
+            url=download_url(environ.get("MOVIELENS_URL") or ML_100K_URL),
+            redis_url=redis_url("REDIS_URL", address) if address else None,
+            tracking_uri=environ.get("MLFLOW_TRACKING_URI")
+            or "sqlite:///mlruns/mlflow.db",
+            top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
+        )
+
+    @property
+    def processed(self) -> Path:
+        """The folder of what the batch makes of the raw files."""
+        return self.data / "processed"
+
+    @property
+    def recommendations(self) -> Path:
+        """The folder of the generations' lists."""
+        return self.processed / "recommendations"
+
+
+def download_url(text: str) -> str:
+    """Check that something can be fetched from here."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise SettingError(
+            f"MOVIELENS_URL is {text!r}, expected the http(s) address of a .zip"
+        )
+    return text

@@ -1,0 +1,67 @@
+"""The pictures of a training run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from matplotlib.figure import Figure
+
+from batch.evaluate import Evaluation
+
+N_FEATURES = 25
+
+
+def draw(
+    evaluation: Evaluation,
+    importance: Mapping[str, float],
+    curve: Mapping[str, Sequence[float]],
+) -> dict[str, Figure]:
+    """Draw a run's pictures: file name → figure."""
+    return {
+        "metrics.png": metrics(evaluation),
+        "importance.png": importances(importance),
+        "learning_curve.png": learning_curve(curve),
+    }
+
+
+def metrics(evaluation: Evaluation) -> Figure:
+    """Set the model's metrics beside those of the baselines."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    rankers = {
+        "popularity": evaluation.popularity,
+        "item-kNN": evaluation.item_knn,
+        "MovieLensXGB": evaluation.model,
+    }
+    for i, (label, measured) in enumerate(rankers.items()):
+        values = asdict(measured)
+        positions = [j + (i - 1) * 0.27 for j in range(len(values))]
+        bars = axes.bar(positions, list(values.values()), width=0.25, label=label)
+        axes.bar_label(bars, fmt="%.3f", fontsize=7)
+    axes.set_xticks(range(len(values)), [name.replace("_", " ") for name in values])
+    axes.set_title(f"Hold-out of {evaluation.n_users} users")
+    axes.legend()
+    return figure
+
+
+def importances(importance: Mapping[str, float]) -> Figure:
+    """Show which features bring the trees their gain."""
+    best = sorted(importance.items(), key=lambda pair: -pair[1])[:N_FEATURES]
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in best][::-1], [gain for _, gain in best][::-1])
+    axes.set_title(f"Total gain of the {len(best)} strongest features")
+    axes.set_xscale("log")
+    return figure
+
+
+def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
+    """Show how the ranking improved with each tree."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, values in curve.items():
+        axes.plot(range(1, len(values) + 1), values, label=name)
+    axes.set_xlabel("trees")
+    axes.set_ylabel("NDCG@10 among the sampled candidates")
+    axes.set_title("Learning curve")
+    axes.legend()
+    return figure

@@ -1,0 +1,56 @@
+"""How far a long step is: a bar on a terminal, plain log lines elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+WIDTH = 30
+LOG_SECONDS = 10
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Shows one step's progress on stderr.
+
+    Args:
+        step: what is being done, such as "scoring".
+        unit: what is counted, such as "users".
+    """
+
+    def __init__(self, step: str, unit: str) -> None:
+        self._step = step
+        self._unit = unit
+        self._bar = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+        self._shown_at = time.monotonic()
+
+    def show(self, done: int, total: int | None) -> None:
+        """Tell that `done` of `total` is done; None where the total is not known."""
+        finished = done == total
+        due = time.monotonic() - self._shown_at > (0.1 if self._bar else LOG_SECONDS)
+        if not (due or finished):
+            return
+        self._shown_at = time.monotonic()
+        count = f"{done:,} of {total:,}" if total else f"{done:,}"
+        if not self._bar:
+            log.info("%s: %s %s", self._step, count, self._unit)
+            return
+        filled = WIDTH * done // total if total else 0
+        bar = "█" * filled + "░" * (WIDTH - filled)
+        end = "\n" if finished else ""
+        print(
+            f"\r{self._step} {bar} {count} {self._unit}",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def counted(self, values: Iterable[T], total: int) -> Iterator[T]:
+        """Pass values on and show how many of `total` have passed."""
+        for done, value in enumerate(values, start=1):
+            yield value
+            self.show(done, total)

@@ -1,0 +1,287 @@
+"""Generations in Redis: the only file of the batch that imports redis.
+
+A generation is written whole under its own name, counted, and becomes current by one
+write of `recs:current`, which only the holder of the lock can do.
+"""
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from batch.errors import BatchError, LockHeld
+from batch.score import Ranking
+from lookup import contract
+from lookup.settings import without_password
+
+LOCK_SECONDS = 20
+COMMANDS_PER_TRIP = 1000
+
+RENEW = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('pexpire', KEYS[1], ARGV[2])
+"""
+RELEASE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('del', KEYS[1])
+"""
+FLIP = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[2], ARGV[2])
+redis.call('zadd', KEYS[3], 'NX', ARGV[3], ARGV[2])
+return 1
+"""
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Meta:
+    """How a generation was made: the fields of `recs:{generation}:meta`."""
+
+    model_name: str
+    model_version: str
+    scored_at: str
+    n_users: int
+    n_items: int
+    n_pairs: int
+    top_n: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """What the lookup tells of an item."""
+
+    item_id: int
+    title: str
+    genres: Sequence[str]
+    year: int | None
+
+
+def new_generation(now: datetime) -> str:
+    """Name a generation so that names sort by time and never meet."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+@contextmanager
+def connect(url: str) -> Iterator[redis.Redis]:
+    """Open a client, and turn what goes wrong within the block into one line.
+
+    Raises:
+        BatchError: names the server, its password left out, and the cause.
+    """
+    client = redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=5,
+        socket_timeout=30,
+        # a repeated RPUSH would double a list
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        client.ping()
+        yield client
+    except redis.RedisError as error:
+        raise BatchError(
+            f"Redis at {without_password(url)} failed: {error}; what was served "
+            "before is not changed. Is the server up and REDIS_URL right?"
+        ) from error
+    finally:
+        client.close()
+
+
+class Lock:
+    """The right to publish, renewed by a thread for as long as it is held."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._token = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
+        self._done = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, daemon=True)
+
+    def __enter__(self) -> "Lock":
+        """Take the lock.
+
+        Raises:
+            LockHeld: when another batch has it.
+        """
+        if not self._client.set(contract.LOCK, self._token, nx=True, ex=LOCK_SECONDS):
+            holder = cast("str | None", self._client.get(contract.LOCK))
+            name = holder.rpartition(":")[0] if holder else "one that just ended"
+            raise LockHeld(
+                f"another batch holds {contract.LOCK}: {name}; "
+                f"wait for it, or {LOCK_SECONDS} s if it was killed"
+            )
+        self._renewer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._renewer.join()
+        try:
+            self._client.eval(RELEASE, 1, contract.LOCK, self._token)
+        except redis.RedisError:
+            log.warning("could not release %s; it expires by itself", contract.LOCK)
+
+    def flip(self, generation: str, published_at: float) -> None:
+        """Make a generation current, in the same step that checks for the lock.
+
+        Args:
+            generation: written and counted.
+            published_at: in unix seconds; kept as it was if it was current before.
+
+        Raises:
+            BatchError: when the lock was lost to another batch.
+        """
+        keys = (contract.LOCK, contract.CURRENT, contract.GENERATIONS)
+        arguments = (self._token, generation, str(published_at))
+        if not self._client.eval(FLIP, len(keys), *keys, *arguments):
+            raise BatchError(
+                f"lost {contract.LOCK} before {generation} could become current; "
+                "another batch took over, nothing that is served has changed"
+            )
+
+    def _renew(self) -> None:
+        while not self._done.wait(LOCK_SECONDS / 4):
+            arguments = (self._token, str(LOCK_SECONDS * 1000))
+            try:
+                self._client.eval(RENEW, 1, contract.LOCK, *arguments)
+            except redis.RedisError as error:
+                log.warning("could not renew %s: %s", contract.LOCK, error)
+
+
+def stage(
+    client: redis.Redis,
+    generation: str,
+    rankings: Iterable[Ranking],
+    popular: Sequence[tuple[int, float]],
+    items: Iterable[Item],
+) -> int:
+    """Write a generation's lists and items under its own name.
+
+    Returns:
+        How many users have a list.
+
+    Raises:
+        BatchError: when Redis holds less than was written.
+    """
+    user_ids = write_lists(client, generation, rankings)
+    client.rpush(contract.popular_key(generation), *contract.encode(popular))
+    described = {
+        str(item.item_id): json.dumps(
+            {"title": item.title, "genres": list(item.genres), "year": item.year},
+            ensure_ascii=False,
+        )
+        for item in items
+    }
+    for names in batches(described, COMMANDS_PER_TRIP):
+        fields = [part for name in names for part in (name, described[name])]
+        client.hset(contract.items_key(generation), items=fields)
+    keys = [contract.user_key(generation, user_id) for user_id in user_ids]
+    n_kept = sum(client.exists(*some) for some in batches(keys, COMMANDS_PER_TRIP))
+    n_items = client.hlen(contract.items_key(generation))
+    if (n_kept, n_items) != (len(user_ids), len(described)):
+        raise BatchError(
+            f"{generation} is not whole: Redis holds {n_kept} of {len(user_ids)} lists "
+            f"and {n_items} of {len(described)} items; does maxmemory-policy evict?"
+        )
+    return len(user_ids)
+
+
+def write_lists(
+    client: redis.Redis, generation: str, rankings: Iterable[Ranking]
+) -> list[int]:
+    """Write the users' lists in pipelines; return whose they are."""
+    user_ids: list[int] = []
+    for some in batches(rankings, COMMANDS_PER_TRIP):
+        with client.pipeline(transaction=False) as pipeline:
+            for ranking in some:
+                entries = zip(
+                    ranking.item_ids.tolist(), ranking.scores.tolist(), strict=True
+                )
+                key = contract.user_key(generation, ranking.user_id)
+                pipeline.rpush(key, *contract.encode(entries))
+            pipeline.execute()
+        user_ids += [ranking.user_id for ranking in some]
+    return user_ids
+
+
+def describe(client: redis.Redis, generation: str, meta: Meta) -> None:
+    """Write how a generation was made, which completes it."""
+    fields = [str(part) for pair in asdict(meta).items() for part in pair]
+    client.hset(contract.meta_key(generation), items=fields)
+
+
+def current(client: redis.Redis) -> tuple[str, Mapping[str, str]] | None:
+    """Return the generation that is served and its meta, None when there is none."""
+    generation = cast("str | None", client.get(contract.CURRENT))
+    if generation is None:
+        return None
+    meta = cast("dict[str, str]", client.hgetall(contract.meta_key(generation)))
+    return (generation, meta) if meta else None
+
+
+def generations(client: redis.Redis) -> list[str]:
+    """Return the generations held, oldest first."""
+    return cast("list[str]", client.zrange(contract.GENERATIONS, 0, -1))
+
+
+def before(client: redis.Redis) -> str:
+    """Return the generation to roll back to.
+
+    Raises:
+        BatchError: when none is held that is older than the current one.
+    """
+    held = generations(client)
+    served = cast("str | None", client.get(contract.CURRENT))
+    older = held[: held.index(served)] if served in held else []
+    if not older:
+        raise BatchError(
+            f"nothing to roll back to: {served} is served, and of the generations held "
+            f"({', '.join(held) or 'none'}) none is older"
+        )
+    return older[-1]
+
+
+def retire(client: redis.Redis, keep: Iterable[str]) -> None:
+    """Give up all generations but these, and remove the keys of those given up."""
+    gone = set(generations(client)) - set(keep)
+    if gone:
+        client.zrem(contract.GENERATIONS, *gone)
+    sweep(client)
+
+
+def sweep(client: redis.Redis) -> None:
+    """Remove the keys of generations not held, such as those of a batch that died."""
+    held = set(generations(client)) | {client.get(contract.CURRENT)}
+    names = client.scan_iter(match=f"{contract.PREFIX}*", count=COMMANDS_PER_TRIP)
+    orphans = (
+        name for name in names if contract.generation_of(name) not in held | {None}
+    )
+    n_removed = 0
+    for some in batches(orphans, COMMANDS_PER_TRIP):
+        n_removed += client.unlink(*some)
+    if n_removed:
+        log.info("removed %d keys of generations no longer held", n_removed)
+
+
+def batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut values into lists of at most `size`."""
+    iterator = iter(values)
+    while some := list(islice(iterator, size)):
+        yield some

@@ -1,0 +1,181 @@
+"""Models in MLflow: the only file that imports it."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Both are read when mlflow is imported: nothing is to leave the machine unasked, and a
+# server that is away is to be reported at once, not after seven retries.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+import mlflow
+import mlflow.xgboost
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+
+from batch.errors import BatchError
+
+if TYPE_CHECKING:
+    # their imports take a second, which a run that is skipped does not have
+    import pandas as pd
+    import pyarrow as pa
+    import xgboost
+    from matplotlib.figure import Figure
+
+MODEL_NAME = "MovieLensXGB"
+ALIAS = "prod"
+EXPERIMENT = "MovieLensXGB"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a training run logs beside its model."""
+
+    parameters: Mapping[str, str | int | float]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    figures: "Mapping[str, Figure]"
+    curve: Mapping[str, list[float]]
+
+
+class Registry:
+    """The registered model `MovieLensXGB` on one tracking server or store."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.tracking_uri = tracking_uri
+        if tracking_uri.startswith("sqlite:///"):
+            database = Path(tracking_uri.removeprefix("sqlite:///"))
+            database.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained("open the store"):
+            mlflow.set_tracking_uri(tracking_uri)
+            self._client = mlflow.MlflowClient(tracking_uri)
+
+    def prod_version(self) -> str | None:
+        """Resolve the alias `prod` to a version, None when there is no such alias."""
+        with self._explained(f"read the alias {ALIAS}"):
+            try:
+                found = self._client.get_model_version_by_alias(MODEL_NAME, ALIAS)
+            except MlflowException as error:
+                # without the model it does not exist, without the alias it is "invalid"
+                if error.error_code in (
+                    "RESOURCE_DOES_NOT_EXIST",
+                    "INVALID_PARAMETER_VALUE",
+                ):
+                    return None
+                raise
+        return str(found.version)
+
+    def load(self, version: str) -> "xgboost.Booster":
+        """Load a version's booster in xgboost's own format, never a pickle.
+
+        Raises:
+            BatchError: when the version or its artifact is gone or is no booster.
+        """
+        from xgboost import Booster
+
+        with self._explained(f"load version {version} of {MODEL_NAME}"):
+            booster = mlflow.xgboost.load_model(f"models:/{MODEL_NAME}/{version}")
+        if not isinstance(booster, Booster):
+            raise BatchError(
+                f"version {version} of {MODEL_NAME} is a {type(booster).__name__}, "
+                "expected a native xgboost Booster; log it with mlflow.xgboost"
+            )
+        return booster
+
+    def register(
+        self, booster: "xgboost.Booster", example: "pa.Table", report: Report
+    ) -> str:
+        """Log a run with its model and register that as the next version.
+
+        Args:
+            booster: what to register.
+            example: a few rows of features, with their names, for the signature.
+            report: what else the run logs.
+
+        Returns:
+            The new version; the alias is where it was.
+        """
+        from xgboost import __version__ as xgboost_version
+
+        with self._explained("log the model"):
+            mlflow.set_experiment(experiment_id=self._experiment())
+            with mlflow.start_run(tags=dict(report.tags)) as run:
+                self._log(report, run.info.run_id)
+                rows: "pd.DataFrame" = example.to_pandas()
+                info = mlflow.xgboost.log_model(
+                    booster,
+                    name="model",
+                    model_format="ubj",
+                    signature=infer_signature(rows, booster.inplace_predict(example)),
+                    input_example=rows,
+                    registered_model_name=MODEL_NAME,
+                    # what inference would find here depends on what is installed
+                    pip_requirements=[f"xgboost>={xgboost_version}", "pandas"],
+                )
+        return str(info.registered_model_version)
+
+    def promote(self, version: str) -> None:
+        """Let `prod` name this version.
+
+        Raises:
+            BatchError: when there is no such version; names the ones that there are.
+        """
+        versions = [str(found.version) for found in self._versions()]
+        if version not in versions:
+            there = ", ".join(sorted(versions, key=int)) or "none yet"
+            raise BatchError(
+                f"{MODEL_NAME} has no version {version}, only: {there}; "
+                "train one: python -m batch train"
+            )
+        with self._explained(f"point {ALIAS} at version {version}"):
+            self._client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
+
+    def _versions(self) -> list[ModelVersion]:
+        with self._explained("list the versions"):
+            return list(self._client.search_model_versions(f"name='{MODEL_NAME}'"))
+
+    def _experiment(self) -> str:
+        """Return the experiment's id; a local store keeps artifacts beside itself."""
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None
+        if self.tracking_uri.startswith("sqlite:///"):
+            database = Path(self.tracking_uri.removeprefix("sqlite:///"))
+            location = (database.parent / "artifacts").resolve().as_uri()
+        return str(self._client.create_experiment(EXPERIMENT, location))
+
+    def _log(self, report: Report, run_id: str) -> None:
+        mlflow.log_params(dict(report.parameters))
+        mlflow.log_metrics(dict(report.metrics))
+        for name, values in report.curve.items():
+            for step, value in enumerate(values):
+                mlflow.log_metric(f"{name}_ndcg_at_10", value, step=step)
+        for name, figure in report.figures.items():
+            mlflow.log_figure(figure, name)
+        log.debug("logged run %s", run_id)
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Turn whatever goes wrong in MLflow into one line with the store's address."""
+        try:
+            yield
+        except BatchError:
+            raise
+        except Exception as error:  # mlflow lets through what its back ends raise
+            reason = " ".join(str(error).split())[:300]
+            raise BatchError(
+                f"could not {what} in MLflow at {self.tracking_uri}: {reason}; "
+                "is MLFLOW_TRACKING_URI right and the server up?"
+            ) from error

@@ -1,0 +1,397 @@
+"""One MovieLens release in a folder or a zip, recognised by its files."""
+
+import codecs
+import fcntl
+import glob
+import hashlib
+import os
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from batch.errors import BatchError
+
+LARGEST = 20 * 2**30
+"""Bytes that a zip may unpack to: a dozen times the largest release."""
+
+DENSEST = 100
+"""Bytes that a byte of a zip may become: MovieLens' own zips reach six."""
+
+SMALL = 64 * 2**20
+"""Bytes below which it does not matter how dense a zip is."""
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises on damaged, encrypted or strangely compressed members."""
+
+UNPACKED = re.compile(r"\.?[0-9a-f]{16}")
+
+HEADERS = {
+    "ratings.csv": "userId,movieId,rating,timestamp",
+    "movies.csv": "movieId,title,genres",
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """The files by which a release is known, and the staging folder that reads them."""
+
+    name: str
+    layout: str
+    encoding: str
+    ratings: str
+    items: str
+    users: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name the files that the release needs."""
+        return tuple(filter(None, (self.ratings, self.items, self.users)))
+
+
+FORMATS = (
+    Format("ml-100k", "tab", "latin-1", "u.data", "u.item", "u.user"),
+    Format("ml-1m", "dat", "latin-1", "ratings.dat", "movies.dat", "users.dat"),
+    Format("ml-10m", "dat", "utf-8", "ratings.dat", "movies.dat"),
+    Format("ml-csv", "csv", "utf-8", "ratings.csv", "movies.csv"),
+)
+
+KNOWN = frozenset(name for form in FORMATS for name in form.names)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that was found: how to read it, and the files that make it up."""
+
+    name: str
+    layout: str
+    parameters: Mapping[str, object]
+    files: tuple[Path, ...]
+
+
+def find(path: Path, unpacked: Path) -> Release:
+    """Recognise the release in the folder or zip `path`.
+
+    A zip is unpacked once, into a folder of `unpacked` named for its content.
+
+    Raises:
+        BatchError: with what was found at `path` and what each release needs.
+    """
+    try:
+        if path.is_dir():
+            return locate(path)
+        if path.is_file():
+            return locate(unpacked_once(path, unpacked), shown=path)
+    except OSError as error:
+        raise BatchError(f"cannot read {path}: {error}") from error
+    raise BatchError(f"{path} does not exist; {wanted()}")
+
+
+def locate(folder: Path, shown: Path | None = None) -> Release:
+    """Recognise the release in a folder or in the one of its sub-folders that has one.
+
+    Raises:
+        BatchError: it has none, several, or an incomplete one; `shown` is what
+            the message calls the folder.
+    """
+    home = home_of(folder, shown or folder)
+    form = format_of(home)
+    for name in form.names:
+        check_file(home / name)
+    files = tuple(home / name for name in sorted(form.names))
+    return Release(form.name, form.layout, parameters_of(form, home), files)
+
+
+def fingerprint(release: Release) -> str:
+    """Hash the names and contents of the files that make up a release.
+
+    Raises:
+        BatchError: a file cannot be read.
+    """
+    total = hashlib.sha256()
+    for path in release.files:
+        try:
+            total.update(f"{path.name} {digest(path)}\n".encode())
+        except OSError as error:
+            raise BatchError(f"cannot read {path}: {error}") from error
+    return total.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Hash the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def home_of(folder: Path, shown: Path) -> Path:
+    """Find the folder that holds the files: `folder`, or one directly below it."""
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    homes = [
+        home
+        for home in (folder, *below)
+        if not is_hidden(home, folder) and KNOWN & names_in(home)
+    ]
+    if not homes:
+        raise BatchError(
+            f"no MovieLens release in {shown}: found {listed(folder)}; {wanted()}"
+        )
+    if len(homes) > 1 and homes[0] != folder:
+        found = " and ".join(home.name for home in homes)
+        raise BatchError(f"several releases in {shown}: {found}; name one of them")
+    return homes[0]
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Tell what is no data: unfinished downloads and what macOS adds to its zips."""
+    return path != folder and (path.name.startswith(".") or path.name == "__MACOSX")
+
+
+def format_of(home: Path) -> Format:
+    """Match the files of a folder with the formats."""
+    names = names_in(home)
+    near = [form for form in FORMATS if names & set(form.names)]
+    if len({form.layout for form in near}) > 1:
+        found = ", ".join(sorted(names & KNOWN))
+        raise BatchError(f"{home} is ambiguous: it holds {found}; keep one release")
+    for form in near:
+        if names >= set(form.names):
+            return form
+    missing = [name for name in near[-1].names if name not in names]
+    raise BatchError(
+        f"{home} lacks {' and '.join(missing)}: {near[-1].name} needs "
+        f"{', '.join(near[-1].names)}"
+    )
+
+
+def check_file(path: Path) -> None:
+    """See that a file holds something, and that a CSV has the columns we read."""
+    with path.open("rb") as file:
+        first = file.readline(1000).removeprefix(codecs.BOM_UTF8).strip()
+    if not first:
+        raise BatchError(f"{path} is empty, or its first line is")
+    expected = HEADERS.get(path.name)
+    if expected and first != expected.encode():
+        raise BatchError(
+            f"{path} begins with {first[:80].decode('utf-8', 'replace')!r}, "
+            f"not with the header {expected!r}"
+        )
+
+
+def parameters_of(form: Format, home: Path) -> dict[str, object]:
+    """Give the parameters of the staging models."""
+    # DuckDB takes a path for a pattern: "ratings [1]" would match "ratings 1"
+    parameters: dict[str, object] = {
+        "ratings_path": glob.escape(str(home / form.ratings)),
+        "items_path": glob.escape(str(home / form.items)),
+        "encoding": encoding_of(form, home / form.items),
+    }
+    if form.users:
+        parameters["users_path"] = glob.escape(str(home / form.users))
+    return parameters
+
+
+def encoding_of(form: Format, items: Path) -> str:
+    """Choose the format's encoding, or UTF-8 where an old file was saved anew in it."""
+    if form.encoding == "latin-1" and is_utf8(items.read_bytes()):
+        return "utf-8"
+    return form.encoding
+
+
+def is_utf8(content: bytes) -> bool:
+    """Tell whether bytes are UTF-8."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def names_in(folder: Path) -> set[str]:
+    """Name the files of a folder."""
+    return {path.name for path in folder.iterdir() if path.is_file()}
+
+
+def listed(folder: Path) -> str:
+    """Say what a folder holds, at most ten names of it."""
+    names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir())
+    rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + rest or "nothing"
+
+
+def wanted() -> str:
+    """Say what would be recognised."""
+    known = "; ".join(f"{f.name}: {', '.join(f.names)}" for f in FORMATS)
+    return f"wanted is a folder or a zip with the files of one release ({known})"
+
+
+def unpacked_once(archive: Path, unpacked: Path) -> Path:
+    """Unpack a zip, or find what an earlier run unpacked of the same one.
+
+    Raises:
+        BatchError: it is no zip, damaged, unsafe, or there is no room for it.
+    """
+    check_zip(archive)
+    folder = unpacked / digest(archive)[:16]
+    try:
+        unpacked.mkdir(parents=True, exist_ok=True)
+        with locked(unpacked):
+            remove_others(unpacked, folder)
+            if not folder.is_dir():
+                partial = folder.with_name(f".{folder.name}")
+                unpack(archive, partial)
+                partial.replace(folder)
+    except OSError as error:
+        raise BatchError(f"cannot unpack {archive} into {unpacked}: {error}") from error
+    return folder
+
+
+def remove_others(unpacked: Path, folder: Path) -> None:
+    """Remove what earlier runs unpacked, or did not finish unpacking."""
+    for path in unpacked.iterdir():
+        if path != folder and UNPACKED.fullmatch(path.name):
+            shutil.rmtree(path)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes; a killed one lets go of it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_zip(path: Path) -> None:
+    """See that a file is a zip that came whole.
+
+    Raises:
+        BatchError: with how the file begins.
+    """
+    if zipfile.is_zipfile(path):
+        return
+    with path.open("rb") as file:
+        head = file.read(40)
+    if head.startswith(b"PK"):
+        raise BatchError(f"{path} is a damaged zip: its end is missing")
+    raise BatchError(f"{path} is no folder and no zip: it begins with {head!r}")
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack a zip into the new folder `target`, all of it or nothing.
+
+    Raises:
+        BatchError: the zip is damaged or would write outside of `target`.
+        OSError: the files cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(archive) as source:
+            check_members(archive, source.infolist())
+            target.mkdir(parents=True)
+            for member in source.infolist():
+                unpack_member(source, member, target)
+    except DAMAGE as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise BatchError(f"{archive} is a damaged zip: {error}") from error
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def unpack_member(
+    source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path
+) -> None:
+    """Write one member; its checksum is compared when its last byte is read."""
+    path = target / member.filename
+    if member.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with source.open(member) as content, path.open("xb") as file:
+        shutil.copyfileobj(content, file, 2**20)
+        file.flush()
+        os.fsync(file.fileno())  # or the rename could outlive it when power is cut
+
+
+def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse a zip whose members are unsafe to write.
+
+    Raises:
+        BatchError: with the member and what is wrong with it.
+    """
+    for member in members:
+        fault = fault_of(member)
+        if fault:
+            raise BatchError(f"{archive} is unsafe: {member.filename!r} {fault}")
+    size = sum(member.file_size for member in members)
+    packed = max(1, sum(member.compress_size for member in members))
+    if size > LARGEST or (size > SMALL and size / packed > DENSEST):
+        raise BatchError(
+            f"{archive} is unsafe: its {packed} bytes would unpack to {size}"
+        )
+
+
+def fault_of(member: zipfile.ZipInfo) -> str | None:
+    """Say what makes a member unsafe to write."""
+    name = member.filename
+    if name.startswith("/") or "\\" in name or ":" in name.partition("/")[0]:
+        return "is not a relative name"
+    if ".." in name.split("/"):
+        return "leads out of the folder"
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device"
+    return None
+
+
+FAULTS = (
+    (
+        r"Error when converting column \"(.+?)\"\. "
+        r"Could not convert string \"(.*?)\" to '(\w+)'",
+        "{0} is {1!r}, expected {2}",
+    ),
+    (
+        r"Expected Number of Columns: (\d+) Found: (\d+)",
+        "{1} columns, expected {0}",
+    ),
+    (r"Invalid unicode", "bytes that are not UTF-8"),
+    (r"unterminated quote", "a quote that is never closed"),
+    (r"reached an invalid state", "lines that end differently, or a stray quote"),
+)
+"""What DuckDB says of a bad line, and what we say."""
+
+KINDS = {
+    "INTEGER": "a whole number of 32 bits",
+    "BIGINT": "a whole number of 64 bits",
+    "DOUBLE": "a number",
+    "BOOLEAN": "0 or 1",
+}
+
+
+def explain(error: duckdb.Error) -> str:
+    """Put an error of DuckDB in one line: the file, the line, its text, the fault."""
+    text = str(error)
+    file = re.search(r"^ *file = (.+)$", text, re.MULTILINE)
+    if file is None:
+        return " ".join(text.partition("\n")[0].split())
+    line = re.search(r"CSV Error on Line: (\d+)\nOriginal Line: (.*)", text)
+    if line is None:
+        return f"{file[1]}: {fault_in(text)}"
+    return f"{file[1]}, line {line[1]}: {fault_in(text)}, in {line[2][:200]!r}"
+
+
+def fault_in(text: str) -> str:
+    """Find what DuckDB found wrong."""
+    for pattern, said in FAULTS:
+        match = re.search(pattern, text, re.DOTALL)
+        if match:
+            return said.format(*(KINDS.get(part, part) for part in match.groups()))
+    return " ".join(text.partition("\n\n")[0].split())

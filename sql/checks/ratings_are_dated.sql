@@ -1,0 +1,19 @@
+-- every rating has its time in seconds since 1970
+with ratings as (
+    select * from stg_ratings
+),
+
+offenders as (
+    select
+        user_id,
+        item_id,
+        rating,
+        rated_at,
+        count(*) over () as n_ratings
+    from ratings
+    where rated_at is null or rated_at not between 1 and 99999999999
+    order by user_id, item_id, rating, rated_at
+    limit 1
+)
+
+select * from offenders

@@ -1,0 +1,19 @@
+-- every rating is from 0.5 to 5
+with ratings as (
+    select * from stg_ratings
+),
+
+offenders as (
+    select
+        user_id,
+        item_id,
+        rating,
+        rated_at,
+        count(*) over () as n_ratings
+    from ratings
+    where rating is null or rating not between 0.5 and 5
+    order by user_id, item_id, rating, rated_at
+    limit 1
+)
+
+select * from offenders

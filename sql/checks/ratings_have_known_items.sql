@@ -1,0 +1,29 @@
+-- every rated item is in the items file
+with ratings as (
+    select * from stg_ratings
+),
+
+items as (
+    select * from stg_items
+),
+
+rated as (
+    select
+        item_id,
+        count(*) as n_ratings
+    from ratings
+    group by item_id
+),
+
+offenders as (
+    select
+        rated.item_id,
+        rated.n_ratings,
+        count(*) over () as n_unknown_items
+    from rated
+    anti join items on rated.item_id = items.item_id
+    order by rated.item_id
+    limit 1
+)
+
+select * from offenders

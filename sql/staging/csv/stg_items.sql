@@ -1,0 +1,38 @@
+-- one row per item_id of movies.csv
+with source as (
+    select *
+    from
+        read_csv(
+            $items_path,
+            delim = ',',
+            header = true,
+            quote = '"',
+            escape = '"',
+            auto_detect = false,
+            hive_partitioning = false,
+            encoding = $encoding,
+            columns = {
+                'item_id': 'INTEGER',
+                'title': 'VARCHAR',
+                'genres': 'VARCHAR'
+            }
+        )
+),
+
+described as (
+    select
+        item_id,
+        trim(title) as title,
+        -- of several years the last, of a range like (2006–2007) its first
+        try_cast(
+            regexp_extract(title, '.*\((\d{4})(?:\s*[-–]\s*\d{0,4}\s*)?\)', 1)
+            as integer
+        ) as release_year,
+        list_filter(
+            string_split(coalesce(genres, ''), '|'),
+            lambda genre: genre not in ('', '(no genres listed)')
+        ) as genres
+    from source
+)
+
+select * from described

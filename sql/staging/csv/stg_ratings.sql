@@ -1,0 +1,31 @@
+-- one row per (user_id, item_id) of ratings.csv
+with source as (
+    select *
+    from
+        read_csv(
+            $ratings_path,
+            delim = ',',
+            header = true,
+            quote = '"',
+            escape = '"',
+            auto_detect = false,
+            hive_partitioning = false,
+            columns = {
+                'user_id': 'INTEGER',
+                'item_id': 'INTEGER',
+                'rating': 'DOUBLE',
+                'rated_at': 'BIGINT'
+            }
+        )
+),
+
+named as (
+    select
+        user_id,
+        item_id,
+        rating,
+        rated_at
+    from source
+)
+
+select * from named

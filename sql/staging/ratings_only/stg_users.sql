@@ -1,0 +1,17 @@
+-- one row per user_id of the ratings, for the releases that say nothing of their users
+with ratings as (
+    select * from stg_ratings
+),
+
+described as (
+    select
+        user_id,
+        cast(null as integer) as age,
+        cast(null as varchar) as gender,
+        cast(null as varchar) as occupation
+    from ratings
+    where user_id is not null
+    group by user_id
+)
+
+select * from described
