@@ -6,6 +6,7 @@ from dataclasses import asdict
 from matplotlib.figure import Figure
 
 from batch.evaluate import Evaluation
+from batch.train import CURVE_STEP
 
 N_FEATURES = 25
 
@@ -59,7 +60,8 @@ def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name, values in curve.items():
-        axes.plot(range(1, len(values) + 1), values, label=name)
+        trees = [(i + 1) * CURVE_STEP for i in range(len(values))]
+        axes.plot(trees, values, label=name)
     axes.set_xlabel("trees")
     axes.set_ylabel("NDCG@10 among the sampled candidates")
     axes.set_title("Learning curve")

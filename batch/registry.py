@@ -112,7 +112,7 @@ class Registry:
             mlflow.set_experiment(experiment_id=self._experiment())
             with mlflow.start_run(tags=dict(report.tags)) as run:
                 self._log(report, run.info.run_id)
-                rows: "pd.DataFrame" = example.to_pandas()
+                rows: pd.DataFrame = example.to_pandas()
                 info = mlflow.xgboost.log_model(
                     booster,
                     name="model",

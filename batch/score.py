@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import numpy as np
 import numpy.typing as npt
+
 from batch import warehouse
 from batch.features import FEATURES, Ids, Pairs, pairs
 

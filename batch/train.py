@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xgboost
+from xgboost.callback import TrainingCallback
 
 from batch.errors import BatchError
 from batch.features import Pairs
@@ -15,12 +16,13 @@ PARAMETERS: dict[str, str | int | float] = {
     "lambdarank_num_pair_per_sample": 20,
     "tree_method": "hist",
     "max_depth": 4,
-    "eta": 0.1,
+    "eta": 0.14,
     "subsample": 0.8,
     "colsample_bynode": 0.4,
     "seed": 42,
 }
-N_ROUNDS = 150
+N_ROUNDS = 100
+CURVE_STEP = 10
 
 Curve = dict[str, list[float]]
 
@@ -31,8 +33,8 @@ class Trained:
 
     Attributes:
         booster: knows its features by name.
-        curve: NDCG@10 after each round among the sampled candidates, of `training`
-            and of `validation`.
+        curve: NDCG@10 among the sampled candidates of `training` and `validation`,
+            after every tenth round.
         parameters: what it was trained with.
     """
 
@@ -71,18 +73,31 @@ def train(
             f"nothing to learn from in {len(training)} training pairs: a user needs at "
             "least 5 ratings and some unseen items; are the raw files complete?"
         )
-    history: dict[str, dict[str, list[float]]] = {}
     matrix = to_matrix(training)
-    booster = xgboost.train(
-        chosen,
-        matrix,
-        n_rounds,
-        evals=[(matrix, "training"), (to_matrix(validation, matrix), "validation")],
-        evals_result=history,
-        verbose_eval=False,
+    drawn = CurveDrawer(
+        {"training": matrix, "validation": to_matrix(validation, matrix)}
     )
-    curve = {name: metrics["ndcg@10"] for name, metrics in history.items()}
-    return Trained(booster, curve, chosen | {"n_rounds": n_rounds})
+    booster = xgboost.train(chosen, matrix, n_rounds, callbacks=[drawn])
+    return Trained(booster, drawn.curve, chosen | {"n_rounds": n_rounds})
+
+
+class CurveDrawer(TrainingCallback):
+    """Evaluates every tenth round: each one takes half as long as growing a tree."""
+
+    def __init__(self, matrices: dict[str, xgboost.QuantileDMatrix]) -> None:
+        self._matrices = [(matrix, name) for name, matrix in matrices.items()]
+        self.curve: Curve = {name: [] for name in matrices}
+
+    def after_iteration(
+        self, model: xgboost.Booster, epoch: int, evals_log: object
+    ) -> bool:
+        """Note how well each matrix is ranked; never stop the training."""
+        if (epoch + 1) % CURVE_STEP == 0:
+            # "[9]\ttraining-ndcg@10:0.7\tvalidation-ndcg@10:0.6"
+            for measured in model.eval_set(self._matrices, epoch).split("\t")[1:]:
+                name = measured.partition("-")[0]
+                self.curve[name].append(float(measured.rpartition(":")[2]))
+        return False
 
 
 def to_matrix(

@@ -13,7 +13,7 @@ from batch.errors import BatchError
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
 STAGING = ("stg_ratings", "stg_items", "stg_users")
-"""Built from the folder of the release's format, the only models that read files."""
+"""Built in this order from the folder of the release's layout; only they read files."""
 
 MODELS = (
     "intermediate/int_ratings",
@@ -81,8 +81,11 @@ def build_staging(
     connection: duckdb.DuckDBPyConnection, layout: str, files: Parameters
 ) -> None:
     """Read the raw files of a layout (`tab`, `dat`, `csv`) into the staging tables."""
+    # a release without a users file has the users who rated, read from stg_ratings
+    users = layout if "users_path" in files else "ratings_only"
     for name in STAGING:
-        build(connection, f"staging/{layout}/{name}", files)
+        folder = users if name == "stg_users" else layout
+        build(connection, f"staging/{folder}/{name}", files)
 
 
 def build_moment(connection: duckdb.DuckDBPyConnection, n_cuts: int) -> None:

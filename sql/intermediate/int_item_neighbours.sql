@@ -44,7 +44,7 @@ nearest as (
         similarity,
         liked_similarity
     from ranked
-    where least(similarity_rank, liked_similarity_rank) <= 150
+    where least(similarity_rank, liked_similarity_rank) <= 100
 )
 
 select * from nearest

@@ -58,7 +58,7 @@ closest as (
         previous_similarity,
         session_similarity
     from ranked
-    where least(next_share_rank, next_rank, previous_rank, session_rank) <= 200
+    where least(next_share_rank, next_rank, previous_rank, session_rank) <= 120
 )
 
 select * from closest

@@ -48,7 +48,7 @@ sequences as (
         sum(along.session_similarity * history.weight) as session_similarity
     from history
     inner join int_item_sequences as along using (item_id)
-    where history.n_back < 50
+    where history.n_back < 30
     group by history.user_id, along.other_item_id
 ),
 
