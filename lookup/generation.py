@@ -1,0 +1,106 @@
+"""One generation, as far as every answer from it needs it."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypedDict
+
+from lookup import contract
+
+
+class CorruptGeneration(Exception):
+    """What Redis holds for a generation does not have the form of the contract."""
+
+
+class Item(TypedDict):
+    """What people see of an item."""
+
+    title: str
+    genres: list[str]
+    year: int | None
+
+
+class Entry(NamedTuple):
+    """One place in a list."""
+
+    item_id: int
+    score: float
+
+
+class Generation:
+    """The meta, the items and the popular list of a generation, which never change.
+
+    Raises CorruptGeneration when the meta or the popular list cannot be read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        meta: Mapping[str, str],
+        items: Mapping[str, str],
+        popular: Iterable[str],
+    ) -> None:
+        self.name = name
+        self.model_version = self._required(meta, "model_version")
+        self.scored_at = self._required(meta, "scored_at")
+        self.top_n = self._top_n(self._required(meta, "top_n"))
+        self.popular = self.entries(contract.popular_key(name), popular)
+        # Read when first asked for: a catalogue of 90 000 would hold up every request.
+        self._unread = dict(items)
+        self._items: dict[int, Item] = {}
+
+    def item(self, item_id: int) -> Item:
+        """Give one item, or raise CorruptGeneration if it is missing or garbled."""
+        item = self._items.get(item_id)
+        if item is None:
+            item = self._items[item_id] = self._read_item(item_id)
+        return item
+
+    def entries(self, key: str, texts: Iterable[str]) -> list[Entry]:
+        """Decode the list under a key, or raise CorruptGeneration naming the key."""
+        try:
+            entries = [Entry(*pair) for pair in contract.decode(texts)]
+        except ValueError as error:
+            raise CorruptGeneration(f"{key} holds a bad entry: {error}") from error
+        if not all(math.isfinite(entry.score) for entry in entries):
+            raise CorruptGeneration(f"{key} holds a score that is no finite number")
+        return entries
+
+    def _read_item(self, item_id: int) -> Item:
+        where = f"{contract.items_key(self.name)} {item_id}"
+        text = self._unread.get(str(item_id))
+        if text is None:
+            raise CorruptGeneration(f"{where} is missing")
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise CorruptGeneration(f"{where} is no JSON: {text!r}") from error
+        if not _is_item(fields):
+            raise CorruptGeneration(f"{where} lacks title, genres or year: {text!r}")
+        return Item(title=fields["title"], genres=fields["genres"], year=fields["year"])
+
+    def _required(self, meta: Mapping[str, str], field: str) -> str:
+        value = meta.get(field)
+        if not value:
+            key = contract.meta_key(self.name)
+            raise CorruptGeneration(f"{key} has no {field}")
+        return value
+
+    def _top_n(self, text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) >= 1):
+            key = contract.meta_key(self.name)
+            raise CorruptGeneration(f"{key} top_n={text!r} is no positive integer")
+        return int(text)
+
+
+def _is_item(fields: object) -> bool:
+    """Tell whether some JSON has the three fields of an item."""
+    if not isinstance(fields, dict):
+        return False
+    genres, year = fields.get("genres"), fields.get("year", "missing")
+    return (
+        isinstance(fields.get("title"), str)
+        and isinstance(genres, list)
+        and all(isinstance(genre, str) for genre in genres)
+        and (year is None or isinstance(year, int))
+    )

@@ -1,0 +1,66 @@
+"""What is said when a request cannot be answered."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import cast
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from lookup.generation import CorruptGeneration
+from lookup.store import NoGeneration, StoreUnavailable
+
+RETRY = {"Retry-After": "1"}
+CODES: Mapping[type[Exception], str] = {
+    StoreUnavailable: "redis_unavailable",
+    NoGeneration: "no_generation",
+    CorruptGeneration: "corrupt_generation",
+}
+"""Why there is no answer for now: each a 503."""
+
+
+class Problem(Exception):
+    """A request that cannot be answered: the status, a code for programs, a message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def unprocessable(message: str) -> Problem:
+    """Make the problem of a parameter that is not as it should be."""
+    return Problem(422, "invalid_parameter", message)
+
+
+def response(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Put a problem into the form that every error has."""
+    body = {"error": {"code": code, "message": message}}
+    return JSONResponse(body, status, headers=headers)
+
+
+async def on_problem(_: Request, error: Exception) -> JSONResponse:
+    """Answer a Problem."""
+    problem = cast(Problem, error)
+    return response(problem.status, problem.code, str(problem))
+
+
+async def on_store(_: Request, error: Exception) -> JSONResponse:
+    """Answer that the store has nothing to give for now."""
+    return response(503, CODES[type(error)], str(error), RETRY)
+
+
+async def on_http(request: Request, error: Exception) -> JSONResponse:
+    """Answer an unknown route or a wrong method."""
+    refused = cast(HTTPException, error)
+    code = HTTPStatus(refused.status_code).phrase.lower().replace(" ", "_")
+    message = f"{refused.detail}: {request.method} {request.url.path}"
+    return response(refused.status_code, code, message, refused.headers)
+
+
+async def on_bug(_: Request, __: Exception) -> JSONResponse:
+    """Answer what nobody foresaw; the server logs the traceback."""
+    return response(500, "internal_error", "an error of ours; the log says more")

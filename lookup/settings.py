@@ -1,0 +1,117 @@
+"""The lookup's settings, read once from the environment. Standard library only."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+K_DEFAULT = 10
+
+REDIS_OPTIONS = frozenset(
+    {
+        "client_name",
+        "db",
+        "password",
+        "protocol",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+        "username",
+    }
+)
+"""The options that a Redis URL may carry after its question mark."""
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; says which, its value and what was expected."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks of the lookup."""
+
+    redis_url: str | None = None
+    k_default: int = K_DEFAULT
+    api_key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read and check the settings; a variable that is empty counts as unset.
+
+        Raises SettingError for the first one that is bad.
+        """
+        url = environ.get("REDIS_URL")
+        k_default = environ.get("K_DEFAULT")
+        key = environ.get("LOOKUP_API_KEY")
+        return cls(
+            redis_url=redis_url("REDIS_URL", url) if url else None,
+            k_default=positive_integer("K_DEFAULT", k_default or str(K_DEFAULT)),
+            api_key=_api_key("LOOKUP_API_KEY", key) if key else None,
+        )
+
+
+def positive_integer(name: str, text: str) -> int:
+    """Read an integer of at least 1 in plain ASCII digits, or raise SettingError."""
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < 1:
+        raise SettingError(f"{name}={text!r}: expected an integer of at least 1")
+    return int(text)
+
+
+def redis_url(name: str, text: str) -> str:
+    """Check the URL of a Redis server and return it, or raise SettingError."""
+    problem = _problem_of_url(text)
+    if problem:
+        raise SettingError(
+            f"{name}={without_password(text)!r}: {problem}; expected "
+            "redis://[[user]:password@]host[:port][/database], rediss://… or "
+            "unix:///path/to/socket"
+        )
+    return text
+
+
+def without_password(url: str) -> str:
+    """Hide the passwords of a URL, for messages and logs."""
+    hidden = re.sub(r"//[^/@]*:[^/]*@", "//…@", url)
+    return re.sub(r"(?<=password=)[^&]*", "…", hidden)
+
+
+def _problem_of_url(text: str) -> str | None:
+    """Say what is wrong with a Redis URL, None if nothing is."""
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError as error:
+        return str(error)
+    if url.scheme not in {"redis", "rediss", "unix"}:
+        return f"the scheme is {url.scheme!r}"
+    if url.scheme == "unix":
+        return _problem_of_options(url) if url.path else "no path of a socket"
+    if not url.hostname or port == 0:
+        return "no host" if port != 0 else "the port is 0"
+    if not re.fullmatch("(/[0-9]{0,9})?", url.path):
+        return f"the database is {url.path[1:]!r}"
+    return _problem_of_options(url)
+
+
+def _problem_of_options(url: SplitResult) -> str | None:
+    """Say which option of a Redis URL is not known or not usable, None if all are."""
+    for option, value in parse_qsl(url.query, keep_blank_values=True):
+        if option not in REDIS_OPTIONS:
+            return f"the option is {option!r}"
+        if option in {"db", "protocol"} and not re.fullmatch("[0-9]{1,9}", value):
+            return f"the option {option} is {value!r}"
+    return None
+
+
+def _api_key(name: str, text: str) -> str:
+    """Check a key that must survive in an HTTP header; never show it."""
+    if not text.isprintable() or text != text.strip():
+        raise SettingError(
+            f"{name} (hidden, {len(text)} characters): expected printable characters, "
+            "with no blank at either end"
+        )
+    return text

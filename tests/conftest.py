@@ -1,0 +1,179 @@
+"""A real Redis for the tests, and a small generation to put into it."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from lookup import contract, embedded, supervisor
+
+Pairs = Sequence[tuple[int, float]]
+
+ITEMS: Mapping[int, Mapping[str, Any]] = {
+    50: {"title": "Star Wars (1977)", "genres": ["Action", "Sci-Fi"], "year": 1977},
+    73: {"title": "Misérables, Les (1995)", "genres": ["Drama"], "year": 1995},
+    181: {"title": "Return of the Jedi (1983)", "genres": ["Action"], "year": 1983},
+    258: {"title": "Contact (1997)", "genres": ["Drama", "Sci-Fi"], "year": 1997},
+    267: {"title": "unknown", "genres": [], "year": None},
+}
+USERS: Mapping[int, Pairs] = {
+    42: [(50, 3.1416), (73, 2.5), (181, 2.5), (258, 0.5), (267, -1.25)],
+    7: [(258, 1.0), (50, 0.25)],
+    13: [],
+}
+POPULAR: Pairs = [(181, 4.0), (50, 3.0), (258, 2.0), (73, 1.0)]
+
+
+class RedisServer:
+    """A redis-server that can be killed and started again on the same port.
+
+    It ends with this process, even when that one is killed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = embedded.url(self.port)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [embedded.find_server(), *options, "--dir", str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=supervisor.end_with_parent(),
+                start_new_session=True,  # Ctrl-C is for pytest, which stops us then
+            )
+        wait_until(self._answers)
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def pause(self) -> None:
+        """Make it accept connections and never answer."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "redis.log").read_text()
+        with suppress(OSError, ValueError):
+            return supervisor.info(self.port)["process_id"] == str(self.process.pid)
+        return False
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run asynchronous tests, those marked `anyio`, on asyncio alone."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the whole session."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """Give the URL of the session's Redis, emptied for this test."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
+    """Give a client of the session's Redis, emptied for this test."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """Give a Redis that the test may kill."""
+    server = RedisServer(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def publish(
+    client: "redis.Redis",
+    generation: str = "g1",
+    *,
+    users: Mapping[int, Pairs] = USERS,
+    popular: Pairs = POPULAR,
+    items: Mapping[int, Mapping[str, Any]] = ITEMS,
+    top_n: int = 5,
+    model_version: str = "3",
+    current: bool = True,
+) -> None:
+    """Write a small generation as the contract says, and make it the current one."""
+    meta: dict[Any, Any] = {
+        "model_name": "MovieLensXGB",
+        "model_version": model_version,
+        "scored_at": "2026-11-24T01:30:00Z",
+        "n_users": len(users),
+        "n_items": len(items),
+        "top_n": top_n,
+        "fingerprint": "f" * 8,
+    }
+    described: dict[Any, Any] = {
+        item_id: json.dumps(item) for item_id, item in items.items()
+    }
+    pipe = client.pipeline()
+    pipe.hset(contract.meta_key(generation), mapping=meta)
+    pipe.hset(contract.items_key(generation), mapping=described)
+    pipe.rpush(contract.popular_key(generation), *contract.encode(popular))
+    for user_id, pairs in users.items():
+        pipe.rpush(contract.user_key(generation, user_id), *contract.encode(pairs))
+    pipe.zadd(contract.GENERATIONS, {generation: time.time()})
+    if current:
+        pipe.set(contract.CURRENT, generation)
+    pipe.execute()
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as candidate:
+        candidate.bind(("127.0.0.1", 0))
+        port: int = candidate.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    """Tell whether somebody listens on a port."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def wait_until(condition: Any, seconds: float = 10.0) -> None:
+    """Wait until a condition holds; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        time.sleep(0.01)

@@ -1,0 +1,63 @@
+"""The names of keys and the form of lists."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lookup import contract
+
+SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)
+ENTRIES = st.lists(st.tuples(st.integers(min_value=1), SCORES))
+
+
+@given(ENTRIES)
+def test_decode_gives_back_what_encode_took(entries: list[tuple[int, float]]) -> None:
+    """Ids come back as they were, scores to four digits, all in their order."""
+    texts = contract.encode(entries)
+    assert texts, "Redis keeps no empty list"
+    decoded = contract.decode(texts)
+    assert [item_id for item_id, _ in decoded] == [item_id for item_id, _ in entries]
+    expected = [pytest.approx(score, abs=5.001e-5) for _, score in entries]
+    assert [score for _, score in decoded] == expected
+
+
+@given(st.lists(SCORES))
+def test_encoding_never_makes_scores_rise(scores: list[float]) -> None:
+    """Scores that fall do not rise after they have been rounded."""
+    falling = sorted(scores, reverse=True)
+    decoded = contract.decode(contract.encode([(1, score) for score in falling]))
+    rounded = [score for _, score in decoded]
+    assert rounded == sorted(rounded, reverse=True)
+
+
+def test_no_items_is_one_entry() -> None:
+    """A user with nothing to see has a list all the same."""
+    assert contract.encode([]) == [contract.NO_ITEMS]
+    assert contract.decode([contract.NO_ITEMS]) == []
+    assert contract.decode([]) == []
+
+
+@pytest.mark.parametrize("entry", ["50", "50:", ":1.5", "x:1.5", "50:x", "50:1:2"])
+def test_garbled_entries_are_value_errors(entry: str) -> None:
+    """What is no entry is not taken for one."""
+    with pytest.raises(ValueError):
+        contract.decode([entry])
+
+
+def test_keys_are_those_of_the_contract() -> None:
+    """`redis-cli` users rely on the names."""
+    assert contract.CURRENT == "recs:current"
+    assert contract.GENERATIONS == "recs:generations"
+    assert contract.LOCK == "recs:lock"
+    assert contract.meta_key("g") == "recs:g:meta"
+    assert contract.user_key("g", 42) == "recs:g:user:42"
+    assert contract.popular_key("g") == "recs:g:popular"
+    assert contract.items_key("g") == "recs:g:items"
+
+
+def test_generation_of_inverts_the_keys() -> None:
+    """A key of a generation names it; those above them all name none."""
+    for key in (contract.meta_key("g"), contract.user_key("g", 42)):
+        assert contract.generation_of(key) == "g"
+    for key in (contract.CURRENT, contract.GENERATIONS, contract.LOCK):
+        assert contract.generation_of(key) is None

@@ -1,0 +1,117 @@
+"""The settings and how bad ones are refused."""
+
+import subprocess
+import sys
+
+import pytest
+from redis.asyncio.connection import parse_url
+
+from lookup.settings import (
+    SettingError,
+    Settings,
+    positive_integer,
+    redis_url,
+    without_password,
+)
+
+
+def test_defaults() -> None:
+    """Nothing has to be set."""
+    assert Settings.from_environ({}) == Settings(None, 10, None)
+
+
+def test_empty_is_unset() -> None:
+    """Compose passes on what is not set as an empty text."""
+    empty = {"REDIS_URL": "", "K_DEFAULT": "", "LOOKUP_API_KEY": ""}
+    assert Settings.from_environ(empty) == Settings()
+
+
+def test_all_are_read() -> None:
+    """Each variable reaches its field."""
+    environ = {
+        "REDIS_URL": "redis://localhost:6379/0",
+        "K_DEFAULT": "5",
+        "LOOKUP_API_KEY": "secret",
+    }
+    expected = Settings("redis://localhost:6379/0", 5, "secret")
+    assert Settings.from_environ(environ) == expected
+
+
+def test_key_is_not_shown() -> None:
+    """A key does not get into a log by way of repr."""
+    assert "secret" not in repr(Settings(api_key="secret"))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", " 5", "5 ", "٣", "1" * 19])
+def test_bad_integers_are_named(text: str) -> None:
+    """The message has the name, the value and what was expected."""
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environ({"K_DEFAULT": text})
+    assert f"K_DEFAULT={text!r}: expected an integer of at least 1" in str(caught.value)
+    with pytest.raises(SettingError, match="TOP_N="):
+        positive_integer("TOP_N", text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://localhost:6379/3",
+        "redis://:p%40ss@redis:6379",
+        "rediss://user:word@host:6380/0?ssl_cert_reqs=none",
+        "redis://[::1]:6379/0",
+        "unix:///run/redis.sock?db=2",
+    ],
+)
+def test_good_urls_are_those_that_redis_takes(url: str) -> None:
+    """What passes here is what redis-py can use."""
+    assert redis_url("REDIS_URL", url) == url
+    parse_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("localhost:6379", "the scheme is 'localhost'"),
+        ("http://localhost", "the scheme is 'http'"),
+        ("redis://", "no host"),
+        ("redis://host:port", "'port'"),
+        ("redis://host:99999", "out of range"),
+        ("redis://host:0", "the port is 0"),
+        ("redis://host/x", "the database is 'x'"),
+        ("redis://host/0?sokket=5", "the option is 'sokket'"),
+        ("redis://host?db=x", "the option db is 'x'"),
+        ("unix://", "no path"),
+    ],
+)
+def test_bad_urls_are_named(url: str, problem: str) -> None:
+    """The message says what is wrong with the URL."""
+    with pytest.raises(SettingError, match="REDIS_URL=") as caught:
+        redis_url("REDIS_URL", url)
+    assert problem in str(caught.value)
+    assert url in str(caught.value)
+
+
+def test_passwords_are_hidden() -> None:
+    """Neither a message nor a log shows one."""
+    assert without_password("redis://u:p@h:1/0") == "redis://…@h:1/0"
+    assert without_password("redis://:a@b@h") == "redis://…@h"
+    assert without_password("redis://h?password=p&db=1") == "redis://h?password=…&db=1"
+    with pytest.raises(SettingError) as caught:
+        redis_url("REDIS_URL", "redis://u:secret@h:x")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [" key", "key\n", "a\x00b"])
+def test_bad_keys_are_refused_unseen(key: str) -> None:
+    """A key that no header can carry is refused, and not shown."""
+    with pytest.raises(SettingError, match="LOOKUP_API_KEY") as caught:
+        Settings.from_environ({"LOOKUP_API_KEY": key})
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", ["settings", "embedded", "supervisor", "contract"])
+def test_batch_can_import_it_with_the_standard_library(module: str) -> None:
+    """No package is needed for what the batch shares with the lookup."""
+    program = f"import sys; sys.path.insert(0, '.'); import lookup.{module}"
+    subprocess.run([sys.executable, "-IS", "-c", program], check=True)
