@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import duckdb
 
 from batch import warehouse
-from batch.score import Ranking
+from batch.ranking import Ranking
 
 K = 10
 LIKED = 4.0

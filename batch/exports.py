@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.score import Ranking
+from batch.ranking import Ranking
 
 PARTIAL = ".partial"
 USERS_PER_ROW_GROUP = 1000

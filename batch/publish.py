@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from batch.errors import BatchError, LockHeld
-from batch.score import Ranking
+from batch.ranking import Ranking
 from lookup import contract
 from lookup.settings import without_password
 

@@ -1,9 +1,9 @@
 """Models in MLflow: the only file that imports it."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,11 +119,10 @@ class Registry:
                     model_format="ubj",
                     signature=infer_signature(rows, booster.inplace_predict(example)),
                     input_example=rows,
-                    registered_model_name=MODEL_NAME,
                     # what inference would find here depends on what is installed
                     pip_requirements=[f"xgboost>={xgboost_version}", "pandas"],
                 )
-        return str(info.registered_model_version)
+                return self._add_version(info.model_uri, run.info.run_id)
 
     def promote(self, version: str) -> None:
         """Let `prod` name this version.
@@ -140,6 +139,12 @@ class Registry:
             )
         with self._explained(f"point {ALIAS} at version {version}"):
             self._client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
+
+    def _add_version(self, source: str, run_id: str) -> str:
+        with contextlib.suppress(MlflowException):  # it is there already
+            self._client.create_registered_model(MODEL_NAME)
+        made = self._client.create_model_version(MODEL_NAME, source, run_id)
+        return str(made.version)
 
     def _versions(self) -> list[ModelVersion]:
         with self._explained("list the versions"):
@@ -166,7 +171,7 @@ class Registry:
             mlflow.log_figure(figure, name)
         log.debug("logged run %s", run_id)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         """Turn whatever goes wrong in MLflow into one line with the store's address."""
         try:

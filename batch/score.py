@@ -1,7 +1,6 @@
 """Booster and blocks of users in, each user's ranked unseen items out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -9,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from batch import warehouse
-from batch.features import FEATURES, Ids, Pairs, pairs
+from batch.features import FEATURES, Pairs, pairs
+from batch.ranking import Ranking
 
 if TYPE_CHECKING:
     # its import takes a second, which a run that is skipped does not have
@@ -17,21 +17,6 @@ if TYPE_CHECKING:
 
 PAIRS_PER_BLOCK = 500_000
 """Bounds the memory: a block's features take 200 bytes a pair, and as much in SQL."""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """One user's best unseen items.
-
-    Attributes:
-        user_id: whose.
-        item_ids: of shape (n,), best first.
-        scores: of shape (n,), never rising; of equal ones the lower item_id is first.
-    """
-
-    user_id: int
-    item_ids: Ids
-    scores: npt.NDArray[np.float32]
 
 
 def score(

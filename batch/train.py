@@ -89,7 +89,10 @@ class CurveDrawer(TrainingCallback):
         self.curve: Curve = {name: [] for name in matrices}
 
     def after_iteration(
-        self, model: xgboost.Booster, epoch: int, evals_log: object
+        self,
+        model: xgboost.Booster,
+        epoch: int,
+        evals_log: object,  # noqa: ARG002
     ) -> bool:
         """Note how well each matrix is ranked; never stop the training."""
         if (epoch + 1) % CURVE_STEP == 0:

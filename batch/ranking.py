@@ -1,0 +1,21 @@
+"""What scoring gives and evaluation, export and publication take."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One user's best unseen items.
+
+    Attributes:
+        user_id: whose.
+        item_ids: of shape (n,), best first.
+        scores: of shape (n,), never rising; of equal ones the lower item_id is first.
+    """
+
+    user_id: int
+    item_ids: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]

@@ -1,0 +1,47 @@
+"""The command line."""
+
+import pytest
+
+from batch import arguments
+
+
+def test_without_a_command_it_is_run() -> None:
+    assert arguments.parse([]).command == "run"
+    parsed = arguments.parse(["--json", "--raw", "x"])
+    assert (parsed.command, parsed.json, parsed.raw) == ("run", True, "x")
+    assert not parsed.force
+
+
+@pytest.mark.parametrize("command", [c for c in arguments.COMMANDS if c != "promote"])
+def test_every_command_takes_the_common_arguments(command: str) -> None:
+    words = [command, "--raw", "x.zip", "--json", "--quiet", "--debug"]
+    parsed = arguments.parse(words)
+    assert (parsed.command, parsed.raw, parsed.json) == (command, "x.zip", True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rnu"],
+        ["run", "--frce"],
+        ["run", "extra"],
+        ["promote"],
+        ["promote", "--version", "first"],
+        ["promote", "--version", "0"],
+        ["train", "--force"],
+    ],
+)
+def test_wrong_usage_exits_with_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        arguments.parse(words)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["run", "--help"]])
+def test_help_exits_with_0(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        arguments.parse(words)
+    assert stopped.value.code == 0
+    assert "usage: python -m batch" in capsys.readouterr().out

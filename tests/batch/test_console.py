@@ -1,0 +1,45 @@
+"""What a person is shown."""
+
+import errno
+import re
+
+import duckdb
+import pytest
+
+from batch import console
+from batch.errors import BatchError
+from lookup.settings import SettingError
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (BatchError("what, where"), "what, where"),
+        (SettingError("TOP_N is 'x'"), "TOP_N is 'x'"),
+        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "No space.*: /d/x"),
+        (duckdb.IOException("IO Error: disk full"), "disk full"),
+        (KeyError("surprise"), "unexpected KeyError.*surprise.*--debug"),
+    ],
+)
+def test_a_failure_is_one_line(error: Exception, line: str) -> None:
+    import re
+
+    assert re.search(line, console.explain(error))
+
+
+def test_fail_keeps_to_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.fail("one\n  two\nthree", 75) == 75
+    captured = capsys.readouterr()
+    assert captured.err == "error: one two three\n"
+    assert captured.out == ""
+
+
+def test_a_result_for_a_person() -> None:
+    result = {
+        "generation": "g1",
+        "model": {"ndcg": 0.12345, "n": 3},
+        "held": ["a", "b"],
+    }
+    assert console.readable(result) == (
+        "generation  g1\nmodel       ndcg 0.1235  n 3\nheld        a  b"
+    )

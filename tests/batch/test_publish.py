@@ -1,0 +1,217 @@
+"""Generations in a real Redis."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+import redis
+
+from batch import publish
+from batch.errors import BatchError, LockHeld
+from batch.publish import Item, Lock, Meta
+from batch.ranking import Ranking
+from lookup import contract
+from tests.conftest import RedisServer, free_port, wait_until
+
+ITEMS = [
+    Item(50, "Star Wars (1977)", ["Action", "Sci-Fi"], 1977),
+    Item(73, "Misérables, Les (1995)", [], None),
+]
+META = Meta("MovieLensXGB", "3", "2026-11-24T01:30:00Z", 2, 2, 4, 100, "f00")
+
+
+def ranking(user_id: int, *entries: tuple[int, float]) -> Ranking:
+    """Lay out one user's list."""
+    item_ids = np.array([item_id for item_id, _ in entries], dtype=np.int32)
+    scores = np.array([score for _, score in entries], dtype=np.float32)
+    return Ranking(user_id, item_ids, scores)
+
+
+RANKINGS = [ranking(1, (50, 3.14159), (73, -0.5)), ranking(2, (73, 1.0)), ranking(3)]
+
+
+def publish_one(
+    client: redis.Redis, generation: str, rankings: Sequence[Ranking] = RANKINGS
+) -> None:
+    """Write a generation and make it current."""
+    with Lock(client) as lock:
+        publish.stage(client, generation, rankings, [(50, 9.0)], ITEMS)
+        publish.describe(client, generation, META)
+        lock.flip(generation, time.time())
+
+
+def test_a_generation_is_what_the_contract_says(redis_client: redis.Redis) -> None:
+    """redis-cli is enough to see what is served."""
+    publish_one(redis_client, "g1")
+    assert redis_client.get("recs:current") == "g1"
+    assert redis_client.zrange("recs:generations", 0, -1) == ["g1"]
+    assert redis_client.lrange("recs:g1:user:1", 0, 4) == ["50:3.1416", "73:-0.5000"]
+    assert redis_client.lrange("recs:g1:user:3", 0, -1) == [contract.NO_ITEMS]
+    assert redis_client.lrange("recs:g1:popular", 0, -1) == ["50:9.0000"]
+    star_wars = json.loads(str(redis_client.hget("recs:g1:items", "50")))
+    assert star_wars == {
+        "title": "Star Wars (1977)",
+        "genres": ["Action", "Sci-Fi"],
+        "year": 1977,
+    }
+    assert "Misérables" in str(redis_client.hget("recs:g1:items", "73"))
+    assert redis_client.hgetall("recs:g1:meta") == {
+        "model_name": "MovieLensXGB",
+        "model_version": "3",
+        "scored_at": "2026-11-24T01:30:00Z",
+        "n_users": "2",
+        "n_items": "2",
+        "n_pairs": "4",
+        "top_n": "100",
+        "fingerprint": "f00",
+    }
+    assert redis_client.get("recs:lock") is None
+    assert publish.current(redis_client) == ("g1", redis_client.hgetall("recs:g1:meta"))
+
+
+def test_a_staged_generation_is_not_served_before_the_flip(
+    redis_client: redis.Redis,
+) -> None:
+    publish_one(redis_client, "g1")
+    publish.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+    assert redis_client.get("recs:current") == "g1"
+
+
+def test_more_users_than_a_pipeline_holds(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "COMMANDS_PER_TRIP", 7)
+    rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 31)]
+    items = [Item(item_id, str(item_id), [], None) for item_id in range(1, 20)]
+    n_users = publish.stage(redis_client, "g1", rankings, [(50, 9.0)], items)
+    assert n_users == 30
+    assert len(redis_client.keys("recs:g1:user:*")) == 30
+    assert redis_client.hlen("recs:g1:items") == 19
+
+
+def test_a_generation_that_lost_a_list_is_refused(redis_client: redis.Redis) -> None:
+    """As a server that evicts keys would lose it."""
+
+    def losing() -> Iterator[Ranking]:
+        yield from (ranking(user_id, (50, 1.0)) for user_id in range(1, 1001))
+        redis_client.delete("recs:g1:user:7")
+        yield ranking(1001, (50, 1.0))
+
+    with pytest.raises(BatchError, match="1000 of 1001 lists.*maxmemory-policy"):
+        publish.stage(redis_client, "g1", losing(), [(50, 9.0)], ITEMS)
+
+
+def test_only_one_batch_at_a_time(redis_client: redis.Redis) -> None:
+    with Lock(redis_client):
+        with pytest.raises(LockHeld, match=r"recs:lock: .+:\d+; wait for it"):
+            Lock(redis_client).__enter__()
+        assert 0 < redis_client.ttl("recs:lock") <= publish.LOCK_SECONDS
+    with Lock(redis_client):
+        pass
+
+
+def test_the_lock_is_renewed_while_it_is_held(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "LOCK_SECONDS", 1)
+    with Lock(redis_client):
+        time.sleep(1.5)
+        assert redis_client.exists("recs:lock")
+
+
+def test_who_lost_the_lock_can_neither_flip_nor_release(
+    redis_client: redis.Redis,
+) -> None:
+    publish_one(redis_client, "g1")
+    with Lock(redis_client) as lock:
+        redis_client.set("recs:lock", "somebody else")
+        with pytest.raises(BatchError, match="lost recs:lock before g2"):
+            lock.flip("g2", time.time())
+    assert redis_client.get("recs:current") == "g1"
+    assert redis_client.get("recs:lock") == "somebody else"
+
+
+def test_retire_keeps_what_it_is_told_and_sweeps_the_rest(
+    redis_client: redis.Redis,
+) -> None:
+    for generation in ("g1", "g2", "g3"):
+        publish_one(redis_client, generation)
+    publish.retire(redis_client, {"g2", "g3"})
+    assert publish.generations(redis_client) == ["g2", "g3"]
+    assert redis_client.keys("recs:g1:*") == []
+    assert redis_client.exists("recs:g2:meta", "recs:g3:meta", "recs:current") == 3
+
+
+def test_sweep_removes_what_a_dead_batch_left(redis_client: redis.Redis) -> None:
+    publish_one(redis_client, "g1")
+    publish.stage(redis_client, "died", RANKINGS, [(50, 9.0)], ITEMS)
+    redis_client.set("others", "stay")
+    before = set(redis_client.keys("recs:g1:*"))
+    publish.sweep(redis_client)
+    assert redis_client.keys("recs:died:*") == []
+    assert set(redis_client.keys("recs:g1:*")) == before
+    assert redis_client.get("others") == "stay"
+
+
+def test_rolling_back(redis_client: redis.Redis) -> None:
+    """One goes back as far as generations are held, and the order stays."""
+    publish_one(redis_client, "b")
+    publish_one(redis_client, "a")
+    assert publish.before(redis_client) == "b"
+    with Lock(redis_client) as lock:
+        lock.flip("b", time.time())
+    assert redis_client.get("recs:current") == "b"
+    assert publish.generations(redis_client) == ["b", "a"]
+    with pytest.raises(BatchError, match=r"b is served.*\(b, a\) none is older"):
+        publish.before(redis_client)
+
+
+def test_rolling_back_to_nothing(redis_client: redis.Redis) -> None:
+    with pytest.raises(BatchError, match="None is served.*none"):
+        publish.before(redis_client)
+
+
+@pytest.mark.parametrize("password", ["", ":secret@"])
+def test_a_redis_that_is_not_there_is_named_without_its_password(password: str) -> None:
+    port = free_port()
+    url = f"redis://{password}127.0.0.1:{port}/0"
+    with (
+        pytest.raises(
+            BatchError, match=f"127.0.0.1:{port}/0 failed.*REDIS_URL"
+        ) as told,
+        publish.connect(url),
+    ):
+        pass
+    assert "secret" not in str(told.value)
+
+
+def test_a_redis_that_dies_under_a_run_is_reported(own_server: RedisServer) -> None:
+    def killing() -> Iterator[Ranking]:
+        yield from RANKINGS
+        own_server.kill()
+
+    with (
+        pytest.raises(BatchError, match="failed: .*is not changed"),
+        publish.connect(own_server.url) as client,
+    ):
+        publish.stage(client, "g1", killing(), [(50, 9.0)], ITEMS)
+
+
+def test_the_lock_of_a_batch_that_died_expires(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "LOCK_SECONDS", 1)
+    redis_client.set("recs:lock", "host:1:dead", ex=1)
+
+    def taken() -> bool:
+        try:
+            with Lock(redis_client):
+                return True
+        except LockHeld:
+            return False
+
+    assert not taken()
+    attempt: Callable[[], bool] = taken
+    wait_until(attempt, seconds=3)

@@ -1,0 +1,144 @@
+"""Models in a real MLflow store."""
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pytest
+import xgboost
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+
+from batch.errors import BatchError
+from batch.registry import MODEL_NAME, Registry, Report
+from tests.conftest import free_port
+
+VALUES = pa.table(
+    {
+        "first": pa.array([0.0, 1.0, None, 3.0], pa.float32()),
+        "second": pa.array([1.0, 1.0, 2.0, 2.0], pa.float32()),
+    }
+)
+REPORT = Report(
+    parameters={"eta": 0.1, "features": "first,second"},
+    metrics={"ndcg_at_10": 0.25, "popularity_ndcg_at_10": 0.125},
+    tags={"sql_fingerprint": "abc"},
+    figures={"metrics.png": Figure()},
+    curve={"training": [0.5, 0.75]},
+)
+
+
+def trained(seed: int = 0) -> xgboost.Booster:
+    """Train a booster of two trees."""
+    labels = np.array([0, 1, 0, 1])
+    matrix = xgboost.QuantileDMatrix(VALUES, labels)
+    return xgboost.train({"seed": seed, "max_depth": 2}, matrix, 2)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a store once: MLflow takes seconds to."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Registry(f"sqlite:///{path}").prod_version()
+    return path
+
+
+@pytest.fixture
+def registry(tmp_path: Path, empty_store: Path) -> Registry:
+    """Open a store of the test's own."""
+    folder = tmp_path / "ml runs"
+    folder.mkdir()
+    shutil.copy(empty_store, folder)
+    return Registry(f"sqlite:///{folder}/mlflow.db")
+
+
+def test_an_empty_store_has_no_prod(registry: Registry) -> None:
+    assert registry.prod_version() is None
+
+
+def test_a_registered_model_comes_back_as_the_booster_it_was(
+    registry: Registry,
+) -> None:
+    booster = trained()
+    version = registry.register(booster, VALUES, REPORT)
+    assert version == "1"
+    loaded = registry.load(version)
+    assert loaded.feature_names == ["first", "second"]
+    assert loaded.inplace_predict(VALUES).tolist() == (
+        booster.inplace_predict(VALUES).tolist()
+    )
+
+
+def test_registering_never_moves_prod(registry: Registry) -> None:
+    registry.register(trained(), VALUES, REPORT)
+    assert registry.prod_version() is None
+    registry.promote("1")
+    assert registry.register(trained(1), VALUES, REPORT) == "2"
+    assert registry.prod_version() == "1"
+    registry.promote("2")
+    assert registry.prod_version() == "2"
+
+
+def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
+    version = registry.register(trained(), VALUES, REPORT)
+    client = MlflowClient(registry.tracking_uri)
+    found = client.get_model_version(MODEL_NAME, version)
+    assert found.run_id is not None
+    run = client.get_run(found.run_id)
+    assert run.data.params == {"eta": "0.1", "features": "first,second"}
+    assert run.data.metrics["ndcg_at_10"] == 0.25
+    assert run.data.metrics["popularity_ndcg_at_10"] == 0.125
+    assert run.data.tags["sql_fingerprint"] == "abc"
+    steps = client.get_metric_history(found.run_id, "training_ndcg_at_10")
+    assert [step.value for step in steps] == [0.5, 0.75]
+    assert "metrics.png" in [file.path for file in client.list_artifacts(found.run_id)]
+    info = mlflow.models.get_model_info(f"models:/{MODEL_NAME}/{version}")
+    assert info.signature.inputs.input_names() == ["first", "second"]
+    assert info.saved_input_example_info is not None
+
+
+def test_prod_follows_whoever_moves_it(registry: Registry) -> None:
+    """The batch scores with what `prod` says, also when mlflow's own tools set it."""
+    registry.register(trained(), VALUES, REPORT)
+    registry.register(trained(), VALUES, REPORT)
+    client = MlflowClient(registry.tracking_uri)
+    client.set_registered_model_alias(MODEL_NAME, "prod", "2")
+    assert registry.prod_version() == "2"
+    client.delete_registered_model_alias(MODEL_NAME, "prod")
+    assert registry.prod_version() is None
+
+
+def test_a_version_that_is_not_there_cannot_be_promoted(registry: Registry) -> None:
+    with pytest.raises(BatchError, match="no version 7, only: none yet"):
+        registry.promote("7")
+    registry.register(trained(), VALUES, REPORT)
+    with pytest.raises(BatchError, match="no version 7, only: 1; train one"):
+        registry.promote("7")
+
+
+def test_a_version_whose_artifact_is_gone(registry: Registry, tmp_path: Path) -> None:
+    version = registry.register(trained(), VALUES, REPORT)
+    for path in tmp_path.rglob("model.ubj"):
+        path.unlink()
+    with pytest.raises(BatchError, match="could not load version 1 of MovieLensXGB"):
+        registry.load(version)
+
+
+def test_a_model_that_is_no_booster_is_refused(registry: Registry) -> None:
+    classifier = xgboost.XGBClassifier(n_estimators=1)
+    classifier.fit(VALUES.to_pandas(), [0, 1, 0, 1])
+    mlflow.set_experiment("somebody else's")
+    with mlflow.start_run():
+        mlflow.xgboost.log_model(
+            classifier, name="model", registered_model_name=MODEL_NAME
+        )
+    with pytest.raises(BatchError, match="is a XGBClassifier, expected a native"):
+        registry.load("1")
+
+
+def test_a_server_that_is_away_is_named_at_once() -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(BatchError, match=f"alias prod in MLflow at {uri}.*server up"):
+        Registry(uri).prod_version()
