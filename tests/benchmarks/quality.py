@@ -1,0 +1,140 @@
+"""How good the lists are beside those of the usual libraries, on one split.
+
+    python -m tests.benchmarks.quality [--raw DIR_OR_ZIP] [--json]
+
+EASE is computed here with numpy; ALS and BPR need `pip install implicit`, and are left
+out with a word where it is not installed.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from batch import evaluate, features, release, score, train, warehouse
+from batch.evaluate import Metrics
+
+Matrix = npt.NDArray[np.float64]
+
+
+def main() -> None:
+    """Print a table, and with `--json` one JSON line after it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        raw = release.find(arguments.raw, Path(scratch) / "unpacked")
+        with warehouse.connect(Path(scratch) / "spill") as connection:
+            warehouse.build_staging(connection, raw.layout, raw.parameters)
+            results = measure_all(connection)
+    columns = ("ndcg_at_10", "ndcg_at_10_liked", "recall_at_10", "coverage_at_10")
+    print(f"| {raw.name} | NDCG@10 | NDCG@10, liked | Recall@10 | coverage@10 |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, metrics in results.items():
+        cells = " | ".join(f"{asdict(metrics)[column]:.4f}" for column in columns)
+        print(f"| {name} | {cells} |")
+    if arguments.json:
+        print(json.dumps({name: asdict(metrics) for name, metrics in results.items()}))
+
+
+def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
+    """Measure the baselines, the libraries' models and our own on the hold-out."""
+    warehouse.build_moment(connection, n_cuts=2)
+    user_ids = warehouse.user_ids(connection)
+    training = features.sample(connection, user_ids)
+    warehouse.build_moment(connection, n_cuts=1)
+    trained = train.train(training, features.sample(connection, user_ids[::5]))
+    rankings = score.score(connection, trained.booster, user_ids, evaluate.K)
+    evaluation = evaluate.evaluate(connection, rankings)
+    return {
+        "popularity": evaluation.popularity,
+        "item-kNN": evaluation.item_knn,
+        **measure_libraries(connection, user_ids),
+        "MovieLens-XGB": evaluation.model,
+    }
+
+
+def measure_libraries(
+    connection: duckdb.DuckDBPyConnection, user_ids: list[int]
+) -> dict[str, Metrics]:
+    """Rank with each library what is not in the history."""
+    items = connection.sql("select item_id from stg_items order by item_id").fetchall()
+    item_ids = np.array([item_id for (item_id,) in items])
+    seen = np.zeros((len(user_ids), len(item_ids)))
+    pairs = connection.sql("select user_id, item_id from int_history").fetchall()
+    rows = np.searchsorted(user_ids, [user_id for user_id, _ in pairs])
+    seen[rows, np.searchsorted(item_ids, [item_id for _, item_id in pairs])] = 1
+    held_out = evaluate.read_held_out(connection, user_ids)
+    results = {}
+    for name, model in {
+        "ALS (implicit)": als,
+        "BPR (implicit)": bpr,
+        "EASE": ease,
+    }.items():
+        try:
+            scores = np.where(seen > 0, -np.inf, model(seen))
+        except ImportError as error:
+            print(f"left out {name}: {error}", file=sys.stderr)
+            continue
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : evaluate.K]
+        lists = dict(zip(user_ids, item_ids[best].tolist(), strict=True))
+        results[name] = evaluate.measure(lists, held_out, len(item_ids))
+    return results
+
+
+def ease(seen: Matrix, regularisation: float = 200.0) -> Matrix:
+    """Score with the linear model of Steck, Embarrassingly Shallow Autoencoders, 2019."""
+    gram = seen.T @ seen + regularisation * np.eye(seen.shape[1])
+    inverse = np.linalg.inv(gram)
+    weights = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    scores: Matrix = seen @ weights
+    return scores
+
+
+def als(seen: Matrix) -> Matrix:
+    """Score with implicit's alternating least squares."""
+    from implicit.als import AlternatingLeastSquares
+
+    return factorised(
+        AlternatingLeastSquares,
+        seen,
+        {"iterations": 15, "regularization": 0.05, "alpha": 10},
+    )
+
+
+def bpr(seen: Matrix) -> Matrix:
+    """Score with implicit's Bayesian personalised ranking."""
+    from implicit.bpr import BayesianPersonalizedRanking
+
+    return factorised(
+        BayesianPersonalizedRanking,
+        seen,
+        {"iterations": 200, "learning_rate": 0.02, "regularization": 0.02},
+    )
+
+
+def factorised(
+    kind: Callable[..., object], seen: Matrix, options: dict[str, float]
+) -> Matrix:
+    """Fit one of implicit's models of 64 factors and multiply them out."""
+    from scipy.sparse import csr_matrix
+
+    model = kind(factors=64, random_state=0, **options)
+    model.fit(csr_matrix(seen, dtype=np.float32), show_progress=False)  # type: ignore[attr-defined]
+    users, items = model.user_factors, model.item_factors  # type: ignore[attr-defined]
+    return np.asarray(users, dtype=np.float64) @ np.asarray(items, dtype=np.float64).T
+
+
+if __name__ == "__main__":
+    main()
