@@ -200,7 +200,7 @@ def status(_: Namespace, settings: Settings) -> Result:
 
 def find_raw(settings: Settings) -> release.Release:
     """Find the raw files, and fetch MovieLens-100K where there are none."""
-    if settings.raw.suffix != ".zip" and is_empty(settings.raw):
+    if settings.raw.suffix != ".zip" and download.is_empty(settings.raw):
         log.info("%s is empty or missing: fetching %s", settings.raw, settings.url)
         progress = Progress("downloading", "bytes").show
         download.download(settings.url, settings.raw, progress=progress)
@@ -371,13 +371,6 @@ def read_items(connection: Connection) -> list[publish.Item]:
 
 
 # --- what they share -----------------------------------------------------------------
-
-
-def is_empty(folder: Path) -> bool:
-    """Tell whether a folder is missing or holds nothing but hidden files."""
-    return not folder.exists() or (
-        folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
-    )
 
 
 def every(user_ids: Sequence[int], at_most: int) -> Sequence[int]:

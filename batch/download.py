@@ -15,7 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urldefrag
 from urllib.request import Request, urlopen
 
-from batch import release
+from batch import archive, release
 from batch.errors import BatchError
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -81,7 +81,7 @@ def download(
     """
     with explained(url, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with release.locked(folder):
+        with archive.locked(folder):
             remove(folder / PARTIAL)
             if is_empty(folder):
                 source = source_of(url, checksum, timeout, progress)
@@ -122,8 +122,10 @@ def remove(folder: Path) -> None:
 
 
 def is_empty(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but hidden files."""
-    return all(path.name.startswith(".") for path in folder.iterdir())
+    """Tell whether a folder is missing, or holds nothing but hidden files."""
+    return not folder.exists() or (
+        folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
+    )
 
 
 def source_of(
@@ -149,10 +151,10 @@ def install(partial: Path, folder: Path) -> None:
     Raises:
         BatchError: what came is no zip or no release.
     """
-    archive, unpacked = partial / ARCHIVE, partial / "unpacked"
-    release.check_zip(archive)
-    release.unpack(archive, unpacked)
-    found = release.locate(unpacked, shown=archive)
+    came, unpacked = partial / ARCHIVE, partial / "unpacked"
+    archive.check_zip(came)
+    archive.unpack(came, unpacked)
+    found = release.locate(unpacked, shown=came)
     home = found.files[0].parent
     home.replace(folder / (found.name if home == unpacked else home.name))
 

@@ -1,0 +1,156 @@
+"""Zips, unpacked whole and safely, or not at all."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batch.errors import BatchError
+
+LARGEST = 20 * 2**30
+"""Bytes that a zip may unpack to: a dozen times the largest release."""
+
+DENSEST = 100
+"""Bytes that a byte of a zip may become: MovieLens' own zips reach six."""
+
+SMALL = 64 * 2**20
+"""Bytes below which it does not matter how dense a zip is."""
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises on damaged, encrypted or strangely compressed members."""
+
+UNPACKED = re.compile(r"\.?[0-9a-f]{16}")
+
+
+def digest(path: Path) -> str:
+    """Hash the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpacked_once(archive: Path, unpacked: Path) -> Path:
+    """Unpack a zip, or find what an earlier run unpacked of the same one.
+
+    Raises:
+        BatchError: it is no zip, damaged, unsafe, or there is no room for it.
+    """
+    check_zip(archive)
+    folder = unpacked / digest(archive)[:16]
+    try:
+        unpacked.mkdir(parents=True, exist_ok=True)
+        with locked(unpacked):
+            remove_others(unpacked, folder)
+            if not folder.is_dir():
+                partial = folder.with_name(f".{folder.name}")
+                unpack(archive, partial)
+                partial.replace(folder)
+    except OSError as error:
+        raise BatchError(f"cannot unpack {archive} into {unpacked}: {error}") from error
+    return folder
+
+
+def remove_others(unpacked: Path, folder: Path) -> None:
+    """Remove what earlier runs unpacked, or did not finish unpacking."""
+    for path in unpacked.iterdir():
+        if path != folder and UNPACKED.fullmatch(path.name):
+            shutil.rmtree(path)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes; a killed one lets go of it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_zip(path: Path) -> None:
+    """See that a file is a zip that came whole.
+
+    Raises:
+        BatchError: with how the file begins.
+    """
+    if zipfile.is_zipfile(path):
+        return
+    with path.open("rb") as file:
+        head = file.read(40)
+    if head.startswith(b"PK"):
+        raise BatchError(f"{path} is a damaged zip: its end is missing")
+    raise BatchError(f"{path} is no folder and no zip: it begins with {head!r}")
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack a zip into the new folder `target`, all of it or nothing.
+
+    Raises:
+        BatchError: the zip is damaged or would write outside of `target`.
+        OSError: the files cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(archive) as source:
+            check_members(archive, source.infolist())
+            target.mkdir(parents=True)
+            for member in source.infolist():
+                unpack_member(source, member, target)
+    except DAMAGE as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise BatchError(f"{archive} is a damaged zip: {error}") from error
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def unpack_member(
+    source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path
+) -> None:
+    """Write one member; its checksum is compared when its last byte is read."""
+    path = target / member.filename
+    if member.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with source.open(member) as content, path.open("xb") as file:
+        shutil.copyfileobj(content, file, 2**20)
+        file.flush()
+        os.fsync(file.fileno())  # or the rename could outlive it when power is cut
+
+
+def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse a zip whose members are unsafe to write.
+
+    Raises:
+        BatchError: with the member and what is wrong with it.
+    """
+    for member in members:
+        fault = fault_of(member)
+        if fault:
+            raise BatchError(f"{archive} is unsafe: {member.filename!r} {fault}")
+    size = sum(member.file_size for member in members)
+    packed = max(1, sum(member.compress_size for member in members))
+    if size > LARGEST or (size > SMALL and size / packed > DENSEST):
+        raise BatchError(
+            f"{archive} is unsafe: its {packed} bytes would unpack to {size}"
+        )
+
+
+def fault_of(member: zipfile.ZipInfo) -> str | None:
+    """Say what makes a member unsafe to write."""
+    name = member.filename
+    if name.startswith("/") or "\\" in name or ":" in name.partition("/")[0]:
+        return "is not a relative name"
+    if ".." in name.split("/"):
+        return "leads out of the folder"
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device"
+    return None
