@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Both are read when mlflow is imported: nothing is to leave the machine unasked, and a
-# server that is away is to be reported at once, not after seven retries.
+# Set before mlflow is imported: nothing is to leave the machine unasked, a server that
+# is away is to be reported at once and not after seven retries, stdout is for our
+# results, and that there is no git is no news.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
 import mlflow.xgboost
@@ -52,7 +55,7 @@ class Registry:
 
     def __init__(self, tracking_uri: str) -> None:
         for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+            logging.getLogger(name).setLevel(logging.ERROR)
         self.tracking_uri = tracking_uri
         if tracking_uri.startswith("sqlite:///"):
             database = Path(tracking_uri.removeprefix("sqlite:///"))
@@ -122,7 +125,15 @@ class Registry:
                     # what inference would find here depends on what is installed
                     pip_requirements=[f"xgboost>={xgboost_version}", "pandas"],
                 )
-                return self._add_version(info.model_uri, run.info.run_id)
+                with contextlib.suppress(MlflowException):  # it is there already
+                    self._client.create_registered_model(MODEL_NAME)
+                made = self._client.create_model_version(
+                    MODEL_NAME,
+                    info.model_uri,
+                    run.info.run_id,
+                    model_id=info.model_id,
+                )
+        return str(made.version)
 
     def promote(self, version: str) -> None:
         """Let `prod` name this version.
@@ -139,12 +150,6 @@ class Registry:
             )
         with self._explained(f"point {ALIAS} at version {version}"):
             self._client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
-
-    def _add_version(self, source: str, run_id: str) -> str:
-        with contextlib.suppress(MlflowException):  # it is there already
-            self._client.create_registered_model(MODEL_NAME)
-        made = self._client.create_model_version(MODEL_NAME, source, run_id)
-        return str(made.version)
 
     def _versions(self) -> list[ModelVersion]:
         with self._explained("list the versions"):

@@ -15,6 +15,7 @@ from lookup import contract
 from lookup.app import create_app
 from lookup.settings import Settings as LookupSettings
 from lookup.store import Store
+from tests.test_cron import LINE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -143,6 +144,10 @@ def test_every_dependency_has_its_reason() -> None:
     for dependency in wanted:
         name = re.split(r"[^a-z0-9-]", dependency)[0]
         assert f"`{name}`" in CONTRIBUTING, name
+
+
+def test_the_crontab_line_is_the_one_that_is_tried() -> None:
+    assert f"```crontab\n{LINE}\n```" in README
 
 
 def test_what_the_table_of_changes_names_is_there() -> None:

@@ -1,6 +1,10 @@
 """Models in a real MLflow store."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -13,7 +17,7 @@ from mlflow import MlflowClient
 
 from batch.errors import BatchError
 from batch.registry import MODEL_NAME, Registry, Report
-from tests.conftest import free_port
+from tests.conftest import answers, free_port, wait_until
 
 VALUES = pa.table(
     {
@@ -136,6 +140,30 @@ def test_a_model_that_is_no_booster_is_refused(registry: Registry) -> None:
         )
     with pytest.raises(BatchError, match="is a XGBClassifier, expected a native"):
         registry.load("1")
+
+
+@pytest.mark.slow
+def test_a_server_takes_and_gives_as_a_store_does(tmp_path: Path) -> None:
+    """A server checks more than a store, such as where a version comes from."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path}/ml.db"]
+    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        wait_until(lambda: answers(port), seconds=60)
+        registry = Registry(f"http://127.0.0.1:{port}")
+        assert registry.prod_version() is None
+        version = registry.register(trained(), VALUES, REPORT)
+        registry.promote(version)
+        assert registry.prod_version() == version
+        assert registry.load(version).feature_names == ["first", "second"]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
 
 
 def test_a_server_that_is_away_is_named_at_once() -> None:

@@ -1,0 +1,51 @@
+# Two images: `lookup` answers over HTTP, `batch` computes (and serves MLflow in Compose).
+# No RUN --mount and no heredocs, so that builders without BuildKit can build it too.
+
+FROM python:3.11-slim-bookworm AS base
+# the home is for what libraries cache there: the root file system may be read-only
+ENV PATH=/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+# volumes that are mounted here for the first time take these folders' owner
+RUN useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
+    && install --directory --owner=app --group=app data mlruns
+
+# The lists of packages, so that no other edit of pyproject.toml installs them anew.
+FROM base AS requirements
+COPY pyproject.toml .
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+open('lookup.txt', 'w').write('\n'.join(project['dependencies'])); \
+open('batch.txt', 'w').write('\n'.join(project['optional-dependencies']['batch']))"
+
+FROM base AS lookup-packages
+COPY --from=requirements /app/lookup.txt .
+RUN python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install --no-cache-dir -r lookup.txt
+
+FROM base AS lookup
+COPY --from=lookup-packages /venv /venv
+COPY lookup lookup
+# numbers: who checks that an image does not run as root cannot look up names
+USER 10001:10001
+EXPOSE 8000
+# /ready and not /health: healthy is to mean that it can recommend
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+    CMD ["python", "-IS", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
+ENTRYPOINT ["python", "-m", "lookup"]
+CMD ["--host", "0.0.0.0"]
+
+FROM lookup-packages AS batch-packages
+COPY --from=requirements /app/batch.txt .
+# the packages' own tests are a tenth of their size
+RUN pip --python /venv/bin/python install --no-cache-dir -r batch.txt \
+    && find /venv -type d -name tests -prune -exec rm -r {} +
+
+FROM base AS batch
+# MLflow asks for git, to note the commit: there is neither here
+ENV GIT_PYTHON_REFRESH=quiet
+COPY --from=batch-packages /venv /venv
+COPY sql sql
+COPY lookup lookup
+COPY batch batch
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "batch"]
+CMD ["run"]
