@@ -68,10 +68,11 @@ def train(
         BatchError: when no user has both a positive and a negative pair.
     """
     chosen = PARAMETERS | (parameters or {})
-    if not (training.labels > 0).any() or (training.labels > 0).all():
+    positive, user_ids = training.labels > 0, training.user_ids
+    if not np.intersect1d(user_ids[positive], user_ids[~positive]).size:
         raise BatchError(
             f"nothing to learn from in {len(training)} training pairs: a user needs at "
-            "least 5 ratings and some unseen items; are the raw files complete?"
+            "least 6 ratings and some unseen items; are the raw files complete?"
         )
     matrix = to_matrix(training)
     drawn = CurveDrawer(

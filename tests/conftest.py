@@ -1,5 +1,6 @@
 """A real Redis for the tests, and a small generation to put into it."""
 
+import gc
 import json
 import signal
 import socket
@@ -177,3 +178,11 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         time.sleep(0.01)
+
+
+def pytest_unconfigure() -> None:
+    """End quietly: at exit Hypothesis' hook into the collector keeps DuckDB's types.
+
+    DuckDB would print dozens of lines about leaks after the summary of the tests.
+    """
+    gc.callbacks.clear()

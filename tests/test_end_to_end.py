@@ -238,6 +238,7 @@ def test_a_new_version_is_registered_promoted_and_scored_with(
     assert "no version 99" in clone.failure("promote", "--version", "99")
 
 
+@pytest.mark.slow
 def test_train_promote_moves_prod_if_the_new_version_is_no_worse(clone: Clone) -> None:
     """Trained on the same files it is the same model: no worse, by exactly 0."""
     told = clone.told("train", "--promote")

@@ -24,7 +24,6 @@ counted as (
         audience,
         count(*) as n_ratings
     from by_audience
-    where audience is not null
     group by item_id, audience
 ),
 

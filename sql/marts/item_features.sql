@@ -28,7 +28,8 @@ rated as (
         avg(history.n_history) as avg_n_history,
         count(*) filter (history.n_back < 10) / count(*) as last_ten_share,
         max(history.rated_at) as last_rated_at,
-        count(*) filter (users.gender = 'F') / count(users.gender) as female_share,
+        count(*) filter (users.gender = 'F')
+        / nullif(count(users.gender), 0) as female_share,
         avg(users.age) as avg_age
     from history
     left join users using (user_id)

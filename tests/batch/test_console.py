@@ -22,8 +22,6 @@ from lookup.settings import SettingError
     ],
 )
 def test_a_failure_is_one_line(error: Exception, line: str) -> None:
-    import re
-
     assert re.search(line, console.explain(error))
 
 

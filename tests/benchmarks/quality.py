@@ -93,7 +93,7 @@ def measure_libraries(
 
 
 def ease(seen: Matrix, regularisation: float = 200.0) -> Matrix:
-    """Score with the linear model of Steck, Embarrassingly Shallow Autoencoders, 2019."""
+    """Score as Steck, Embarrassingly Shallow Autoencoders, 2019."""
     gram = seen.T @ seen + regularisation * np.eye(seen.shape[1])
     inverse = np.linalg.inv(gram)
     weights = inverse / -np.diag(inverse)

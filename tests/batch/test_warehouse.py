@@ -1,0 +1,171 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from batch import warehouse
+from batch.errors import BatchError
+from tests import worlds
+from tests.sql import raw
+from tests.worlds import Connection, World, moved, ordered
+
+RAGGED = worlds.ragged()
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    """Give an empty warehouse."""
+    with warehouse.connect(tmp_path) as connection:
+        yield connection
+
+
+def test_a_model_becomes_the_table_of_its_name(connection: Connection) -> None:
+    """Built again, it is replaced; fetched, it leaves no table."""
+    worlds.stage(connection, RAGGED)
+    for _ in range(2):
+        warehouse.build(connection, "intermediate/int_ratings", {})
+    assert warehouse.count(connection, "int_ratings") == len(RAGGED.ratings)
+    warehouse.fetch(connection, "intermediate/int_moments", {"n_cuts": 1})
+    tables = {name for (name,) in connection.sql("show tables").fetchall()}
+    assert tables == {"stg_ratings", "stg_items", "stg_users", "int_ratings"}
+
+
+def test_a_query_is_given_the_parameters_that_it_names() -> None:
+    """DuckDB refuses those that it does not; one that is missing is an error."""
+    query = "select $b, $a_share, $b"
+    given = {"a_share": 1, "b": 2, "c": 3}
+    assert warehouse.used(query, given) == {"a_share": 1, "b": 2}
+    with pytest.raises(KeyError, match="a_share"):
+        warehouse.used(query, {"b": 2})
+
+
+def test_a_moment_replaces_the_one_before(connection: Connection) -> None:
+    """Whatever was built, the tables are those of the last moment asked for."""
+    worlds.stage(connection, RAGGED)
+    warehouse.build_moment(connection, n_cuts=1)
+    wanted = {
+        name: sorted(connection.table(name).fetchall(), key=repr)
+        for name in ("int_history", "int_future", "item_features", "user_features")
+    }
+    warehouse.build_moment(connection, n_cuts=0)
+    assert connection.table("int_future").fetchall() == []
+    warehouse.build_moment(connection, n_cuts=1)
+    for name, rows in wanted.items():
+        assert sorted(connection.table(name).fetchall(), key=repr) == rows
+
+
+def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> None:
+    """The number told of a run is the number of candidate pairs."""
+    worlds.stage(connection, RAGGED)
+    for n_cuts in (0, 1):
+        warehouse.build_moment(connection, n_cuts)
+        user_ids = warehouse.user_ids(connection)
+        assert user_ids == list(range(1, 31))
+        parameters = {"user_ids": user_ids, "negative_share": 1.0}
+        warehouse.build(connection, "marts/candidate_pairs", parameters)
+        n_pairs = warehouse.count(connection, "candidate_pairs")
+        assert warehouse.n_unseen(connection) == n_pairs
+
+
+def test_popular_items_come_best_first(connection: Connection) -> None:
+    """As many as asked for, or all that were ever rated."""
+    world = World(
+        [(1, 3, 4.0, 1), (2, 3, 1.0, 1), (1, 2, 5.0, 2), (2, 1, 5.0, 2)],
+        [(item, None, []) for item in (1, 2, 3, 4)],
+        [(user, None, None, None) for user in (1, 2)],
+    )
+    worlds.stage(connection, world)
+    warehouse.build_moment(connection, n_cuts=0)
+    assert warehouse.popular(connection, 2) == [(3, 2.0), (1, 1.0)]
+    assert warehouse.popular(connection, 9) == [(3, 2.0), (1, 1.0), (2, 1.0)]
+
+
+def test_a_check_that_finds_a_row_says_which(connection: Connection) -> None:
+    """A world as it should be passes; a rating of 6 is told with its rule."""
+    worlds.stage(connection, RAGGED)
+    warehouse.check(connection)
+    connection.execute("update stg_ratings set rating = 6 where user_id = 1")
+    with pytest.raises(BatchError, match=r"from 0\.5 to 5; found .*rating 6\.0"):
+        warehouse.check(connection)
+
+
+def test_staging_reads_a_release_without_users(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """Whoever rated is a user, of whom nothing is known."""
+    folder = raw.csv(tmp_path / "raw")
+    files = {
+        "ratings_path": str(folder / "ratings.csv"),
+        "items_path": str(folder / "movies.csv"),
+        "encoding": "utf-8",
+    }
+    warehouse.build_staging(connection, "csv", files)
+    users = sorted(connection.table("stg_users").fetchall())
+    assert users == [(1, None, None, None), (2, None, None, None)]
+
+
+def test_the_fingerprint_is_of_names_and_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same files have the same one; a changed, moved or new file another."""
+    monkeypatch.setattr(warehouse, "SQL", tmp_path)
+    one, two = tmp_path / "one.sql", tmp_path / "two.sql"
+    one.write_text("select 1")
+    first = warehouse.fingerprint()
+    assert warehouse.fingerprint() == first
+    one.write_text("select 2")
+    second = warehouse.fingerprint()
+    two.write_text("")
+    third = warehouse.fingerprint()
+    two.unlink()
+    one.rename(two)
+    assert len({first, second, third, warehouse.fingerprint()}) == 4
+
+
+def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:
+    """Build all models of the hold-out's moment; their rows in one order."""
+    pairs = worlds.features(connection, world, n_cuts=1)
+    tables = {"pair_features": pairs}
+    for model in warehouse.MODELS:
+        name = model.rpartition("/")[2]
+        table = connection.table(name).to_arrow_table()
+        tables[name] = table.sort_by([(n, "ascending") for n in table.column_names])
+    user_ids = warehouse.user_ids(connection)
+    for model, parameters in (
+        ("marts/popular_items", {"top_n": 20}),
+        ("marts/baseline_lists", {"user_ids": user_ids}),
+    ):
+        tables[model] = warehouse.fetch(connection, model, parameters)
+    return tables
+
+
+@pytest.mark.parametrize(("threads", "seed"), [(1, None), (2, 0), (4, 1), (1, 2)])
+def test_the_same_ratings_give_the_same_tables(
+    connection: Connection, threads: int, seed: int | None
+) -> None:
+    """Neither the order of the raw files' rows nor the threads move a single bit."""
+    connection.execute("set threads = 2")
+    expected = every_table(connection, RAGGED)
+    connection.execute(f"set threads = {threads}")
+    world = RAGGED if seed is None else RAGGED.shuffled(seed)
+    for name, table in every_table(connection, world).items():
+        assert moved(expected[name], table) == [], name
+
+
+@pytest.mark.slow
+def test_the_same_real_ratings_give_the_same_features(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """Sums over a hundred thousand ratings do not depend on who adds first."""
+    world = worlds.real(tmp_path)
+    found = []
+    for threads, read in ((2, world), (1, world.shuffled(0))):
+        connection.execute(f"set threads = {threads}")
+        found.append(worlds.features(connection, read, n_cuts=1, every=3))
+        user_ids = {"user_ids": warehouse.user_ids(connection)}
+        lists = warehouse.fetch(connection, "marts/baseline_lists", user_ids)
+        found.append(lists)
+    assert moved(found[0], found[2]) == []
+    assert moved(found[1], found[3]) == []
+    assert ordered(found[0]).num_rows > 100_000

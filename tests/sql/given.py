@@ -1,0 +1,128 @@
+"""Literal rows in, the rows of one model out."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from batch import warehouse
+
+Row = tuple[object, ...]
+Connection = duckdb.DuckDBPyConnection
+
+TYPES: dict[str, str] = {
+    "stg_ratings": "user_id integer, item_id integer, rating double, rated_at bigint",
+    "stg_items": "item_id integer, title varchar, release_year integer, "
+    "genres varchar[]",
+    "stg_users": "user_id integer, age integer, gender varchar, occupation varchar",
+    "int_ratings": "user_id integer, item_id integer, rating double, rated_at bigint, "
+    "position bigint, n_ratings bigint",
+    "int_moments": "user_id integer, n_history bigint, n_known bigint",
+    "int_history": "user_id integer, item_id integer, rating double, rated_at bigint, "
+    "position bigint, n_history bigint, n_back bigint, position_share decimal(7, 6), "
+    "is_liked boolean, is_disliked boolean, slow_weight decimal(5, 4), "
+    "weight decimal(5, 4), fast_weight decimal(5, 4)",
+    "int_future": "user_id integer, item_id integer, rating double",
+    "int_item_counts": "item_id integer, n_ratings bigint, n_liked bigint, "
+    "n_disliked bigint",
+    "int_item_pairs": "item_id integer, other_item_id integer, n_both bigint, "
+    "n_both_liked bigint, n_same_session bigint, n_next double, n_previous double",
+    "int_item_neighbours": "item_id integer, other_item_id integer, "
+    "similarity decimal(7, 6), liked_similarity decimal(7, 6)",
+    "int_item_sequences": "item_id integer, other_item_id integer, "
+    "next_share decimal(7, 6), next_similarity decimal(7, 6), "
+    "previous_similarity decimal(7, 6), session_similarity decimal(7, 6)",
+    "int_user_genres": "user_id integer, genre varchar, history_share decimal(9, 6), "
+    "recent_share decimal(9, 6), liked_share decimal(9, 6), "
+    "avg_liking decimal(9, 6), history_lift decimal(12, 6)",
+    "int_item_audiences": "item_id integer, audience varchar, lift double",
+    "int_item_weeks": "item_id integer, week bigint, n_until hugeint, "
+    "n_last_weeks hugeint",
+    "item_features": "item_id integer, release_year integer, n_ratings bigint, "
+    "avg_rating double, stddev_rating double, liked_share double, "
+    "avg_position double, avg_position_share double, avg_n_back double, "
+    "avg_n_history double, last_ten_share double, last_rated_at bigint, "
+    "female_share double, avg_age double",
+    "user_features": "user_id integer, n_ratings bigint, stddev_rating double, "
+    "liked_share double, last_rated_at bigint, history_seconds bigint, "
+    "last_ten_seconds bigint, avg_release_year double, "
+    "last_ten_avg_release_year double, avg_n_item_ratings double, "
+    "last_ten_avg_n_item_ratings double, last_ten_avg_position_share double, "
+    "age integer, age_audience varchar, occupation_audience varchar",
+    "candidate_pairs": "user_id integer, item_id integer, label double",
+}
+"""The columns of each table, as the models before it give them."""
+
+
+@pytest.fixture(name="connection")
+def opened(tmp_path: Path) -> Iterator[Connection]:
+    """Give an empty warehouse."""
+    with warehouse.connect(tmp_path) as connection:
+        yield connection
+
+
+def given(
+    connection: Connection, table: str, columns: str, rows: Iterable[Row]
+) -> None:
+    """Create a table of the warehouse with its right types.
+
+    Args:
+        connection: where to.
+        table: one of `TYPES`.
+        columns: those that the rows give, in their order; the others are null.
+        rows: literal ones.
+    """
+    connection.execute(f"create or replace table {table} ({TYPES[table]})")
+    names = columns.split()
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if records:
+        connection.register("given_rows", pa.Table.from_pylist(records))
+        query = f"insert into {table} by name select * from given_rows"  # noqa: S608 - a name of TYPES
+        connection.execute(query)
+        connection.unregister("given_rows")
+
+
+def fetched(
+    connection: Connection, model: str, columns: str | None = None, **parameters: object
+) -> list[Row]:
+    """Run one model and return its rows, sorted.
+
+    Args:
+        connection: holds the tables that the model reads.
+        model: by its path below `sql/`.
+        columns: those to return, all of them if not given.
+        parameters: those of the query.
+    """
+    table = warehouse.fetch(connection, model, parameters)
+    names = table.column_names if columns is None else columns.split()
+    rows = (tuple(plain(record[n]) for n in names) for record in table.to_pylist())
+    return sorted(rows, key=repr)
+
+
+def plain(value: object) -> object:
+    """Take a decimal for a number like others."""
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def expect(got: Sequence[Row], rows: Iterable[Row]) -> None:
+    """See that rows are as expected: all of them, in any order, floats nearly so."""
+    expected = sorted(rows, key=repr)
+    assert len(got) == len(expected), f"{len(got)} rows, not {len(expected)}: {got}"
+    for row, wanted in zip(got, expected, strict=True):
+        assert row == tuple(nearly(value) for value in wanted)
+
+
+def nearly(value: object, rel: float = 1e-9) -> Any:
+    """Let a float be equal to those near it; the others only to themselves."""
+    return pytest.approx(value, rel=rel) if isinstance(value, float) else value
+
+
+def constant(model: str, pattern: str) -> int:
+    """Return the number that a pattern finds in a model, the same wherever it does."""
+    (number,) = set(re.findall(pattern, warehouse.read(model)))
+    return int(number)

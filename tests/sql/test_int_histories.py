@@ -1,0 +1,100 @@
+import math
+
+from tests.sql.given import (
+    Connection,
+    expect,
+    fetched,
+    given,
+    opened,  # noqa: F401 - the fixture `connection`
+)
+
+MODEL = "intermediate/{}".format
+
+
+def test_ratings_are_numbered_by_time_and_then_by_item(connection: Connection) -> None:
+    """Of ratings given in the same second the lower item_id is the earlier one."""
+    given(
+        connection,
+        "stg_ratings",
+        "user_id item_id rating rated_at",
+        [(1, 30, 4.0, 100), (1, 5, 5.0, 200), (1, 20, 3.0, 100), (2, 30, 1.0, 50)],
+    )
+    expect(
+        fetched(connection, MODEL("int_ratings")),
+        [
+            (1, 20, 3.0, 100, 1, 3),
+            (1, 30, 4.0, 100, 2, 3),
+            (1, 5, 5.0, 200, 3, 3),
+            (2, 30, 1.0, 50, 1, 1),
+        ],
+    )
+
+
+def test_cuts_of_the_last_fifth_are_those_of_the_protocol(
+    connection: Connection,
+) -> None:
+    """A user of n ratings is cut at ceil(0.8 n), and again at ceil(0.8 ceil(0.8 n))."""
+    given(
+        connection,
+        "int_ratings",
+        "user_id item_id position",
+        [(n, item, item) for n in range(1, 21) for item in range(1, n + 1)],
+    )
+    once = {n: math.ceil(0.8 * n) for n in range(1, 21)}
+    for n_cuts, moments in (
+        (0, [(n, n, n) for n in once]),
+        (1, [(n, once[n], n) for n in once]),
+        (2, [(n, once[once[n]], once[n]) for n in once]),
+    ):
+        expect(fetched(connection, MODEL("int_moments"), n_cuts=n_cuts), moments)
+
+
+def test_a_long_history_is_cut_exactly(connection: Connection) -> None:
+    """No float rounds the cut up or down."""
+    given(
+        connection,
+        "int_ratings",
+        "user_id item_id",
+        [(n, item) for n in (735, 736, 2999, 3000) for item in range(n)],
+    )
+    expect(
+        fetched(connection, MODEL("int_moments"), n_cuts=2),
+        [(735, 471, 588), (736, 472, 589), (2999, 1920, 2400), (3000, 1920, 2400)],
+    )
+
+
+RATINGS = [
+    (1, 10, 5.0, 100, 1),
+    (1, 20, 2.0, 200, 2),
+    (1, 30, 4.0, 300, 3),
+    (1, 40, 3.5, 400, 4),
+    (1, 50, 1.0, 500, 5),
+    (2, 10, 3.0, 700, 1),
+]
+MOMENTS = [(1, 3, 4), (2, 1, 1)]
+
+
+def test_history_ends_at_the_moment_and_fades(connection: Connection) -> None:
+    """What came after is not in it; weights fall with the ratings given since."""
+    given(
+        connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
+    )
+    given(connection, "int_moments", "user_id n_history n_known", MOMENTS)
+    expect(
+        fetched(connection, MODEL("int_history")),
+        [
+            (1, 10, 5.0, 100, 1, 3, 2, 0.333333, True, False, 0.9604, 0.81, 0.64),
+            (1, 20, 2.0, 200, 2, 3, 1, 0.666667, False, True, 0.98, 0.9, 0.8),
+            (1, 30, 4.0, 300, 3, 3, 0, 1.0, True, False, 1.0, 1.0, 1.0),
+            (2, 10, 3.0, 700, 1, 1, 0, 1.0, False, False, 1.0, 1.0, 1.0),
+        ],
+    )
+
+
+def test_future_is_what_comes_next_and_no_more(connection: Connection) -> None:
+    """It ends where a later moment's future begins; a user may have none."""
+    given(
+        connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
+    )
+    given(connection, "int_moments", "user_id n_history n_known", MOMENTS)
+    expect(fetched(connection, MODEL("int_future")), [(1, 40, 3.5)])

@@ -1,0 +1,186 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from batch import warehouse
+from batch.features import FEATURES
+from tests import worlds
+from tests.sql.given import (
+    TYPES,
+    Connection,
+    given,
+    opened,  # noqa: F401 - the fixture `connection`
+)
+
+BUILT = (*warehouse.MODELS, *warehouse.ON_DEMAND)
+LAYOUTS = ("tab", "dat", "csv", "ratings_only")
+FILES = sorted(
+    path.relative_to(warehouse.SQL).with_suffix("").as_posix()
+    for path in warehouse.SQL.rglob("*.sql")
+)
+STAGING = [model for model in FILES if model.startswith("staging/")]
+CHECKS = [model for model in FILES if model.startswith("checks/")]
+
+
+def code(model: str) -> str:
+    """Return a model without its comments."""
+    return re.sub(r"--.*", "", warehouse.read(model))
+
+
+def read_by(model: str) -> set[str]:
+    """Name the tables that a model reads."""
+    query = code(model)
+    named = set(re.findall(r"\b(?:from|join)\s+([a-z_]+)", query))
+    return named - set(re.findall(r"\b([a-z_]+) as \(", query)) - {"unnest"}
+
+
+def table(model: str) -> str:
+    """Name the table that a model is kept as."""
+    return model.rpartition("/")[2]
+
+
+def test_every_file_is_a_model_and_every_model_a_file() -> None:
+    """The tuples of models and the folder hold the same, each once."""
+    assert len(set(BUILT)) == len(BUILT)
+    assert sorted((*BUILT, *STAGING, *CHECKS)) == FILES
+    assert {path.parent.name for path in map(Path, STAGING)} == set(LAYOUTS)
+    assert {table(model) for model in STAGING} == set(warehouse.STAGING)
+    for layout in ("tab", "dat", "csv"):
+        for name in ("stg_ratings", "stg_items"):
+            assert f"staging/{layout}/{name}" in STAGING
+
+
+def test_models_are_named_for_their_layer() -> None:
+    """Two tables of one name would overwrite each other."""
+    for model in BUILT:
+        assert table(model).startswith("int_") == model.startswith("intermediate/")
+    names = [table(model) for model in BUILT]
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(warehouse.STAGING)
+
+
+@pytest.mark.parametrize("model", BUILT)
+def test_a_model_reads_only_what_is_built_before_it(model: str) -> None:
+    """Staging, then intermediate, then marts; a layer in the order of its tuple."""
+    before = {*warehouse.STAGING, *map(table, BUILT[: BUILT.index(model)])}
+    assert read_by(model) <= before
+    assert read_by(model), "reads nothing at all"
+
+
+@pytest.mark.parametrize("model", CHECKS)
+def test_checks_read_the_staging_tables(model: str) -> None:
+    """They run before anything else is built."""
+    assert read_by(model) <= set(warehouse.STAGING)
+
+
+@pytest.mark.parametrize("model", STAGING)
+def test_staging_reads_raw_files(model: str) -> None:
+    """Only a release without a users file has its users from the ratings."""
+    if "ratings_only" in model:
+        assert read_by(model) == {"stg_ratings"}
+    else:
+        assert read_by(model) == {"read_csv"}
+
+
+@pytest.mark.parametrize("model", [*BUILT, *CHECKS])
+def test_only_staging_knows_files(model: str) -> None:
+    """Nothing that DuckDB reads files with is anywhere else."""
+    assert not re.search(r"\b(read_\w+|glob|parquet_scan|_path)\b", code(model))
+
+
+@pytest.mark.parametrize("model", FILES)
+def test_the_first_line_says_what_a_row_is(model: str) -> None:
+    """A model tells its grain, a check its rule."""
+    first = warehouse.read(model).partition("\n")[0]
+    assert first.startswith("-- " if model in CHECKS else "-- one row per ")
+
+
+@pytest.mark.parametrize("model", FILES)
+def test_a_file_is_one_select(model: str) -> None:
+    """It names its steps and ends with the last; the runner adds the rest."""
+    query = code(model).strip()
+    assert query.startswith("with ")
+    assert re.fullmatch(r"select \* from [a-z_]+", query.rpartition("\n")[2])
+    assert ";" not in query
+
+
+@pytest.mark.parametrize("model", FILES)
+def test_the_same_files_give_the_same_tables(model: str) -> None:
+    """No clock, no chance, no aggregate that depends on the order of rows."""
+    query = code(model)
+    clocks = r"\b(now|today|current_\w+|get_current_\w+|localtime\w*|age)\s*\("
+    chances = r"\b(random|setseed|uuid|gen_random_uuid|uuidv\d)\s*\(|\bsample\b"
+    orders = r"\b(first|last|arg_min|arg_max|min_by|max_by|mode|list|array_agg|"
+    orders += r"string_agg|stddev\w*|var_\w+|variance|approx_\w+|median|fsum)\s*\("
+    for forbidden in (clocks, r"\bcurrent_(date|time\w*)\b", chances, orders):
+        assert not re.search(forbidden, query)
+
+
+@pytest.mark.parametrize("model", [*BUILT, *CHECKS])
+def test_parameters_are_not_pasted_in(model: str) -> None:
+    """No braces to be formatted; what a comment names, the query takes."""
+    query = warehouse.read(model)
+    assert not set("{}%") & set(query.replace(" % 1000000", ""))
+    parameters = warehouse.PARAMETER.findall(query)
+    assert set(parameters) == set(warehouse.PARAMETER.findall(code(model)))
+
+
+def test_python_pastes_no_value_into_a_query() -> None:
+    """Its one f-string of SQL names the table, which is a constant of ours."""
+    source = Path(warehouse.__file__).read_text(encoding="utf-8")
+    pasted = re.findall(r'f"[^"]*\b(?:select|from|create)\b[^"]*"', source)
+    assert pasted == ['f"create or replace table {name} as {query}"']
+
+
+WINDOW = re.compile(
+    r"\b(?:row_number|rank|dense_rank|ntile|lag|lead|first_value|last_value)"
+    r"\([^()]*\) over \(([^()]*)\)"
+)
+RANKED = [(model, window) for model in FILES for window in WINDOW.findall(code(model))]
+
+
+@pytest.mark.parametrize(("model", "window"), RANKED)
+def test_ranks_break_ties_by_an_id(model: str, window: str) -> None:
+    """The last of what a window orders by is an id, or equals would change places."""
+    last = window.partition("order by")[2].rpartition(",")[2].split()
+    assert last
+    assert last[0].rpartition(".")[2] in {"user_id", "item_id", "other_item_id"}
+
+
+def test_no_rank_escapes_the_test_above() -> None:
+    """Every window that orders is one of those."""
+    over = sum(
+        len(re.findall(r"over \([^()]*order by", code(model))) for model in FILES
+    )
+    assert over == len(RANKED) > 0
+
+
+def test_the_features_are_the_floats_of_the_pairs(connection: Connection) -> None:
+    """In the order in which the model takes them, and nothing else is a float."""
+    for name in TYPES:
+        given(connection, name, "", [])
+    pairs = warehouse.fetch(connection, "marts/pair_features", {})
+    floats = [field.name for field in pairs.schema if str(field.type) == "float"]
+    assert tuple(floats) == FEATURES
+    assert pairs.column_names == ["user_id", "item_id", "label", *FEATURES]
+
+
+def test_the_models_give_the_types_that_their_tests_are_given(
+    connection: Connection,
+) -> None:
+    """The literal tables of the tests are those of the warehouse."""
+    worlds.stage(connection, worlds.ragged())
+    warehouse.build_moment(connection, n_cuts=1)
+    parameters = {"user_ids": [1], "negative_share": 1.0}
+    warehouse.build(connection, "marts/candidate_pairs", parameters)
+    for name in TYPES:
+        built = described(connection, name)
+        given(connection, name, "", [])
+        assert described(connection, name) == built
+
+
+def described(connection: Connection, name: str) -> list[tuple[str, str]]:
+    """Return the columns of a table with their types."""
+    found = connection.table(name)
+    return [(n, str(t)) for n, t in zip(found.columns, found.types, strict=True)]
