@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from batch import (
+    alias,
     arguments,
     console,
     download,
@@ -28,6 +29,7 @@ from batch import (
     score,
     warehouse,
 )
+from batch.alias import MODEL_NAME
 from batch.config import Settings
 from batch.errors import BatchError, LockHeld
 from batch.evaluate import Evaluation, evaluate
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
 Result = dict[str, object]
 Connection = duckdb.DuckDBPyConnection
 
-MODEL_NAME = "MovieLensXGB"
 MAX_TRAINING_USERS = 20_000
 MAX_EVALUATED_USERS = 10_000
 VALIDATION_SHARE = 5
@@ -63,14 +64,14 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
     with open_redis(settings) as (url, client), publish.Lock(client) as lock:
         tidy(client, settings)
         raw = find_raw(settings)
-        registry = open_registry(settings)
-        version, fingerprint = registry.prod_version(), fingerprint_of(raw, settings)
+        version, fingerprint = prod_version(settings), fingerprint_of(raw, settings)
         served = publish.current(client)
         if served and not arguments_.force and is_made_of(served, version, fingerprint):
             log.info(
                 "nothing changed since %s: skipped (--force scores anyway)", served[0]
             )
             return told(served, url, watch) | {"skipped": True, "promoted": False}
+        registry = open_registry(settings)
         with open_warehouse(raw, settings, watch) as connection:
             promoted = version is None
             if version is None:
@@ -394,6 +395,12 @@ def is_made_of(
     """Tell whether a generation was made of just this model and these inputs."""
     meta = served[1]
     return (meta["model_version"], meta["fingerprint"]) == (version, fingerprint)
+
+
+def prod_version(settings: Settings) -> str | None:
+    """Resolve the alias `prod`, without MLflow where its local store tells at once."""
+    version = alias.peek(settings.tracking_uri)
+    return version or open_registry(settings).prod_version()
 
 
 def open_registry(settings: Settings) -> "Registry":

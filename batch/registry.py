@@ -23,6 +23,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
+from batch.alias import MODEL_NAME, PROD
 from batch.errors import BatchError
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     import xgboost
     from matplotlib.figure import Figure
 
-MODEL_NAME = "MovieLensXGB"
-ALIAS = "prod"
 EXPERIMENT = "MovieLensXGB"
 
 log = logging.getLogger(__name__)
@@ -66,9 +65,9 @@ class Registry:
 
     def prod_version(self) -> str | None:
         """Resolve the alias `prod` to a version, None when there is no such alias."""
-        with self._explained(f"read the alias {ALIAS}"):
+        with self._explained(f"read the alias {PROD}"):
             try:
-                found = self._client.get_model_version_by_alias(MODEL_NAME, ALIAS)
+                found = self._client.get_model_version_by_alias(MODEL_NAME, PROD)
             except MlflowException as error:
                 # without the model it does not exist, without the alias it is "invalid"
                 if error.error_code in (
@@ -148,8 +147,8 @@ class Registry:
                 f"{MODEL_NAME} has no version {version}, only: {there}; "
                 "train one: python -m batch train"
             )
-        with self._explained(f"point {ALIAS} at version {version}"):
-            self._client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
+        with self._explained(f"point {PROD} at version {version}"):
+            self._client.set_registered_model_alias(MODEL_NAME, PROD, version)
 
     def _versions(self) -> list[ModelVersion]:
         with self._explained("list the versions"):

@@ -7,16 +7,16 @@ with history as (
 
 together as (
     select
-        earlier.item_id,
-        later.item_id as other_item_id,
-        later.position - earlier.position as distance,
-        abs(later.rated_at - earlier.rated_at) < 300 as is_same_session,
-        earlier.is_liked and later.is_liked as is_both_liked
-    from history as earlier
-    inner join history as later
+        one.item_id,
+        other.item_id as other_item_id,
+        other.position - one.position as distance,
+        abs(other.rated_at - one.rated_at) < 300 as is_same_session,
+        one.is_liked and other.is_liked as is_both_liked
+    from history as one
+    inner join history as other
         on
-            earlier.user_id = later.user_id
-            and earlier.item_id <> later.item_id
+            one.user_id = other.user_id
+            and one.item_id < other.item_id
 ),
 
 counted as (
@@ -31,6 +31,28 @@ counted as (
         sum(if(distance between -20 and -1, 21 + distance, 0)) / 20 as n_previous
     from together
     group by item_id, other_item_id
+),
+
+both_ways as (
+    select
+        item_id,
+        other_item_id,
+        n_both,
+        n_both_liked,
+        n_same_session,
+        n_next,
+        n_previous
+    from counted
+    union all
+    select
+        other_item_id as item_id,
+        item_id as other_item_id,
+        n_both,
+        n_both_liked,
+        n_same_session,
+        n_previous as n_next,
+        n_next as n_previous
+    from counted
 )
 
-select * from counted
+select * from both_ways

@@ -17,14 +17,31 @@ pairs as (
     select * from int_item_pairs
 ),
 
+histories as (
+    select
+        user_id,
+        count(*) as n_ratings
+    from history
+    group by user_id
+),
+
+by_popularity as (
+    select
+        item_id,
+        n_ratings,
+        row_number() over (order by n_ratings desc, item_id asc) as rank
+    from counts
+),
+
+-- ten items are unseen among the first n + 10 for who has rated n
 popularity as (
     select
         'popularity' as baseline,
-        users.user_id,
-        counts.item_id,
-        counts.n_ratings as score
-    from users
-    cross join counts
+        histories.user_id,
+        by_popularity.item_id,
+        by_popularity.n_ratings as score
+    from histories
+    inner join by_popularity on by_popularity.rank <= histories.n_ratings + 10
 ),
 
 similarities as (

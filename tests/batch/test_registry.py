@@ -15,8 +15,10 @@ import xgboost
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
+from batch import alias
+from batch.alias import MODEL_NAME
 from batch.errors import BatchError
-from batch.registry import MODEL_NAME, Registry, Report
+from batch.registry import Registry, Report
 from tests.conftest import answers, free_port, wait_until
 
 VALUES = pa.table(
@@ -112,6 +114,23 @@ def test_prod_follows_whoever_moves_it(registry: Registry) -> None:
     assert registry.prod_version() == "2"
     client.delete_registered_model_alias(MODEL_NAME, "prod")
     assert registry.prod_version() is None
+
+
+def test_the_alias_can_be_told_without_mlflow(registry: Registry) -> None:
+    """What is read from the database is what MLflow says, or nothing."""
+    assert alias.peek(registry.tracking_uri) is None
+    registry.register(trained(), VALUES, REPORT)
+    assert alias.peek(registry.tracking_uri) is None
+    registry.promote("1")
+    assert alias.peek(registry.tracking_uri) == registry.prod_version() == "1"
+
+
+@pytest.mark.parametrize("name", ["not there", "no database"])
+def test_what_cannot_be_told_without_mlflow_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "no database").write_text("nothing of the kind")
+    assert alias.peek(f"sqlite:///{tmp_path}/{name}") is None
+    assert not (tmp_path / "not there").exists()
+    assert alias.peek("http://127.0.0.1:1") is None
 
 
 def test_a_version_that_is_not_there_cannot_be_promoted(registry: Registry) -> None:
