@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests import movielens
+
 ROOT = Path(__file__).resolve().parent.parent
 CLONE = "/srv/movielens-xgb"
 LINE = (
@@ -40,24 +42,14 @@ PATIENCE_SECONDS = 150
 
 
 @pytest.fixture
-def raw() -> Path:
-    """Give the folder with the real MovieLens-100K."""
-    named = os.environ.get("MOVIELENS_TEST_RAW")
-    folder = Path(named or ROOT / "../shared/data/ml-100k").resolve()
-    if not folder.is_dir():
-        pytest.skip(f"NO REAL DATA: {folder} is missing; set MOVIELENS_TEST_RAW")
-    return folder
-
-
-@pytest.fixture
-def clone(tmp_path: Path, raw: Path) -> Path:
+def clone(tmp_path: Path) -> Path:
     """Give a folder like a clone after `make run`, with data and models of its own."""
     folder = tmp_path / "clone"
     (folder / "data").mkdir(parents=True)
     for name in ("batch", "lookup", "sql"):
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
-    (folder / "data/raw").symlink_to(raw)
+    (folder / "data/raw").symlink_to(movielens.ml_100k())
     return folder
 
 

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from lookup import contract
+from tests import movielens
 from tests.conftest import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,7 @@ def project(request: pytest.FixtureRequest) -> Iterator[Stack]:
         pytest.skip("NOT ASKED FOR: containers are tried with pytest -m docker")
     if not succeeds("docker", "info") or not succeeds("docker", "compose", "version"):
         pytest.skip("NO DOCKER: no engine answers, or it has no Compose v2")
-    stack = Stack(real_raw())
+    stack = Stack(movielens.ml_100k())
     try:
         stack.compose("up", "--detach", "--build")
         yield stack
@@ -229,15 +230,6 @@ def test_the_volumes_outlive_the_containers(stack: Stack) -> None:
     assert stack.wait_until_ready() == before
     assert stack.prod().json()["model_version"]["version"] == "1"
     assert "skipped        True" in stack.compose("logs", "--no-log-prefix", "batch")
-
-
-def real_raw() -> Path:
-    """Find the folder with the real MovieLens-100K."""
-    named = os.environ.get("MOVIELENS_TEST_RAW")
-    folder = Path(named or ROOT / "../shared/data/ml-100k").resolve()
-    if not folder.is_dir():
-        pytest.skip(f"NO REAL DATA: {folder} is missing; set MOVIELENS_TEST_RAW")
-    return folder
 
 
 def succeeds(*program: str) -> bool:

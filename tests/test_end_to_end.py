@@ -19,17 +19,11 @@ import pytest
 import redis
 
 from tests.conftest import RedisServer, answers, free_port, wait_until
+from tests.movielens import ml_100k
 from tests.sql import raw
 
 ROOT = Path(__file__).resolve().parent.parent
-ML_100K = Path(os.environ.get("MOVIELENS_TEST_RAW", ROOT / "../shared/data/ml-100k"))
 TIMEOUT = 300
-
-needs_ml_100k = pytest.mark.skipif(
-    not (ML_100K / "u.data").exists(),
-    reason=f"NOT TESTED on the real MovieLens-100K: no u.data in {ML_100K}; "
-    "set MOVIELENS_TEST_RAW to its folder",
-)
 
 
 @dataclass(frozen=True)
@@ -345,7 +339,6 @@ def test_the_embedded_redis_is_found_by_batch_and_lookup(tmp_path: Path) -> None
     wait_until(lambda: not answers(port))
 
 
-@needs_ml_100k
 @pytest.mark.slow
 def test_the_lists_of_ml_100k_beat_the_usual_libraries(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
@@ -366,15 +359,15 @@ def test_the_lists_of_ml_100k_beat_the_usual_libraries(
     assert total / len(held_out) >= 0.24  # EASE, the best of the usual ones: 0.1916
 
 
-@needs_ml_100k
 @pytest.mark.slow
 def test_ml_100k_from_raw_files_to_http(tmp_path: Path) -> None:
     """The main job as `make run` does it, with the embedded Redis."""
-    clone = Clone(tmp_path, {"MOVIELENS_RAW": str(ML_100K.resolve())})
+    source = ml_100k()
+    clone = Clone(tmp_path, {"MOVIELENS_RAW": str(source)})
     told = clone.told("run")
     assert told["n_pairs"] == 943 * 1682 - 100_000
     assert (told["promoted"], told["skipped"]) == (True, False)
-    seen = {item for user, item, *_ in read_tab(ML_100K / "u.data") if user == 42}
+    seen = {item for user, item, *_ in read_tab(source / "u.data") if user == 42}
     with serving(clone) as url:
         answer = get(f"{url}/recommend/42?k=100")
         stranger = get(f"{url}/recommend/100000?k=5")
@@ -442,7 +435,8 @@ def ratings_of(clone: Clone) -> list[list[int]]:
 def write_first_80_percent(folder: Path) -> dict[int, set[int]]:
     """Write ML-100K without its hold-out; return that as user_id → item_ids."""
     by_user: dict[int, list[list[int]]] = {}
-    for row in read_tab(ML_100K / "u.data"):
+    source = ml_100k()
+    for row in read_tab(source / "u.data"):
         by_user.setdefault(row[0], []).append(row)
     kept, held_out = [], {}
     for user_id, rows in by_user.items():
@@ -452,7 +446,7 @@ def write_first_80_percent(folder: Path) -> dict[int, set[int]]:
         held_out[user_id] = {row[1] for row in rows[cut:]}
     folder.mkdir()
     for name in ("u.item", "u.user"):
-        (folder / name).write_bytes((ML_100K / name).read_bytes())
+        (folder / name).write_bytes((source / name).read_bytes())
     lines = ("\t".join(map(str, row)) for row in kept)
     (folder / "u.data").write_text("\n".join(lines) + "\n")
     return held_out

@@ -1,6 +1,5 @@
 """Small worlds whose right answer is obvious, the real one, and other futures."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,20 +7,14 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from batch import release, warehouse
 from batch.features import pairs
+from tests import movielens
 from tests.sql.given import given
 
 Connection = duckdb.DuckDBPyConnection
 Rating = tuple[int, int, float, int]
-
-RAW = Path(
-    os.environ.get("MOVIELENS_TEST_RAW")
-    or Path(__file__).resolve().parents[2] / "shared" / "data" / "ml-100k"
-)
-"""A real release, for the tests that need one."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +111,7 @@ def ragged() -> World:
 
 def real(unpacked: Path) -> World:
     """Read the real release; skip the test where there is none."""
-    if not RAW.exists():
-        if "MOVIELENS_TEST_RAW" in os.environ:
-            pytest.fail(f"MOVIELENS_TEST_RAW={RAW} does not exist")
-        pytest.skip(f"NOT TESTED ON REAL DATA: no {RAW}, set MOVIELENS_TEST_RAW")
-    found = release.find(RAW, unpacked)
+    found = release.find(movielens.ml_100k(), unpacked)
     with warehouse.connect(unpacked / "spill") as connection:
         warehouse.build_staging(connection, found.layout, found.parameters)
         return World(

@@ -202,7 +202,7 @@ def test_baselines_on_ml_100k(connection: Connection, tmp_path: Path) -> None:
     """They are the figures that NumPy reaches without any SQL of ours."""
     world = worlds.real(tmp_path)
     if not worlds.real_is_ml_100k(world):
-        pytest.skip(f"{worlds.RAW} is not ml-100k, which the figures are of")
+        pytest.skip("these are not the files of ml-100k, which the figures are of")
     worlds.stage(connection, world)
     warehouse.build_moment(connection, n_cuts=1)
     nothing = [ranking(user_id) for user_id in warehouse.user_ids(connection)]

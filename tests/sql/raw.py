@@ -165,13 +165,7 @@ def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
 
 def stage(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
     """Build the staging tables of a release."""
-    users = found.layout if "users_path" in found.parameters else "ratings_only"
-    for model in (
-        f"{found.layout}/stg_ratings",
-        f"{found.layout}/stg_items",
-        f"{users}/stg_users",
-    ):
-        warehouse.build(connection, f"staging/{model}", found.parameters)
+    warehouse.build_staging(connection, found.layout, found.parameters)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:

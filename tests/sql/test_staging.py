@@ -1,4 +1,3 @@
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +6,7 @@ import duckdb
 import pytest
 
 from batch import release
+from tests.movielens import ml_100k
 from tests.sql import raw
 
 Connection = duckdb.DuckDBPyConnection
@@ -236,10 +236,7 @@ def test_other_errors_keep_their_first_line(connection: Connection) -> None:
 
 def test_the_real_ml_100k(connection: Connection) -> None:
     """The published counts are met."""
-    root = Path(__file__).parents[2]
-    folder = Path(os.environ.get("MOVIELENS_TEST_RAW", root / "../shared/data/ml-100k"))
-    if not folder.exists():
-        pytest.skip(f"NO REAL DATA: {folder} is missing; set MOVIELENS_TEST_RAW")
+    folder = ml_100k()
     raw.stage(connection, release.find(folder, folder))
     counts = raw.rows(
         connection,
