@@ -76,7 +76,9 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
             promoted = version is None
             if version is None:
                 log.info("no version of %s is prod: training the first", MODEL_NAME)
-                version = fit_and_register(connection, registry, settings, watch)[0]
+                version, _ = fit_and_register(
+                    connection, registry, raw, settings, watch
+                )
                 registry.promote(version)
             booster = registry.load(version)
             generation = score_and_publish(
@@ -120,9 +122,11 @@ def train_model(arguments_: Namespace, settings: Settings) -> Result:
     """Register a new version; with `--promote` let `prod` name it if it is no worse."""
     watch = Stopwatch()
     registry = open_registry(settings)
-    prod = registry.prod_version()
-    with open_warehouse(find_raw(settings), settings, watch) as connection:
-        version, evaluation = fit_and_register(connection, registry, settings, watch)
+    prod, raw = registry.prod_version(), find_raw(settings)
+    with open_warehouse(raw, settings, watch) as connection:
+        version, evaluation = fit_and_register(
+            connection, registry, raw, settings, watch
+        )
         result: Result = {"version": version} | evaluation.as_dict()
         promoted = prod is None
         if prod is not None and arguments_.promote:
@@ -236,7 +240,11 @@ def sample_training_pairs(
 
 
 def fit_and_register(
-    connection: Connection, registry: "Registry", settings: Settings, watch: Stopwatch
+    connection: Connection,
+    registry: "Registry",
+    raw: release.Release,
+    settings: Settings,
+    watch: Stopwatch,
 ) -> tuple[str, Evaluation]:
     """Train, evaluate and register; the tables are those of the hold-out afterwards."""
     from batch.train import train
@@ -251,7 +259,7 @@ def fit_and_register(
         log.info("training on %d pairs of %d users", len(training), training.n_users)
         trained = train(training, validation)
         evaluation = measure(connection, trained.booster)
-        version = register(registry, trained, evaluation, training)
+        version = register(registry, raw, trained, evaluation, training)
     log.info(
         "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
         version,
@@ -272,6 +280,7 @@ def measure(connection: Connection, booster: "xgboost.Booster") -> Evaluation:
 
 def register(
     registry: "Registry",
+    raw: release.Release,
     trained: "Trained",
     evaluation: Evaluation,
     training: features.Pairs,
@@ -295,6 +304,8 @@ def register(
             for name, value in asdict(measured).items()
         },
         tags={
+            "release": raw.name,
+            "raw_fingerprint": release.fingerprint(raw),
             "sql_fingerprint": warehouse.fingerprint(),
             "protocol": evaluation.protocol,
         },

@@ -17,7 +17,10 @@ from typing import Any, cast
 import pyarrow.parquet as pq
 import pytest
 import redis
+from mlflow import MlflowClient
 
+from batch.features import FEATURES
+from batch.train import PARAMETERS
 from tests.conftest import RedisServer, answers, free_port, wait_until
 from tests.movielens import ml_100k
 from tests.sql import raw
@@ -230,6 +233,23 @@ def test_a_new_version_is_registered_promoted_and_scored_with(
     told = clone.told("run")
     assert (told["skipped"], told["model_version"]) == (False, version)
     assert "no version 99" in clone.failure("promote", "--version", "99")
+
+
+def test_a_training_run_logs_what_the_contract_names(clone: Clone) -> None:
+    """Whoever opens MLflow sees what a version was made of and how good it is."""
+    client = MlflowClient(f"sqlite:///{clone.folder}/mlruns/mlflow.db")
+    version = client.get_model_version("MovieLensXGB", "1")
+    assert version.run_id is not None
+    run = client.get_run(version.run_id)
+    assert run.data.params["max_depth"] == str(PARAMETERS["max_depth"])
+    assert run.data.params["features"].split(",") == list(FEATURES)
+    assert len(run.data.tags["raw_fingerprint"]) == 64
+    assert len(run.data.tags["sql_fingerprint"]) == 64
+    for ranker in ("", "popularity_", "item_knn_"):
+        for metric in ("ndcg_at_10", "recall_at_10", "coverage_at_10"):
+            assert f"{ranker}{metric}" in run.data.metrics
+    pictures = {file.path for file in client.list_artifacts(version.run_id)}
+    assert pictures >= {"metrics.png", "importance.png", "learning_curve.png"}
 
 
 @pytest.mark.slow
