@@ -8,12 +8,13 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import duckdb
 
@@ -52,6 +53,8 @@ MAX_EVALUATED_USERS = 10_000
 VALIDATION_SHARE = 5
 """The learning curve is drawn with one in so many users: it decides nothing."""
 
+INTERRUPTED = "interrupted; lists are served whole, status tells of which generation"
+
 log = logging.getLogger("batch")
 
 
@@ -62,7 +65,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
     """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
     watch = Stopwatch()
     with open_redis(settings) as (url, client), publish.Lock(client) as lock:
-        tidy(client, settings)
+        publish.retire(client, lock, publish.kept(client))
         raw = find_raw(settings)
         version, fingerprint = prod_version(settings), fingerprint_of(raw, settings)
         served = publish.current(client)
@@ -77,7 +80,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
             if version is None:
                 log.info("no version of %s is prod: training the first", MODEL_NAME)
                 version, _ = fit_and_register(
-                    connection, registry, raw, settings, watch
+                    connection, registry, tags_of(raw), settings, watch
                 )
                 registry.promote(version)
             booster = registry.load(version)
@@ -125,12 +128,12 @@ def train_model(arguments_: Namespace, settings: Settings) -> Result:
     prod, raw = registry.prod_version(), find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
         version, evaluation = fit_and_register(
-            connection, registry, raw, settings, watch
+            connection, registry, tags_of(raw), settings, watch
         )
         result: Result = {"version": version} | evaluation.as_dict()
         promoted = prod is None
         if prod is not None and arguments_.promote:
-            former = measure(connection, registry.load(prod))
+            former = measure_former(connection, registry, prod, version)
             difference = evaluation.model.ndcg_at_10 - former.model.ndcg_at_10
             promoted = difference >= 0
             result |= {"prod": asdict(former.model), "difference": difference}
@@ -205,10 +208,15 @@ def status(_: Namespace, settings: Settings) -> Result:
 
 def find_raw(settings: Settings) -> release.Release:
     """Find the raw files, and fetch MovieLens-100K where there are none."""
-    if settings.raw.suffix != ".zip" and download.is_empty(settings.raw):
-        log.info("%s is empty or missing: fetching %s", settings.raw, settings.url)
+    if settings.raw.suffix.lower() != ".zip" and download.is_empty(settings.raw):
+        log.warning("%s is empty or missing: fetching %s", settings.raw, settings.url)
         progress = Progress("downloading", "bytes").show
-        download.download(settings.url, settings.raw, progress=progress)
+        try:
+            download.download(settings.url, settings.raw, progress=progress)
+        except BatchError as error:
+            raise BatchError(
+                f"{settings.raw} is empty or missing, and {error}"
+            ) from error
     return release.find(settings.raw, settings.data / "unpacked")
 
 
@@ -242,7 +250,7 @@ def sample_training_pairs(
 def fit_and_register(
     connection: Connection,
     registry: "Registry",
-    raw: release.Release,
+    tags: Mapping[str, str],
     settings: Settings,
     watch: Stopwatch,
 ) -> tuple[str, Evaluation]:
@@ -259,7 +267,7 @@ def fit_and_register(
         log.info("training on %d pairs of %d users", len(training), training.n_users)
         trained = train(training, validation)
         evaluation = measure(connection, trained.booster)
-        version = register(registry, raw, trained, evaluation, training)
+        version = register(registry, tags, trained, evaluation, training)
     log.info(
         "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
         version,
@@ -278,9 +286,27 @@ def measure(connection: Connection, booster: "xgboost.Booster") -> Evaluation:
     return evaluate(connection, progress.counted(rankings, len(user_ids)))
 
 
+def measure_former(
+    connection: Connection, registry: "Registry", prod: str, version: str
+) -> Evaluation:
+    """Measure the version that is `prod` beside a new one.
+
+    Raises:
+        BatchError: it cannot be, such as when the SQL lost a feature that it wants.
+    """
+    try:
+        return measure(connection, registry.load(prod))
+    except BatchError as error:
+        raise BatchError(
+            f"version {version} is registered, but prod (version {prod}) cannot be "
+            f"measured beside it: {error}; to take the new one all the same: "
+            f"python -m batch promote --version {version}"
+        ) from error
+
+
 def register(
     registry: "Registry",
-    raw: release.Release,
+    tags: Mapping[str, str],
     trained: "Trained",
     evaluation: Evaluation,
     training: features.Pairs,
@@ -303,12 +329,7 @@ def register(
             for prefix, measured in rankers.items()
             for name, value in asdict(measured).items()
         },
-        tags={
-            "release": raw.name,
-            "raw_fingerprint": release.fingerprint(raw),
-            "sql_fingerprint": warehouse.fingerprint(),
-            "protocol": evaluation.protocol,
-        },
+        tags={**tags, "protocol": evaluation.protocol},
         figures=plots.draw(evaluation, trained.importance, trained.curve),
         curve=trained.curve,
     )
@@ -343,36 +364,53 @@ def score_and_publish(
     build_now(connection, settings, watch)
     now = datetime.now(UTC)
     generation = publish.new_generation(now)
-    file = exports.RecommendationsFile(settings.recommendations, generation)
     user_ids = warehouse.user_ids(connection)
     rankings = watch.charged(
         "score", score.score(connection, booster, user_ids, settings.top_n)
     )
     progress = Progress("scoring", "users").counted(rankings, len(user_ids))
+    path = settings.recommendations / f"{generation}.parquet"
     with watch.stage("publish"):
-        n_users = publish.stage(
-            client,
-            generation,
-            file.written(progress),
-            warehouse.popular(connection, settings.top_n),
-            read_items(connection),
-        )
-        meta = publish.Meta(
-            model_name=MODEL_NAME,
-            scored_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            n_users=n_users,
-            n_items=warehouse.count(connection, "stg_items"),
-            n_pairs=warehouse.n_unseen(connection),
-            top_n=settings.top_n,
-            **made_of,
-        )
-        publish.describe(client, generation, meta)
-        file.settle()
-        former = publish.current(client)
-        lock.flip(generation, time.time())
-        publish.retire(client, {generation} | ({former[0]} if former else set()))
-        tidy(client, settings)
+        try:
+            with exports.replacing(path) as file:
+                n_users = publish.stage(
+                    client,
+                    generation,
+                    exports.written(file, progress),
+                    warehouse.popular(connection, settings.top_n),
+                    read_items(connection),
+                )
+            meta = publish.Meta(
+                model_name=MODEL_NAME,
+                scored_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                n_users=n_users,
+                n_items=warehouse.count(connection, "stg_items"),
+                n_pairs=warehouse.n_unseen(connection),
+                top_n=settings.top_n,
+                **made_of,
+            )
+            publish.describe(client, generation, meta)
+            former = publish.current(client)
+            lock.flip(generation, time.time())
+        except BaseException:
+            give_up(client, lock, generation, path)
+            raise
+        tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
+    if settings.redis_url is None:
+        publish.save(client)
     return generation
+
+
+def give_up(client: "Redis", lock: publish.Lock, generation: str, path: Path) -> None:
+    """Remove what there is of a generation that failed, as far as that is possible."""
+    path.unlink(missing_ok=True)
+    try:
+        # what was interrupted may have left an answer unread
+        client.connection_pool.disconnect()
+        if generation not in publish.generations(client):
+            publish.discard(client, lock, generation)
+    except Exception as error:
+        log.warning("left for the next run to remove: %s (%s)", generation, error)
 
 
 def read_items(connection: Connection) -> list[publish.Item]:
@@ -396,8 +434,19 @@ def fingerprint_of(raw: release.Release, settings: Settings) -> str:
         release.fingerprint(raw),
         warehouse.fingerprint(),
         f"top_n={settings.top_n}",
+        # versions are numbered anew in each store
+        f"store={settings.tracking_uri}",
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def tags_of(raw: release.Release) -> dict[str, str]:
+    """Say what a model is trained on."""
+    return {
+        "release": raw.name,
+        "raw_fingerprint": release.fingerprint(raw),
+        "sql_fingerprint": warehouse.fingerprint(),
+    }
 
 
 def is_made_of(
@@ -433,10 +482,16 @@ def open_redis(settings: Settings) -> Iterator[tuple[str, "Redis"]]:
         yield url, client
 
 
-def tidy(client: "Redis", settings: Settings) -> None:
-    """Remove what no generation that is held owns, in Redis and on the disk."""
-    publish.sweep(client)
-    exports.prune(settings.recommendations, publish.generations(client))
+def tidy(
+    client: "Redis", lock: publish.Lock, settings: Settings, keep: Collection[str]
+) -> None:
+    """Remove what no generation that is kept owns; to fail at that is no failure."""
+    try:
+        publish.retire(client, lock, keep)
+        exports.remove_abandoned(settings.recommendations)
+        exports.prune(settings.recommendations, keep)
+    except Exception as error:
+        log.warning("could not clean up, the next run will: %s", error)
 
 
 def typed(meta: Mapping[str, str]) -> Result:
@@ -475,28 +530,46 @@ COMMANDS: dict[str, Callable[[Namespace, Settings], Result]] = {
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     parsed = arguments.parse(argv)
-    # as Ctrl-C does: locks are released and an embedded Redis is left in order
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    level = logging.INFO
-    if parsed.quiet or parsed.debug:
-        level = logging.DEBUG if parsed.debug else logging.WARNING
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
-    log.setLevel(level)
+    set_up_logging(parsed)
+    stopped = stop_on_signals()
     try:
         settings = Settings.read(os.environ, raw=parsed.raw, top_n=parsed.top_n)
         result = COMMANDS[parsed.command](parsed, settings)
     except KeyboardInterrupt:
-        return console.fail("interrupted; what was served before is still served", 130)
+        return console.fail(INTERRUPTED, 130)
     except LockHeld as error:
         return console.fail(str(error), 75)
     except Exception as error:
+        if stopped:  # DuckDB and others turn it into errors of their own
+            return console.fail(INTERRUPTED, 130)
         if parsed.debug:
             raise
         return console.fail(console.explain(error), 1)
     print(json.dumps(result) if parsed.json else console.readable(result))
     return 0
+
+
+def set_up_logging(parsed: Namespace) -> None:
+    """Log to stderr: stdout is for results."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    log.setLevel(logging.WARNING if parsed.quiet else logging.INFO)
+    if parsed.debug:
+        log.setLevel(logging.DEBUG)
+
+
+def stop_on_signals() -> list[int]:
+    """Let SIGTERM stop a run as Ctrl-C does, in order; return where they are noted."""
+    stopped: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return stopped
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ SMALL = 64 * 2**20
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises on damaged, encrypted or strangely compressed members."""
+
+UNUSED_SECONDS = 24 * 60 * 60
+"""After which nobody can still be reading what was unpacked of another zip."""
 
 UNPACKED = re.compile(r"\.?[0-9a-f]{16}")
 
@@ -51,6 +55,7 @@ def unpacked_once(archive: Path, unpacked: Path) -> Path:
                 partial = folder.with_name(f".{folder.name}")
                 unpack(archive, partial)
                 partial.replace(folder)
+            os.utime(folder)  # in use
     except OSError as error:
         raise BatchError(f"cannot unpack {archive} into {unpacked}: {error}") from error
     return folder
@@ -59,7 +64,9 @@ def unpacked_once(archive: Path, unpacked: Path) -> Path:
 def remove_others(unpacked: Path, folder: Path) -> None:
     """Remove what earlier runs unpacked, or did not finish unpacking."""
     for path in unpacked.iterdir():
-        if path != folder and UNPACKED.fullmatch(path.name):
+        is_old = time.time() - path.stat().st_mtime > UNUSED_SECONDS
+        is_partial = path.name.startswith(".")  # of a killed run: we hold the lock
+        if path != folder and UNPACKED.fullmatch(path.name) and (is_old or is_partial):
             shutil.rmtree(path)
 
 

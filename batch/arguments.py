@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
+from lookup.settings import SettingError, positive_integer
+
 COMMANDS = {
     "run": "bootstrap the model if prod is missing, score every user, publish",
     "download": "fetch and check the raw files",
@@ -66,7 +68,10 @@ def common() -> argparse.ArgumentParser:
         help="a folder or a .zip with a MovieLens release (MOVIELENS_RAW, data/raw)",
     )
     parent.add_argument(
-        "--top-n", metavar="N", help="length of each stored list (TOP_N, 100)"
+        "--top-n",
+        metavar="N",
+        type=count,
+        help="length of each stored list (TOP_N, 100)",
     )
     parent.add_argument(
         "--json",
@@ -78,6 +83,14 @@ def common() -> argparse.ArgumentParser:
         "--debug", action="store_true", help="log more, and show tracebacks"
     )
     return parent
+
+
+def count(text: str) -> str:
+    """Check a number of items."""
+    try:
+        return str(positive_integer("--top-n", text))
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def version(text: str) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from lookup.settings import SettingError, positive_integer, redis_url
 
 ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Settings:
             raw=Path(raw or environ.get("MOVIELENS_RAW") or "data/raw"),
             url=download_url(environ.get("MOVIELENS_URL") or ML_100K_URL),
             redis_url=redis_url("REDIS_URL", address) if address else None,
-            tracking_uri=environ.get("MLFLOW_TRACKING_URI")
-            or "sqlite:///mlruns/mlflow.db",
+            tracking_uri=tracking_uri(
+                environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
+            ),
             top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
         )
 
@@ -52,6 +54,18 @@ class Settings:
     def recommendations(self) -> Path:
         """The folder of the generations' lists."""
         return self.processed / "recommendations"
+
+
+def tracking_uri(text: str) -> str:
+    """Check that MLflow can keep models there; the plain file store no longer can."""
+    # postgresql+psycopg2://…, or databricks alone
+    scheme = text.partition(":")[0].partition("+")[0]
+    if scheme not in STORES:
+        raise SettingError(
+            f"MLFLOW_TRACKING_URI={text!r}: expected the address of a server or of a "
+            "database such as sqlite:///mlruns/mlflow.db"
+        )
+    return text
 
 
 def download_url(text: str) -> str:

@@ -18,7 +18,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, duckdb.Error):
         return release.explain(error)
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or 'no file named'}"
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the system says: {error.strerror or error}{where}; --debug shows where"
     return f"unexpected {type(error).__name__}: {error}; --debug shows where"
 
 

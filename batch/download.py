@@ -16,13 +16,13 @@ from urllib.parse import urldefrag
 from urllib.request import Request, urlopen
 
 from batch import archive, release
+from batch.config import ML_100K_URL
 from batch.errors import BatchError
-
-URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 
 PINNED = {
     # the md5 that GroupLens publishes for it is 0e33842e24a9c977be4e0107933c0723
-    URL: "sha256=50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
+    ML_100K_URL: "sha256="
+    "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"
 }
 
 REMEDY = (
@@ -169,7 +169,7 @@ def fetch(source: Source, target: Path, pauses: tuple[float, ...]) -> None:
         try:
             fetch_once(source, target)
         except TransientError as error:
-            log.warning("%s: %s; next try in %g s", source.url, error, pause)
+            log.info("%s: %s; next try in %g s", source.url, error, pause)
             time.sleep(pause)
         else:
             return

@@ -64,11 +64,14 @@ def evaluate(
     held_out = read_held_out(connection, lists)
     n_items = warehouse.count(connection, "stg_items")
     baselines = read_baselines(connection, list(lists))
+    n_users = warehouse.count(connection, "int_moments")
+    thinned = f"; of {n_users} users {len(lists)} are measured, evenly spread"
     return Evaluation(
         n_users=len(held_out),
         model=measure(lists, held_out, n_items),
         popularity=measure(baselines["popularity"], held_out, n_items),
         item_knn=measure(baselines["item_knn"], held_out, n_items),
+        protocol=PROTOCOL + (thinned if len(lists) < n_users else ""),
     )
 
 

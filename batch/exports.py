@@ -1,8 +1,13 @@
 """Parquet files that are there whole or not at all."""
 
+import fcntl
 import os
-from collections.abc import Iterable, Iterator
+import re
+import secrets
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +16,7 @@ import pyarrow.parquet as pq
 from batch.ranking import Ranking
 
 PARTIAL = ".partial"
+GENERATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 USERS_PER_ROW_GROUP = 1000
 
 RECOMMENDATIONS = pa.schema(
@@ -25,36 +31,43 @@ RECOMMENDATIONS = pa.schema(
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table beside its place and move it there."""
+    with replacing(path) as file:
+        pq.write_table(table, file)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Lend a file that takes the place of `path` if the block succeeds.
+
+    It is locked while it is written to, so that the next who writes there can tell it
+    from one that a killed process left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL)
-    pq.write_table(table, partial)
-    settle(partial, path)
+    remove_abandoned(path.parent)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        with partial.open("xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-class RecommendationsFile:
-    """A generation's lists as `user_id, rank, item_id, score`, while being written."""
-
-    def __init__(self, folder: Path, generation: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{generation}.parquet"
-        self._partial = self.path.with_name(self.path.name + PARTIAL)
-
-    def written(self, rankings: Iterable[Ranking]) -> Iterator[Ranking]:
-        """Pass rankings on and write them down on their way."""
-        with pq.ParquetWriter(self._partial, RECOMMENDATIONS) as writer:
-            group: list[Ranking] = []
-            for ranking in rankings:
-                group.append(ranking)
-                if len(group) == USERS_PER_ROW_GROUP:
-                    writer.write_table(as_table(group))
-                    group.clear()
-                yield ranking
-            if group:
+def written(file: BinaryIO, rankings: Iterable[Ranking]) -> Iterator[Ranking]:
+    """Pass rankings on and write them to a file on their way, as RECOMMENDATIONS."""
+    with pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
+        group: list[Ranking] = []
+        for ranking in rankings:
+            group.append(ranking)
+            if len(group) == USERS_PER_ROW_GROUP:
                 writer.write_table(as_table(group))
-
-    def settle(self) -> None:
-        """Give the finished file its name."""
-        settle(self._partial, self.path)
+                group.clear()
+            yield ranking
+        if group:
+            writer.write_table(as_table(group))
 
 
 def as_table(rankings: list[Ranking]) -> pa.Table:
@@ -73,16 +86,16 @@ def as_table(rankings: list[Ranking]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=RECOMMENDATIONS)
 
 
-def settle(partial: Path, path: Path) -> None:
-    """Rename a finished file, its content safely on the disk before its name is."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def prune(folder: Path, generations: Iterable[str]) -> None:
-    """Remove the lists of generations no longer held, and what a crash left."""
-    held = {f"{generation}.parquet" for generation in generations}
-    for path in folder.glob("*.parquet*"):
-        if path.name not in held:
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes have left half-written."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
+
+
+def prune(folder: Path, generations: Collection[str]) -> None:
+    """Remove the lists of generations no longer held."""
+    for path in folder.glob("*.parquet"):
+        if GENERATION.fullmatch(path.stem) and path.stem not in generations:
+            path.unlink(missing_ok=True)

@@ -149,7 +149,7 @@ def pairs(
     if unknown:
         raise BatchError(
             f"sql/marts/pair_features.sql gives no {', '.join(unknown)}, which the "
-            "model was trained on; train a new one: python -m batch train --promote"
+            "model was trained on"
         )
     return Pairs(
         user_ids=table["user_id"].to_numpy(),

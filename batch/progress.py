@@ -51,6 +51,12 @@ class Progress:
 
     def counted(self, values: Iterable[T], total: int) -> Iterator[T]:
         """Pass values on and show how many of `total` have passed."""
-        for done, value in enumerate(values, start=1):
-            yield value
-            self.show(done, total)
+        done = 0
+        try:
+            for value in values:
+                yield value
+                done += 1
+                self.show(done, total)
+        finally:
+            if self._bar and done < total:
+                print(file=sys.stderr)  # or an error would stand behind the bar

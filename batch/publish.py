@@ -10,11 +10,19 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar, cast
 
 import redis
@@ -28,10 +36,19 @@ from lookup.settings import without_password
 
 LOCK_SECONDS = 20
 COMMANDS_PER_TRIP = 1000
+FREEING_SECONDS = 1.0
+"""Redis frees the memory of removed keys in the background."""
 
 RENEW = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('pexpire', KEYS[1], ARGV[2])
+"""
+REMOVE = """
+local holder = redis.call('get', KEYS[1]) or ''
+if holder ~= ARGV[1] then return -1 end
+redis.call('zrem', KEYS[2], unpack(ARGV, 2))
+if #KEYS == 2 then return 0 end
+return redis.call('unlink', unpack(KEYS, 3))
 """
 RELEASE = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -98,11 +115,19 @@ def connect(url: str) -> Iterator[redis.Redis]:
         yield client
     except redis.RedisError as error:
         raise BatchError(
-            f"Redis at {without_password(url)} failed: {error}; what was served "
-            "before is not changed. Is the server up and REDIS_URL right?"
+            f"Redis at {without_password(url)} failed: {error}; {remedy(error)}"
         ) from error
     finally:
         client.close()
+
+
+def remedy(error: redis.RedisError) -> str:
+    """Say what to do about a failure of Redis."""
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return "it is full: give it more memory (maxmemory) or store less (TOP_N)"
+    if isinstance(error, redis.ResponseError):
+        return "it refused the command"
+    return "is the server up and REDIS_URL right?"
 
 
 class Lock:
@@ -120,7 +145,7 @@ class Lock:
         Raises:
             LockHeld: when another batch has it.
         """
-        if not self._client.set(contract.LOCK, self._token, nx=True, ex=LOCK_SECONDS):
+        if not self._taken():
             holder = cast("str | None", self._client.get(contract.LOCK))
             name = holder.rpartition(":")[0] if holder else "one that just ended"
             raise LockHeld(
@@ -156,11 +181,41 @@ class Lock:
                 "another batch took over, nothing that is served has changed"
             )
 
+    def remove(self, generations: Sequence[str], names: Sequence[str] = ()) -> int:
+        """Give up generations and remove keys, in the step that checks for the lock.
+
+        Who was stopped for longer than the lock lives must not remove what the next
+        batch is writing.
+
+        Returns:
+            How many keys were removed.
+
+        Raises:
+            BatchError: when the lock was lost to another batch.
+        """
+        return remove(self._client, self._token, generations, names)
+
+    def _taken(self) -> bool:
+        try:
+            return self._set()
+        except redis.exceptions.OutOfMemoryError:
+            # A batch that died may have left it full. Nobody holds the lock: an empty
+            # token says so, and ends the sweep if somebody takes it meanwhile.
+            sweep(self._client, lambda names: remove(self._client, "", (), names))
+            time.sleep(FREEING_SECONDS)
+            return self._set()
+
+    def _set(self) -> bool:
+        token, name = self._token, contract.LOCK
+        return bool(self._client.set(name, token, nx=True, ex=LOCK_SECONDS))
+
     def _renew(self) -> None:
         while not self._done.wait(LOCK_SECONDS / 4):
             arguments = (self._token, str(LOCK_SECONDS * 1000))
             try:
-                self._client.eval(RENEW, 1, contract.LOCK, *arguments)
+                if not self._client.eval(RENEW, 1, contract.LOCK, *arguments):
+                    log.warning("lost %s: nothing will be published", contract.LOCK)
+                    return
             except redis.RedisError as error:
                 log.warning("could not renew %s: %s", contract.LOCK, error)
 
@@ -181,7 +236,8 @@ def stage(
         BatchError: when Redis holds less than was written.
     """
     user_ids = write_lists(client, generation, rankings)
-    client.rpush(contract.popular_key(generation), *contract.encode(popular))
+    popular_key = contract.popular_key(generation)
+    client.rpush(popular_key, *contract.encode(popular))
     described = {
         str(item.item_id): json.dumps(
             {"title": item.title, "genres": list(item.genres), "year": item.year},
@@ -195,7 +251,8 @@ def stage(
     keys = [contract.user_key(generation, user_id) for user_id in user_ids]
     n_kept = sum(client.exists(*some) for some in batches(keys, COMMANDS_PER_TRIP))
     n_items = client.hlen(contract.items_key(generation))
-    if (n_kept, n_items) != (len(user_ids), len(described)):
+    is_whole = (n_kept, n_items) == (len(user_ids), len(described))
+    if not is_whole or not client.exists(popular_key):
         raise BatchError(
             f"{generation} is not whole: Redis holds {n_kept} of {len(user_ids)} lists "
             f"and {n_items} of {len(described)} items; does maxmemory-policy evict?"
@@ -216,7 +273,10 @@ def write_lists(
                 )
                 key = contract.user_key(generation, ranking.user_id)
                 pipeline.rpush(key, *contract.encode(entries))
-            pipeline.execute()
+            lengths = pipeline.execute()
+        expected = [max(1, len(ranking.item_ids)) for ranking in some]
+        if lengths != expected:
+            raise BatchError(f"{generation} is not new: some of its lists were there")
         user_ids += [ranking.user_id for ranking in some]
     return user_ids
 
@@ -250,6 +310,7 @@ def before(client: redis.Redis) -> str:
     held = generations(client)
     served = cast("str | None", client.get(contract.CURRENT))
     older = held[: held.index(served)] if served in held else []
+    older = [name for name in older if client.exists(contract.meta_key(name))]
     if not older:
         raise BatchError(
             f"nothing to roll back to: {served} is served, and of the generations held "
@@ -258,26 +319,78 @@ def before(client: redis.Redis) -> str:
     return older[-1]
 
 
-def retire(client: redis.Redis, keep: Iterable[str]) -> None:
-    """Give up all generations but these, and remove the keys of those given up."""
-    gone = set(generations(client)) - set(keep)
+def kept(client: redis.Redis) -> set[str]:
+    """Name the generations to hold: the current one and its neighbour in time."""
+    held = generations(client)
+    served = cast("str | None", client.get(contract.CURRENT))
+    if served not in held:
+        return set(held)
+    i = held.index(served)
+    return set(held[i - 1 : i + 1] if i else held[:2])
+
+
+def retire(client: redis.Redis, lock: Lock, keep: Collection[str]) -> None:
+    """Give up all generations but these, and remove the keys that no other owns."""
+    gone = [name for name in generations(client) if name not in keep]
     if gone:
-        client.zrem(contract.GENERATIONS, *gone)
-    sweep(client)
+        lock.remove(gone)
+    sweep(client, lambda names: lock.remove((), names))
 
 
-def sweep(client: redis.Redis) -> None:
+def discard(client: redis.Redis, lock: Lock, generation: str) -> None:
+    """Remove what was written of a generation that will not be served."""
+    names = client.scan_iter(match=contract.user_key(generation, 0)[:-1] + "*")
+    others = (contract.popular_key, contract.items_key, contract.meta_key)
+    for some in batches(chain(names, (key(generation) for key in others)), 1000):
+        lock.remove((), some)
+
+
+def sweep(client: redis.Redis, remove_keys: Callable[[Sequence[str]], int]) -> None:
     """Remove the keys of generations not held, such as those of a batch that died."""
     held = set(generations(client)) | {client.get(contract.CURRENT)}
     names = client.scan_iter(match=f"{contract.PREFIX}*", count=COMMANDS_PER_TRIP)
     orphans = (
         name for name in names if contract.generation_of(name) not in held | {None}
     )
-    n_removed = 0
-    for some in batches(orphans, COMMANDS_PER_TRIP):
-        n_removed += client.unlink(*some)
+    n_removed = sum(map(remove_keys, batches(orphans, COMMANDS_PER_TRIP)))
     if n_removed:
         log.info("removed %d keys of generations no longer held", n_removed)
+
+
+def remove(
+    client: redis.Redis, token: str, generations: Sequence[str], names: Sequence[str]
+) -> int:
+    """Remove generations from those held, and keys, if the lock holds this token.
+
+    Raises:
+        BatchError: it holds another.
+    """
+    keys = (contract.LOCK, contract.GENERATIONS, *names)
+    # zrem wants at least one name; none is empty
+    arguments = (token, *(generations or [""]))
+    removed = int(client.eval(REMOVE, len(keys), *keys, *arguments))
+    if removed < 0:
+        raise BatchError(f"lost {contract.LOCK} to another batch while cleaning up")
+    return removed
+
+
+def save(client: redis.Redis) -> None:
+    """Have Redis write to its disk what it holds.
+
+    Raises:
+        BatchError: it cannot; what was published is served until Redis ends.
+    """
+    for _ in range(600):
+        try:
+            client.save()
+        except redis.ResponseError as error:
+            if "in progress" not in str(error):
+                raise BatchError(
+                    f"published, but Redis cannot save it: {error}; is its disk full?"
+                ) from error
+            time.sleep(0.1)  # it is saving by itself
+        else:
+            return
 
 
 def batches(values: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -124,8 +124,7 @@ class Registry:
                     # what inference would find here depends on what is installed
                     pip_requirements=[f"xgboost>={xgboost_version}", "pandas"],
                 )
-                with contextlib.suppress(MlflowException):  # it is there already
-                    self._client.create_registered_model(MODEL_NAME)
+                self._create_model()
                 made = self._client.create_model_version(
                     MODEL_NAME,
                     info.model_uri,
@@ -149,6 +148,13 @@ class Registry:
             )
         with self._explained(f"point {PROD} at version {version}"):
             self._client.set_registered_model_alias(MODEL_NAME, PROD, version)
+
+    def _create_model(self) -> None:
+        try:
+            self._client.create_registered_model(MODEL_NAME)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     def _versions(self) -> list[ModelVersion]:
         with self._explained("list the versions"):

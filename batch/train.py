@@ -8,6 +8,7 @@ from xgboost.callback import TrainingCallback
 
 from batch.errors import BatchError
 from batch.features import Pairs
+from batch.progress import Progress
 
 PARAMETERS: dict[str, str | int | float] = {
     "objective": "rank:ndcg",
@@ -75,9 +76,8 @@ def train(
             "least 6 ratings and some unseen items; are the raw files complete?"
         )
     matrix = to_matrix(training)
-    drawn = CurveDrawer(
-        {"training": matrix, "validation": to_matrix(validation, matrix)}
-    )
+    matrices = {"training": matrix, "validation": to_matrix(validation, matrix)}
+    drawn = CurveDrawer(matrices, n_rounds)
     booster = xgboost.train(chosen, matrix, n_rounds, callbacks=[drawn])
     return Trained(booster, drawn.curve, chosen | {"n_rounds": n_rounds})
 
@@ -85,7 +85,10 @@ def train(
 class CurveDrawer(TrainingCallback):
     """Evaluates every tenth round: each one takes half as long as growing a tree."""
 
-    def __init__(self, matrices: dict[str, xgboost.QuantileDMatrix]) -> None:
+    def __init__(
+        self, matrices: dict[str, xgboost.QuantileDMatrix], n_rounds: int
+    ) -> None:
+        self._progress, self._n_rounds = Progress("training", "trees"), n_rounds
         self._matrices = [(matrix, name) for name, matrix in matrices.items()]
         self.curve: Curve = {name: [] for name in matrices}
 
@@ -96,6 +99,7 @@ class CurveDrawer(TrainingCallback):
         evals_log: object,  # noqa: ARG002
     ) -> bool:
         """Note how well each matrix is ranked; never stop the training."""
+        self._progress.show(epoch + 1, self._n_rounds)
         if (epoch + 1) % CURVE_STEP == 0:
             # "[9]\ttraining-ndcg@10:0.7\tvalidation-ndcg@10:0.6"
             for measured in model.eval_set(self._matrices, epoch).split("\t")[1:]:

@@ -1,6 +1,7 @@
 """The DuckDB connection and the SQL models, in the order in which they build."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,16 +41,19 @@ ON_DEMAND = (
 )
 """Run with parameters of their own, when a stage asks for them."""
 
+LARGEST_MEMORY = 4 * 2**30
+"""Bytes; half of what is installed where that is less. XGBoost needs some too."""
+
 PARAMETER = re.compile(r"\$([a-z_]+)")
 
 Parameters = Mapping[str, object]
 
 
-def connect(spill: Path, memory_limit: str = "4GB") -> duckdb.DuckDBPyConnection:
+def connect(spill: Path) -> duckdb.DuckDBPyConnection:
     """Open a database in memory that spills into the folder `spill` when it is full."""
-    return duckdb.connect(
-        config={"temp_directory": str(spill), "memory_limit": memory_limit}
-    )
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = f"{min(LARGEST_MEMORY, installed // 2) // 2**20}MiB"
+    return duckdb.connect(config={"temp_directory": str(spill), "memory_limit": limit})
 
 
 def read(model: str) -> str:

@@ -23,6 +23,7 @@ HOST = "127.0.0.1"
 PREFERRED_PORT = 6399
 USERS_LOCK = "users.lock"
 """Held shared by every user; the supervisor gets it when there is none left."""
+PORT = "port"
 STATE = "server.json"
 LOG = "redis.log"
 
@@ -140,12 +141,13 @@ def _end_after_users(folder: Path, process: subprocess.Popen[bytes]) -> None:
 def _start(folder: Path, binary: str) -> tuple[subprocess.Popen[bytes], State]:
     """Start the server on the first port that nobody else takes meanwhile."""
     lines: list[str] = []
-    for port in _ports():
+    for port in _ports(folder):
         log = folder / LOG
         start = log.stat().st_size if log.exists() else 0
         process = _launch(folder, binary, port)
         state = _wait(process, port)
         if state is not None:
+            (folder / PORT).write_text(str(port))
             return process, state
         process.kill()
         process.wait()
@@ -189,9 +191,15 @@ def _reason(lines: list[str]) -> str:
     return "; ".join(told[-3:] or lines[-3:])
 
 
-def _ports() -> Iterator[int]:
-    """Name ports to try: the one that people can remember if it is free, then any."""
-    for wanted in (PREFERRED_PORT, 0, 0, 0):
+def _ports(folder: Path) -> Iterator[int]:
+    """Name ports to try: the last one, the one that people can remember, then any.
+
+    The last one first: users who still have it in their hands find the server again.
+    """
+    last = []
+    with contextlib.suppress(OSError, ValueError):
+        last = [int((folder / PORT).read_text())]
+    for wanted in (*last, PREFERRED_PORT, 0, 0, 0):
         with contextlib.suppress(OSError), socket.socket() as candidate:
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             candidate.bind((HOST, wanted))

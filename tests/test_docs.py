@@ -39,6 +39,10 @@ def test_every_command_is_in_the_readme(command: str) -> None:
     assert f"`python -m batch {command}" in README
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert not re.search("@[A-Z]+@|TODO|FIXME", README + CONTRIBUTING)
+
+
 def test_every_command_line_in_the_readme_parses() -> None:
     lines = re.findall(r"`python -m batch([^`]*)`", README)
     lines += re.findall(r"^\$ python -m batch(.*)$", CONSOLE, re.MULTILINE)

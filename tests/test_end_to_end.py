@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
+import xgboost
 from mlflow import MlflowClient
 
 from batch.features import FEATURES
+from batch.registry import Registry, Report
 from batch.train import PARAMETERS
 from tests.conftest import RedisServer, answers, free_port, wait_until
 from tests.movielens import ml_100k
@@ -316,7 +319,8 @@ def test_a_batch_killed_on_its_way_changes_nothing_and_the_next_cleans_up(
 ) -> None:
     served = client.get("recs:current")
     client.hset("recs:died:meta", "n_users", "1")
-    partial = clone.folder / "data/processed/recommendations/died.parquet.partial"
+    folder = clone.folder / "data/processed/recommendations"
+    partial = folder / "died.parquet.0badcafe.partial"
     partial.touch()
     process = clone.start("batch", "run", "--force")
     wait_until(lambda: client.exists("recs:lock"), seconds=30)
@@ -332,16 +336,48 @@ def test_a_batch_killed_on_its_way_changes_nothing_and_the_next_cleans_up(
     assert {path.stem for path in partial.parent.iterdir()} == held
 
 
+@pytest.mark.parametrize("stage", ["reading", "building the features", "scoring"])
 def test_an_interrupted_batch_releases_its_lock(
-    clone: Clone, client: redis.Redis
+    clone: Clone, client: redis.Redis, stage: str
 ) -> None:
+    """Whatever it is in, such as a query of DuckDB, which has errors of its own."""
+    served = current(client)
     process = clone.start("batch", "run", "--force")
-    wait_until(lambda: client.exists("recs:lock"), seconds=30)
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any(stage in line for line in lines)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    if stage != "scoring":  # the little that is left to do may have been done
+        assert process.returncode == 130
+        assert current(client) == served
+        assert "interrupted" in err
     assert "Traceback" not in err
     assert not client.exists("recs:lock")
+    assert {key.split(":")[1] for key in map(str, client.keys("recs:*:*"))} == {
+        str(name) for name in client.zrange("recs:generations", 0, -1)
+    }
+
+
+@pytest.mark.slow
+def test_a_prod_that_wants_a_feature_that_is_gone(
+    clone: Clone, client: redis.Redis
+) -> None:
+    """Nothing is served of it, and the way out is said."""
+    served, former = current(client), clone.told("status")["model_version"]
+    registry = Registry(f"sqlite:///{clone.folder}/mlruns/mlflow.db")
+    values = pa.table({"moon_phase": pa.array([0.0, 1.0], pa.float32())})
+    booster = xgboost.train({}, xgboost.QuantileDMatrix(values, [0, 1]), 1)
+    version = registry.register(booster, values, Report({}, {}, {}, {}, {}))
+    clone.batch("promote", "--version", version)
+    assert "gives no moon_phase" in clone.failure("run")
+    assert current(client) == served
+    message = clone.failure("train", "--promote")
+    newest = int(version) + 1
+    assert f"version {newest} is registered, but prod (version {version})" in message
+    assert f"python -m batch promote --version {newest}" in message
+    clone.batch("promote", "--version", former)
+    assert clone.told("run")["skipped"] is True
 
 
 def test_the_embedded_redis_is_found_by_batch_and_lookup(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ numbered as (
         row_number() over (
             partition by user_id
             order by rated_at, item_id
-        ) as position,
-        count(*) over (partition by user_id) as n_ratings
+        ) as position
     from ratings
 )
 

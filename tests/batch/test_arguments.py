@@ -29,6 +29,8 @@ def test_every_command_takes_the_common_arguments(command: str) -> None:
         ["promote", "--version", "first"],
         ["promote", "--version", "0"],
         ["train", "--force"],
+        ["run", "--top-n", "many"],
+        ["run", "--top-n", "0"],
     ],
 )
 def test_wrong_usage_exits_with_2(words: list[str]) -> None:

@@ -53,6 +53,8 @@ def test_empty_variables_count_as_unset() -> None:
         ("TOP_N", "-1"),
         ("TOP_N", "1.5"),
         ("REDIS_URL", "localhost:6379"),
+        ("MLFLOW_TRACKING_URI", "nonsense"),
+        ("MLFLOW_TRACKING_URI", "./mlruns"),
         ("MOVIELENS_URL", "ml-100k.zip"),
         ("MOVIELENS_URL", "ftp://host/ml-100k.zip"),
     ],

@@ -16,7 +16,10 @@ from lookup.settings import SettingError
     [
         (BatchError("what, where"), "what, where"),
         (SettingError("TOP_N is 'x'"), "TOP_N is 'x'"),
-        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "No space.*: /d/x"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/d/x"),
+            r"No space.*\(/d/x\)",
+        ),
         (duckdb.IOException("IO Error: disk full"), "disk full"),
         (KeyError("surprise"), "unexpected KeyError.*surprise.*--debug"),
     ],

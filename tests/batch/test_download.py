@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from batch import release
-from batch.download import PARTIAL, PINNED, REMEDY, URL, download
+from batch.config import ML_100K_URL
+from batch.download import PARTIAL, PINNED, REMEDY, download
 from batch.errors import BatchError
 from tests.sql import raw
 
@@ -184,7 +185,7 @@ def expect(folder: Path) -> None:
 
 def test_the_default_is_pinned() -> None:
     """A changed archive on GroupLens' side is noticed."""
-    assert PINNED[URL].startswith("sha256=")
+    assert PINNED[ML_100K_URL].startswith("sha256=")
 
 
 def test_a_release_is_put_in_place(body: bytes, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Parquet files, whole or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,17 @@ def ranking(user_id: int, n_items: int) -> Ranking:
     return Ranking(user_id, item_ids, -item_ids.astype(np.float32))
 
 
+def write(path: Path, rankings: Iterable[Ranking]) -> list[Ranking]:
+    """Write lists as a run does; return what was passed on."""
+    with exports.replacing(path) as file:
+        return list(exports.written(file, rankings))
+
+
 def test_lists_become_rows(tmp_path: Path) -> None:
     rankings = [ranking(1, 2), ranking(2, 0), ranking(7, 1)]
-    file = exports.RecommendationsFile(tmp_path / "new", "g1")
-    assert list(file.written(rankings)) == rankings
-    file.settle()
-    table = pq.read_table(tmp_path / "new" / "g1.parquet")
+    path = tmp_path / "new" / "g1.parquet"
+    assert write(path, rankings) == rankings
+    table = pq.read_table(path)
     assert table.schema.equals(exports.RECOMMENDATIONS)
     assert table.to_pydict() == {
         "user_id": [1, 1, 7],
@@ -37,32 +42,43 @@ def test_more_users_than_a_row_group_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "USERS_PER_ROW_GROUP", 4)
-    file = exports.RecommendationsFile(tmp_path, "g1")
-    list(file.written(ranking(user_id, 3) for user_id in range(1, 11)))
-    file.settle()
+    write(tmp_path / "g1.parquet", (ranking(user_id, 3) for user_id in range(1, 11)))
     metadata = pq.read_metadata(tmp_path / "g1.parquet")
     assert (metadata.num_rows, metadata.num_row_groups) == (30, 3)
 
 
-def test_a_run_that_fails_leaves_no_file_of_that_name(tmp_path: Path) -> None:
+def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def failing() -> Iterator[Ranking]:
         yield ranking(1, 2)
         raise RuntimeError("the power went")
 
-    file = exports.RecommendationsFile(tmp_path, "g1")
     with pytest.raises(RuntimeError):
-        list(file.written(failing()))
-    assert not (tmp_path / "g1.parquet").exists()
-    exports.prune(tmp_path, ["g1"])
+        write(tmp_path / "g1.parquet", failing())
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_run_left_is_removed_and_what_another_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / "features.parquet.0badcafe.partial"
+    left.touch()
+    with exports.replacing(tmp_path / "features.parquet") as one:
+        one.write(b"one")
+        assert not left.exists()
+        with exports.replacing(tmp_path / "features.parquet") as other:
+            other.write(b"other")
+    assert (tmp_path / "features.parquet").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["features.parquet"]
+
+
 def test_prune_keeps_the_lists_of_generations_that_are_held(tmp_path: Path) -> None:
-    for name in ("g1.parquet", "g2.parquet", "g3.parquet.partial", "notes.txt"):
+    g1, g2 = "20261124T013000Z-0a1b2c", "20261124T023000Z-0a1b2c"
+    for name in (f"{g1}.parquet", f"{g2}.parquet", "mine.parquet", "notes.txt"):
         (tmp_path / name).touch()
-    exports.prune(tmp_path, ["g2"])
-    assert {path.name for path in tmp_path.iterdir()} == {"g2.parquet", "notes.txt"}
-    exports.prune(tmp_path / "not there", ["g2"])
+    exports.prune(tmp_path, {g2})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{g2}.parquet", "mine.parquet", "notes.txt"}
+    exports.prune(tmp_path / "not there", {g2})
 
 
 def test_a_table_replaces_the_former_one(tmp_path: Path) -> None:

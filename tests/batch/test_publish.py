@@ -138,21 +138,77 @@ def test_retire_keeps_what_it_is_told_and_sweeps_the_rest(
 ) -> None:
     for generation in ("g1", "g2", "g3"):
         publish_one(redis_client, generation)
-    publish.retire(redis_client, {"g2", "g3"})
-    assert publish.generations(redis_client) == ["g2", "g3"]
-    assert redis_client.keys("recs:g1:*") == []
-    assert redis_client.exists("recs:g2:meta", "recs:g3:meta", "recs:current") == 3
-
-
-def test_sweep_removes_what_a_dead_batch_left(redis_client: redis.Redis) -> None:
-    publish_one(redis_client, "g1")
     publish.stage(redis_client, "died", RANKINGS, [(50, 9.0)], ITEMS)
     redis_client.set("others", "stay")
-    before = set(redis_client.keys("recs:g1:*"))
-    publish.sweep(redis_client)
-    assert redis_client.keys("recs:died:*") == []
-    assert set(redis_client.keys("recs:g1:*")) == before
+    with Lock(redis_client) as lock:
+        publish.retire(redis_client, lock, {"g2", "g3"})
+    assert publish.generations(redis_client) == ["g2", "g3"]
+    assert redis_client.keys("recs:g1:*") == redis_client.keys("recs:died:*") == []
+    assert redis_client.exists("recs:g2:meta", "recs:g3:meta", "recs:current") == 3
     assert redis_client.get("others") == "stay"
+
+
+def test_the_one_before_is_kept(redis_client: redis.Redis) -> None:
+    """Also when a batch died before it could retire, and after a rollback."""
+    assert publish.kept(redis_client) == set()
+    for generation in ("g1", "g2", "g3"):
+        publish_one(redis_client, generation)
+    assert publish.kept(redis_client) == {"g2", "g3"}
+    with Lock(redis_client) as lock:
+        lock.flip("g1", time.time())
+    assert publish.kept(redis_client) == {"g1", "g2"}
+
+
+def test_who_lost_the_lock_removes_nothing(redis_client: redis.Redis) -> None:
+    """It may have slept through the next batch's whole work."""
+    publish_one(redis_client, "g1")
+    with Lock(redis_client) as lock:
+        redis_client.set("recs:lock", "somebody else")
+        publish.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+        before = set(redis_client.keys("*"))
+        for keep in ({"g1"}, ()):
+            with pytest.raises(BatchError, match="lost recs:lock to another batch"):
+                publish.retire(redis_client, lock, keep)
+        with pytest.raises(BatchError, match="lost recs:lock to another batch"):
+            publish.discard(redis_client, lock, "g2")
+        assert set(redis_client.keys("*")) == before
+        assert publish.generations(redis_client) == ["g1"]
+
+
+def test_a_generation_that_failed_is_discarded(redis_client: redis.Redis) -> None:
+    publish_one(redis_client, "g1")
+    before = set(redis_client.keys("*"))
+    with Lock(redis_client) as lock:
+        publish.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+        publish.describe(redis_client, "g2", META)
+        publish.discard(redis_client, lock, "g2")
+    assert set(redis_client.keys("*")) == before
+
+
+def test_a_redis_that_a_dead_batch_left_full_is_emptied_of_it(
+    own_server: RedisServer,
+) -> None:
+    """Without room the lock itself is refused, and nobody would ever clean up."""
+    with redis.Redis.from_url(own_server.url, decode_responses=True) as client:
+        publish_one(client, "g1")
+        client.rpush("recs:died:user:1", *["x" * 1000] * 1000)
+        used = int(client.info("memory")["used_memory"])
+        client.config_set("maxmemory", used - 200_000)
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            client.set("more", "x")
+        with Lock(client):
+            assert client.keys("recs:died:*") == []
+        assert client.get("recs:current") == "g1"
+
+
+def test_a_generation_can_be_saved(own_server: RedisServer) -> None:
+    """A kill right after that loses nothing; the embedded server counts on it."""
+    with redis.Redis.from_url(own_server.url, decode_responses=True) as client:
+        publish_one(client, "g1")
+        publish.save(client)
+        own_server.kill()
+        own_server.start()
+        assert client.get("recs:current") == "g1"
 
 
 def test_rolling_back(redis_client: redis.Redis) -> None:
@@ -193,7 +249,7 @@ def test_a_redis_that_dies_under_a_run_is_reported(own_server: RedisServer) -> N
         own_server.kill()
 
     with (
-        pytest.raises(BatchError, match="failed: .*is not changed"),
+        pytest.raises(BatchError, match="failed: .*is the server up"),
         publish.connect(own_server.url) as client,
     ):
         publish.stage(client, "g1", killing(), [(50, 9.0)], ITEMS)

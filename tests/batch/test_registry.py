@@ -149,11 +149,14 @@ def test_a_version_whose_artifact_is_gone(registry: Registry, tmp_path: Path) ->
         registry.load(version)
 
 
-def test_a_model_that_is_no_booster_is_refused(registry: Registry) -> None:
+def test_a_model_that_is_no_booster_is_refused(
+    registry: Registry, tmp_path: Path
+) -> None:
     classifier = xgboost.XGBClassifier(n_estimators=1)
     classifier.fit(VALUES.to_pandas(), [0, 1, 0, 1])
-    mlflow.set_experiment("somebody else's")
-    with mlflow.start_run():
+    location = (tmp_path / "artifacts").as_uri()
+    experiment = mlflow.create_experiment("somebody else's", location)
+    with mlflow.start_run(experiment_id=experiment):
         mlflow.xgboost.log_model(
             classifier, name="model", registered_model_name=MODEL_NAME
         )

@@ -21,7 +21,7 @@ TYPES: dict[str, str] = {
     "genres varchar[]",
     "stg_users": "user_id integer, age integer, gender varchar, occupation varchar",
     "int_ratings": "user_id integer, item_id integer, rating double, rated_at bigint, "
-    "position bigint, n_ratings bigint",
+    "position bigint",
     "int_moments": "user_id integer, n_history bigint, n_known bigint",
     "int_history": "user_id integer, item_id integer, rating double, rated_at bigint, "
     "position bigint, n_history bigint, n_back bigint, position_share decimal(7, 6), "

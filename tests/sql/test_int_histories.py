@@ -22,10 +22,10 @@ def test_ratings_are_numbered_by_time_and_then_by_item(connection: Connection) -
     expect(
         fetched(connection, MODEL("int_ratings")),
         [
-            (1, 20, 3.0, 100, 1, 3),
-            (1, 30, 4.0, 100, 2, 3),
-            (1, 5, 5.0, 200, 3, 3),
-            (2, 30, 1.0, 50, 1, 1),
+            (1, 20, 3.0, 100, 1),
+            (1, 30, 4.0, 100, 2),
+            (1, 5, 5.0, 200, 3),
+            (2, 30, 1.0, 50, 1),
         ],
     )
 
