@@ -9,7 +9,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,9 +211,13 @@ def find_raw(settings: Settings) -> release.Release:
     if settings.raw.suffix.lower() != ".zip" and download.is_empty(settings.raw):
         log.warning("%s is empty or missing: fetching %s", settings.raw, settings.url)
         progress = Progress("downloading", "bytes").show
+        was_there = settings.raw.exists()
         try:
             download.download(settings.url, settings.raw, progress=progress)
         except BatchError as error:
+            if not was_there:  # a name typed wrong leaves no folder of that name
+                with suppress(OSError):
+                    settings.raw.rmdir()
             raise BatchError(
                 f"{settings.raw} is empty or missing, and {error}"
             ) from error
