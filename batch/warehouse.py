@@ -51,6 +51,7 @@ Parameters = Mapping[str, object]
 
 def connect(spill: Path) -> duckdb.DuckDBPyConnection:
     """Open a database in memory that spills into the folder `spill` when it is full."""
+    spill.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = f"{min(LARGEST_MEMORY, installed // 2) // 2**20}MiB"
     return duckdb.connect(config={"temp_directory": str(spill), "memory_limit": limit})

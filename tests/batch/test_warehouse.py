@@ -169,3 +169,17 @@ def test_the_same_real_ratings_give_the_same_features(
     assert moved(found[0], found[2]) == []
     assert moved(found[1], found[3]) == []
     assert ordered(found[0]).num_rows > 100_000
+
+
+def test_what_does_not_fit_into_memory_spills(tmp_path: Path) -> None:
+    """The folder to spill into need not be there, nor the one above it."""
+    spill = tmp_path / "not" / "there yet"
+    with warehouse.connect(spill) as connection:
+        connection.execute("set memory_limit = '60MiB'")
+        connection.execute("set threads = 1")
+        connection.execute(
+            "create table numbers as select hash(i) as h, i from range(4000000) r (i)"
+        )
+        spilled = sum(path.stat().st_size for path in spill.rglob("*.tmp"))
+        assert warehouse.count(connection, "numbers") == 4_000_000
+    assert spilled > 0
