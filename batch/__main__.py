@@ -67,7 +67,8 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
     with open_redis(settings) as (url, client), publish.Lock(client) as lock:
         publish.retire(client, lock, publish.kept(client))
         raw = find_raw(settings)
-        version, fingerprint = prod_version(settings), fingerprint_of(raw, settings)
+        tags = tags_of(raw)
+        version, fingerprint = prod_version(settings), fingerprint_of(tags, settings)
         served = publish.current(client)
         if served and not arguments_.force and is_made_of(served, version, fingerprint):
             log.info(
@@ -80,7 +81,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
             if version is None:
                 log.info("no version of %s is prod: training the first", MODEL_NAME)
                 version, _ = fit_and_register(
-                    connection, registry, tags_of(raw), settings, watch
+                    connection, registry, tags, settings, watch
                 )
                 registry.promote(version)
             booster = registry.load(version)
@@ -407,12 +408,13 @@ def score_and_publish(
 
 def give_up(client: "Redis", lock: publish.Lock, generation: str, path: Path) -> None:
     """Remove what there is of a generation that failed, as far as that is possible."""
-    path.unlink(missing_ok=True)
     try:
         # what was interrupted may have left an answer unread
         client.connection_pool.disconnect()
-        if generation not in publish.generations(client):
-            publish.discard(client, lock, generation)
+        held = publish.generations(client)
+        publish.retire(client, lock, held)
+        if generation not in held:  # an interrupt may come just after the flip
+            path.unlink(missing_ok=True)
     except Exception as error:
         log.warning("left for the next run to remove: %s (%s)", generation, error)
 
@@ -432,11 +434,11 @@ def every(user_ids: Sequence[int], at_most: int) -> Sequence[int]:
     return user_ids[:: -(-len(user_ids) // at_most) or 1]
 
 
-def fingerprint_of(raw: release.Release, settings: Settings) -> str:
+def fingerprint_of(tags: Mapping[str, str], settings: Settings) -> str:
     """Digest what decides the lists beside the model: raw files, SQL, settings."""
     parts = (
-        release.fingerprint(raw),
-        warehouse.fingerprint(),
+        tags["raw_fingerprint"],
+        tags["sql_fingerprint"],
         f"top_n={settings.top_n}",
         # versions are numbered anew in each store
         f"store={settings.tracking_uri}",
@@ -445,7 +447,7 @@ def fingerprint_of(raw: release.Release, settings: Settings) -> str:
 
 
 def tags_of(raw: release.Release) -> dict[str, str]:
-    """Say what a model is trained on."""
+    """Say what lists, and models, are made of; hashes every raw file."""
     return {
         "release": raw.name,
         "raw_fingerprint": release.fingerprint(raw),

@@ -22,7 +22,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import chain, islice
+from itertools import islice
 from typing import TypeVar, cast
 
 import redis
@@ -335,14 +335,6 @@ def retire(client: redis.Redis, lock: Lock, keep: Collection[str]) -> None:
     if gone:
         lock.remove(gone)
     sweep(client, lambda names: lock.remove((), names))
-
-
-def discard(client: redis.Redis, lock: Lock, generation: str) -> None:
-    """Remove what was written of a generation that will not be served."""
-    names = client.scan_iter(match=contract.user_key(generation, 0)[:-1] + "*")
-    others = (contract.popular_key, contract.items_key, contract.meta_key)
-    for some in batches(chain(names, (key(generation) for key in others)), 1000):
-        lock.remove((), some)
 
 
 def sweep(client: redis.Redis, remove_keys: Callable[[Sequence[str]], int]) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,17 @@ class RedisServer:
         return False
 
 
+@contextmanager
+def running(folder: Path) -> Iterator[RedisServer]:
+    """Run a Redis for the length of a block."""
+    server = RedisServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Run asynchronous tests, those marked `anyio`, on asyncio alone."""
@@ -87,12 +98,8 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One Redis for the whole session."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    try:
-        server.start()
+    with running(tmp_path_factory.mktemp("redis")) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture
@@ -113,12 +120,8 @@ def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     """Give a Redis that the test may kill."""
-    server = RedisServer(tmp_path)
-    try:
-        server.start()
+    with running(tmp_path) as server:
         yield server
-    finally:
-        server.kill()
 
 
 def publish(

@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from batch.features import FEATURES
 from batch.registry import Registry, Report
 from batch.train import PARAMETERS
-from tests.conftest import RedisServer, answers, free_port, wait_until
+from tests.conftest import RedisServer, answers, free_port, running, wait_until
 from tests.movielens import ml_100k
 from tests.sql import raw
 
@@ -109,12 +109,8 @@ def write_world(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis that the tests of this file go through in their order."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    try:
-        server.start()
+    with running(tmp_path_factory.mktemp("redis")) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ def test_who_lost_the_lock_removes_nothing(redis_client: redis.Redis) -> None:
             with pytest.raises(BatchError, match="lost recs:lock to another batch"):
                 publish.retire(redis_client, lock, keep)
         with pytest.raises(BatchError, match="lost recs:lock to another batch"):
-            publish.discard(redis_client, lock, "g2")
+            publish.retire(redis_client, lock, publish.generations(redis_client))
         assert set(redis_client.keys("*")) == before
         assert publish.generations(redis_client) == ["g1"]
 
@@ -181,7 +181,7 @@ def test_a_generation_that_failed_is_discarded(redis_client: redis.Redis) -> Non
     with Lock(redis_client) as lock:
         publish.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
         publish.describe(redis_client, "g2", META)
-        publish.discard(redis_client, lock, "g2")
+        publish.retire(redis_client, lock, publish.generations(redis_client))
     assert set(redis_client.keys("*")) == before
 
 
