@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -23,10 +23,13 @@ from batch import (
     arguments,
     console,
     download,
+    examples,
     exports,
     features,
+    gate,
     publish,
     release,
+    report,
     score,
     warehouse,
 )
@@ -39,6 +42,7 @@ from batch.stopwatch import Stopwatch
 from lookup import embedded
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import xgboost
     from redis import Redis
 
@@ -53,9 +57,30 @@ MAX_EVALUATED_USERS = 10_000
 VALIDATION_SHARE = 5
 """The learning curve is drawn with one in so many users: it decides nothing."""
 
+PAGE = "evaluation.html"
+
 INTERRUPTED = "interrupted; lists are served whole, status tells of which generation"
 
 log = logging.getLogger("batch")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How good a version is, by the one of its models that can best tell.
+
+    Attributes:
+        which: `evaluated`, which has not seen the hold-out, or `served`, which may.
+        evaluation: of that model.
+        importances: feature → mean |SHAP value|.
+    """
+
+    which: str
+    evaluation: Evaluation
+    importances: Mapping[str, float]
+
+    def as_dict(self) -> Result:
+        """Return the JSON form."""
+        return {"measured": self.which} | self.evaluation.as_dict()
 
 
 # --- the commands --------------------------------------------------------------------
@@ -80,8 +105,11 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
             promoted = version is None
             if version is None:
                 log.info("no version of %s is prod: training the first", MODEL_NAME)
-                version, _ = fit_and_register(
+                version, measured = fit_and_register(
                     connection, registry, tags, settings, watch
+                )
+                log_page(
+                    registry, version, PAGE, page(connection, raw, version, measured)
                 )
                 registry.promote(version)
             booster = registry.load(version)
@@ -128,27 +156,30 @@ def train_model(arguments_: Namespace, settings: Settings) -> Result:
     registry = open_registry(settings)
     prod, raw = registry.prod_version(), find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
-        version, evaluation = fit_and_register(
+        version, measured = fit_and_register(
             connection, registry, tags_of(raw), settings, watch
         )
-        result: Result = {"version": version} | evaluation.as_dict()
-        promoted = prod is None
-        if prod is not None and arguments_.promote:
-            former = measure_former(connection, registry, prod, version)
-            difference = evaluation.model.ndcg_at_10 - former.model.ndcg_at_10
-            promoted = difference >= 0
-            result |= {"prod": asdict(former.model), "difference": difference}
-            log.info(
-                "NDCG@10 of version %s %.4f, of prod (version %s) %.4f: %+.4f, %s",
-                version,
-                evaluation.model.ndcg_at_10,
-                prod,
-                former.model.ndcg_at_10,
-                difference,
-                "promoted" if promoted else "prod stays",
-            )
+        comparison = None
+        if prod is not None:
+            with watch.stage("train"):
+                comparison = compare(
+                    connection,
+                    registry,
+                    prod,
+                    version,
+                    measured.evaluation,
+                    must=arguments_.promote,
+                )
+        told = page(connection, raw, version, measured, comparison)
+        log_page(registry, version, PAGE, told)
+    result: Result = {"version": version} | measured.as_dict()
+    promoted = prod is None
+    if comparison is not None:
+        result |= comparison.as_dict()
+        promoted = arguments_.promote and comparison.is_no_worse
     if promoted:
         registry.promote(version)
+    log.info("prod is version %s", version if promoted else prod)
     seconds = watch.seconds("features", "train")
     return result | {
         "promoted": promoted,
@@ -158,19 +189,26 @@ def train_model(arguments_: Namespace, settings: Settings) -> Result:
 
 
 def evaluate_model(_: Namespace, settings: Settings) -> Result:
-    """Measure the `prod` model beside the baselines."""
+    """Measure the `prod` model beside the baselines, and write a page about it."""
     watch = Stopwatch()
     registry = open_registry(settings)
-    version = registry.prod_version()
+    version, raw = registry.prod_version(), find_raw(settings)
     if version is None:
         raise BatchError(
             f"no version of {MODEL_NAME} is prod in {settings.tracking_uri}; "
             "train one: python -m batch run"
         )
-    with open_warehouse(find_raw(settings), settings, watch) as connection:
+    with open_warehouse(raw, settings, watch) as connection:
         warehouse.build_moment(connection, n_cuts=1)
-        evaluation = measure(connection, registry.load(version))
-    return {"model_version": version} | evaluation.as_dict()
+        booster, which = load_to_measure(registry, version)
+        measured = measure(connection, booster, which)
+        told = page(connection, raw, version, measured)
+    path = settings.processed / PAGE
+    exports.write_text(told, path)
+    # beside the one of the training run, which may have been of other raw files
+    name = f"evaluations/{release.fingerprint(raw)[:12]}.html"
+    log_page(registry, version, name, told)
+    return {"model_version": version} | measured.as_dict() | {"report": str(path)}
 
 
 def promote(arguments_: Namespace, settings: Settings) -> Result:
@@ -258,8 +296,29 @@ def fit_and_register(
     tags: Mapping[str, str],
     settings: Settings,
     watch: Stopwatch,
-) -> tuple[str, Evaluation]:
-    """Train, evaluate and register; the tables are those of the hold-out afterwards."""
+) -> tuple[str, Measured]:
+    """Train, evaluate, refit and register; leaves the tables of the hold-out."""
+    trained, validation = fit(connection, settings, watch)
+    with watch.stage("train"):
+        measured = measure(connection, trained.booster, "evaluated")
+    served, example = refit(connection, validation, watch)
+    with watch.stage("train"):
+        version = register(registry, tags, trained, served, example, measured)
+    evaluation = measured.evaluation
+    log.info(
+        "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
+        version,
+        evaluation.model.ndcg_at_10,
+        evaluation.item_knn.ndcg_at_10,
+        evaluation.popularity.ndcg_at_10,
+    )
+    return version, measured
+
+
+def fit(
+    connection: Connection, settings: Settings, watch: Stopwatch
+) -> tuple["Trained", features.Pairs]:
+    """Train the model that is evaluated; return what draws learning curves too."""
     from batch.train import train
 
     training = sample_training_pairs(connection, settings, watch)
@@ -271,74 +330,175 @@ def fit_and_register(
     with watch.stage("train"):
         log.info("training on %d pairs of %d users", len(training), training.n_users)
         trained = train(training, validation)
-        evaluation = measure(connection, trained.booster)
-        version = register(registry, tags, trained, evaluation, training)
-    log.info(
-        "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
-        version,
-        evaluation.model.ndcg_at_10,
-        evaluation.item_knn.ndcg_at_10,
-        evaluation.popularity.ndcg_at_10,
-    )
-    return version, evaluation
+    facts = {"n_training_pairs": len(training), "n_training_users": training.n_users}
+    return replace(trained, parameters=trained.parameters | facts), validation
 
 
-def measure(connection: Connection, booster: "xgboost.Booster") -> Evaluation:
-    """Evaluate a model on the hold-out, for which the tables have been built."""
+def refit(
+    connection: Connection, validation: features.Pairs, watch: Stopwatch
+) -> tuple["xgboost.Booster", "pa.Table"]:
+    """Train the model that serves, for which the hold-out is the future to learn.
+
+    It has the parameters of the one that was evaluated, and no evaluation: there is
+    nothing left that it has not seen.
+
+    Returns:
+        The booster, and a few rows of what it learned from.
+    """
+    from batch.train import train
+
+    with watch.stage("features"):
+        user_ids = every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
+        pairs = features.sample(connection, user_ids)
+    with watch.stage("train"):
+        log.info("refitting on %d pairs of %d users", len(pairs), pairs.n_users)
+        trained = train(pairs, validation)
+    return trained.booster, pairs.values.slice(0, 5)
+
+
+def measure(connection: Connection, booster: "xgboost.Booster", which: str) -> Measured:
+    """Measure a model on the hold-out, for which the tables have been built."""
+    from batch.importance import shap_values
+
+    evaluation = rank_and_evaluate(connection, booster)
+    importances = shap_values(connection, booster, evaluation.lists)
+    return Measured(which, evaluation, importances)
+
+
+def rank_and_evaluate(connection: Connection, booster: "xgboost.Booster") -> Evaluation:
+    """Evaluate a model's lists beside those of the baselines."""
     user_ids = every(warehouse.user_ids(connection), MAX_EVALUATED_USERS)
     rankings = score.score(connection, booster, user_ids, top_n=10)
     progress = Progress("evaluating", "users")
     return evaluate(connection, progress.counted(rankings, len(user_ids)))
 
 
-def measure_former(
-    connection: Connection, registry: "Registry", prod: str, version: str
-) -> Evaluation:
-    """Measure the version that is `prod` beside a new one.
+def load_to_measure(
+    registry: "Registry", version: str
+) -> tuple["xgboost.Booster", str]:
+    """Load what a version is to be measured by, and say which of its models that is."""
+    booster = registry.load_evaluated(version)
+    if booster is not None:
+        return booster, "evaluated"
+    log.warning(
+        "version %s names no model that was evaluated in its place: measuring the one "
+        "that serves, which may have learned from the hold-out and look too good",
+        version,
+    )
+    return registry.load(version), "served"
+
+
+def compare(
+    connection: Connection,
+    registry: "Registry",
+    prod: str,
+    version: str,
+    evaluation: Evaluation,
+    *,
+    must: bool,
+) -> gate.Comparison | None:
+    """Measure the version that is `prod` on the hold-out of a new one.
+
+    Returns:
+        None where it cannot be measured, such as when the SQL lost a feature that it
+        wants, and nothing depends on it.
 
     Raises:
-        BatchError: it cannot be, such as when the SQL lost a feature that it wants.
+        BatchError: where it cannot be measured and `must` be.
     """
+    log.info("measuring version %s, which is prod, beside it", prod)
     try:
-        return measure(connection, registry.load(prod))
+        booster, which = load_to_measure(registry, prod)
+        former = rank_and_evaluate(connection, booster)
     except BatchError as error:
+        reason = f"prod (version {prod}) cannot be measured beside it: {error}"
+        if not must:
+            log.warning("version %s is registered, but %s", version, reason)
+            return None
         raise BatchError(
-            f"version {version} is registered, but prod (version {prod}) cannot be "
-            f"measured beside it: {error}; to take the new one all the same: "
-            f"python -m batch promote --version {version}"
+            f"version {version} is registered, but {reason}; to take the new one all "
+            f"the same: python -m batch promote --version {version}"
         ) from error
+    comparison = gate.compare(evaluation, former, prod, which)
+    log.info(
+        "NDCG@10 of version %s %.4f, of prod (version %s) %.4f: %+.4f "
+        "(95 %% interval %+.4f to %+.4f)",
+        version,
+        evaluation.model.ndcg_at_10,
+        prod,
+        former.model.ndcg_at_10,
+        comparison.difference,
+        *comparison.interval,
+    )
+    return comparison
 
 
 def register(
     registry: "Registry",
     tags: Mapping[str, str],
     trained: "Trained",
-    evaluation: Evaluation,
-    training: features.Pairs,
+    served: "xgboost.Booster",
+    example: "pa.Table",
+    measured: Measured,
 ) -> str:
-    """Log the run and register its model; return the version."""
+    """Log the run and register the model that serves; return the version."""
     from batch import plots
-    from batch.registry import Report
+    from batch.registry import Record
 
-    rankers = {
-        "": evaluation.model,
-        "popularity_": evaluation.popularity,
-        "item_knn_": evaluation.item_knn,
-    }
-    report = Report(
-        parameters=trained.parameters
-        | {"features": ",".join(training.values.column_names)}
-        | {"n_training_pairs": len(training), "n_training_users": training.n_users},
-        metrics={
-            f"{prefix}{name}": value
-            for prefix, measured in rankers.items()
-            for name, value in asdict(measured).items()
-        },
+    evaluation = measured.evaluation
+    record = Record(
+        parameters=trained.parameters | {"features": ",".join(example.column_names)},
+        metrics=flat_metrics(evaluation),
         tags={**tags, "protocol": evaluation.protocol},
-        figures=plots.draw(evaluation, trained.importance, trained.curve),
+        figures=plots.draw(
+            evaluation, trained.importance, measured.importances, trained.curve
+        ),
         curve=trained.curve,
     )
-    return registry.register(trained.booster, training.values.slice(0, 5), report)
+    return registry.register(served, trained.booster, example, record)
+
+
+def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Name metrics and the ends of their intervals as MLflow has them, in one row."""
+    flat = {}
+    for ranker, metrics in evaluation.rankers.items():
+        prefix = "" if ranker == "model" else f"{ranker}_"
+        for name, value in asdict(metrics).items():
+            flat[f"{prefix}{name}"] = value
+        for name, (low, high) in evaluation.intervals[ranker].items():
+            flat |= {f"{prefix}{name}_low": low, f"{prefix}{name}_high": high}
+    return flat
+
+
+def page(
+    connection: Connection,
+    raw: release.Release,
+    version: str,
+    measured: Measured,
+    comparison: gate.Comparison | None = None,
+) -> str:
+    """Write the page about a version; the tables are those of the hold-out."""
+    evaluation = measured.evaluation
+    return report.page(
+        report.Report(
+            release=raw.name,
+            model_version=version,
+            measured=measured.which,
+            made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            evaluation=evaluation,
+            importances=measured.importances,
+            examples=examples.read(connection, evaluation.lists, evaluation.held_out),
+            comparison=comparison,
+        )
+    )
+
+
+def log_page(registry: "Registry", version: str, name: str, told: str) -> None:
+    """Keep a page in the run of a version; to fail at that is no failure."""
+    try:
+        registry.log_page(version, name, told)
+    except BatchError as error:
+        log.warning("%s", error)
 
 
 def build_now(

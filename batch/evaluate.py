@@ -10,8 +10,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 
-from batch import warehouse
+from batch import bias, bootstrap, warehouse
+from batch.bias import Bias
+from batch.bootstrap import Interval
+from batch.buckets import Bucket, by_history_length
 from batch.ranking import Ranking
 
 K = 10
@@ -23,6 +28,9 @@ PROTOCOL = (
 
 Lists = Mapping[int, Sequence[int]]
 HeldOut = Mapping[int, Mapping[int, float]]
+Values = npt.NDArray[np.float64]
+ByUser = Mapping[str, Values]
+"""Ranker → NDCG@10 of each user with something relevant, user_ids rising."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,58 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model's lists and those of the baselines met the same hold-out."""
+    """How a model's lists and those of the baselines met the same hold-out.
+
+    Attributes:
+        n_users: how many have a hold-out.
+        model: and the baselines' metrics, beside it.
+        protocol: what was held out and ranked.
+        intervals: ranker, or `model_minus_` one → metric → its 95 % interval.
+        by_history_length: "6-20" → n_users and each ranker's NDCG@10.
+        popularity_bias: ranker → what its lists lean to.
+        ndcg: of each user, by which two models can be compared.
+        ndcg_liked: the same, where what was liked is relevant.
+        lists: the model's, of all who were measured.
+        held_out: what they went on to rate.
+    """
 
     n_users: int
     model: Metrics
     popularity: Metrics
     item_knn: Metrics
-    protocol: str = PROTOCOL
+    protocol: str
+    intervals: Mapping[str, Mapping[str, Interval]]
+    by_history_length: Mapping[str, Bucket]
+    popularity_bias: Mapping[str, Bias]
+    ndcg: ByUser
+    ndcg_liked: ByUser
+    lists: Lists
+    held_out: HeldOut
+
+    @property
+    def rankers(self) -> dict[str, Metrics]:
+        """The metrics by ranker."""
+        return {
+            "model": self.model,
+            "popularity": self.popularity,
+            "item_knn": self.item_knn,
+        }
 
     def as_dict(self) -> dict[str, object]:
-        """Return the contract's JSON form."""
-        return asdict(self)
+        """Return the contract's JSON form, which is of no single user."""
+        return {
+            "protocol": self.protocol,
+            "n_users": self.n_users,
+            **{name: asdict(metrics) for name, metrics in self.rankers.items()},
+            "intervals": {
+                name: {metric: list(interval) for metric, interval in found.items()}
+                for name, found in self.intervals.items()
+            },
+            "by_history_length": dict(self.by_history_length),
+            "popularity_bias": {
+                name: asdict(found) for name, found in self.popularity_bias.items()
+            },
+        }
 
 
 def evaluate(
@@ -60,19 +109,67 @@ def evaluate(
         connection: holds the tables of the moment after one cut.
         rankings: of the users to measure with, at least ten items long.
     """
-    lists = {ranking.user_id: ranking.item_ids[:K].tolist() for ranking in rankings}
-    held_out = read_held_out(connection, lists)
+    model = {ranking.user_id: ranking.item_ids[:K].tolist() for ranking in rankings}
+    held_out = read_held_out(connection, model)
+    lists: dict[str, Lists] = {"model": model}
+    lists |= read_baselines(connection, list(model))
     n_items = warehouse.count(connection, "stg_items")
-    baselines = read_baselines(connection, list(lists))
-    n_users = warehouse.count(connection, "int_moments")
-    thinned = f"; of {n_users} users {len(lists)} are measured, evenly spread"
+    n_ratings = read_counts(connection, "item_id, n_ratings from int_item_counts")
+    n_history = read_counts(connection, "user_id, n_history from int_moments")
+    measured = {name: measure(of, held_out, n_items) for name, of in lists.items()}
+    ndcg, ndcg_liked = by_user(lists, held_out), by_user(lists, liked_of(held_out))
     return Evaluation(
         n_users=len(held_out),
-        model=measure(lists, held_out, n_items),
-        popularity=measure(baselines["popularity"], held_out, n_items),
-        item_knn=measure(baselines["item_knn"], held_out, n_items),
-        protocol=PROTOCOL + (thinned if len(lists) < n_users else ""),
+        protocol=PROTOCOL + thinned(len(model), len(n_history)),
+        intervals=intervals(ndcg, ndcg_liked),
+        by_history_length=by_history_length(
+            np.array([n_history[user_id] for user_id in sorted(held_out)], np.int64),
+            ndcg,
+        ),
+        popularity_bias={
+            name: bias.measure(of.values(), n_ratings, n_items)
+            for name, of in lists.items()
+        },
+        ndcg=ndcg,
+        ndcg_liked=ndcg_liked,
+        lists=model,
+        held_out=held_out,
+        **measured,
     )
+
+
+def thinned(n_measured: int, n_users: int) -> str:
+    """Add to the protocol that not all are measured."""
+    if n_measured == n_users:
+        return ""
+    return f"; of {n_users} users {n_measured} are measured, evenly spread"
+
+
+def read_counts(connection: duckdb.DuckDBPyConnection, selected: str) -> dict[int, int]:
+    """Return a count by id."""
+    return dict(connection.sql(f"select {selected}").fetchall())
+
+
+def intervals(ndcg: ByUser, ndcg_liked: ByUser) -> dict[str, dict[str, Interval]]:
+    """Give the intervals of each ranker, and of the model's leads over the others."""
+    by_metric = {
+        "ndcg_at_10": bootstrap.intervals(with_leads(ndcg)),
+        "ndcg_at_10_liked": bootstrap.intervals(with_leads(ndcg_liked)),
+    }
+    return {
+        name: {metric: found[name] for metric, found in by_metric.items()}
+        for name in by_metric["ndcg_at_10"]
+    }
+
+
+def with_leads(ndcg: ByUser) -> dict[str, Values]:
+    """Add by how much the model ranks better than each baseline, user by user."""
+    leads = {
+        f"model_minus_{name}": ndcg["model"] - values
+        for name, values in ndcg.items()
+        if name != "model"
+    }
+    return {**ndcg, **leads}
 
 
 def read_held_out(
@@ -107,10 +204,6 @@ def measure(lists: Lists, held_out: HeldOut, n_items: int) -> Metrics:
         held_out: user_id → item_id → rating.
         n_items: how many items there are to cover.
     """
-    liked = {
-        user_id: {item_id: r for item_id, r in ratings.items() if r >= LIKED}
-        for user_id, ratings in held_out.items()
-    }
     hits = {
         user_id: [item_id in relevant for item_id in lists.get(user_id, ())[:K]]
         for user_id, relevant in held_out.items()
@@ -122,17 +215,40 @@ def measure(lists: Lists, held_out: HeldOut, n_items: int) -> Metrics:
         recall_at_10=mean(sum(hit) / len(held_out[user]) for user, hit in hits.items()),
         hit_rate_at_10=mean(float(any(hit)) for hit in hits.values()),
         coverage_at_10=len(shown) / n_items if n_items else 0.0,
-        ndcg_at_10_liked=mean_ndcg(lists, liked),
+        ndcg_at_10_liked=mean_ndcg(lists, liked_of(held_out)),
     )
+
+
+def liked_of(held_out: HeldOut) -> HeldOut:
+    """Keep what was liked."""
+    return {
+        user_id: {item_id: r for item_id, r in ratings.items() if r >= LIKED}
+        for user_id, ratings in held_out.items()
+    }
+
+
+def by_user(lists: Mapping[str, Lists], held_out: HeldOut) -> dict[str, Values]:
+    """Return each ranker's NDCG@10 of each user who has something relevant."""
+    return {
+        name: np.array(list(user_ndcg(of, held_out).values()), np.float64)
+        for name, of in lists.items()
+    }
 
 
 def mean_ndcg(lists: Lists, held_out: HeldOut) -> float:
     """Average NDCG@10 over the users who have something relevant."""
-    return mean(
-        ndcg([item_id in relevant for item_id in lists.get(user_id, ())], len(relevant))
-        for user_id, relevant in held_out.items()
+    return mean(user_ndcg(lists, held_out).values())
+
+
+def user_ndcg(lists: Lists, held_out: HeldOut) -> dict[int, float]:
+    """Return user_id → NDCG@10, rising, of those who have something relevant."""
+    return {
+        user_id: ndcg(
+            [item_id in relevant for item_id in lists.get(user_id, ())], len(relevant)
+        )
+        for user_id, relevant in sorted(held_out.items())
         if relevant
-    )
+    }
 
 
 def ndcg(hits: Sequence[bool], n_relevant: int) -> float:

@@ -35,6 +35,12 @@ def write_table(table: pa.Table, path: Path) -> None:
         pq.write_table(table, file)
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a page, likewise."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Lend a file that takes the place of `path` if the block succeeds.

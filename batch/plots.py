@@ -13,13 +13,15 @@ N_FEATURES = 25
 
 def draw(
     evaluation: Evaluation,
-    importance: Mapping[str, float],
+    gains: Mapping[str, float],
+    shap_values: Mapping[str, float],
     curve: Mapping[str, Sequence[float]],
 ) -> dict[str, Figure]:
     """Draw a run's pictures: file name → figure."""
     return {
         "metrics.png": metrics(evaluation),
-        "importance.png": importances(importance),
+        "importance.png": strongest(gains, "Total gain", "log"),
+        "shap.png": strongest(shap_values, "Mean |SHAP value|", "linear"),
         "learning_curve.png": learning_curve(curve),
     }
 
@@ -44,14 +46,14 @@ def metrics(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def importances(importance: Mapping[str, float]) -> Figure:
-    """Show which features bring the trees their gain."""
+def strongest(importance: Mapping[str, float], measured: str, scale: str) -> Figure:
+    """Show which features are the most important, by one measure of that."""
     best = sorted(importance.items(), key=lambda pair: -pair[1])[:N_FEATURES]
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
-    axes.barh([name for name, _ in best][::-1], [gain for _, gain in best][::-1])
-    axes.set_title(f"Total gain of the {len(best)} strongest features")
-    axes.set_xscale("log")
+    axes.barh([name for name, _ in best][::-1], [value for _, value in best][::-1])
+    axes.set_title(f"{measured} of the {len(best)} strongest features")
+    axes.set_xscale(scale)
     return figure
 
 

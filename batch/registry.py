@@ -22,6 +22,7 @@ import mlflow.xgboost
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.models.model import ModelInfo
 
 from batch.alias import MODEL_NAME, PROD
 from batch.errors import BatchError
@@ -34,13 +35,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "MovieLensXGB"
+EVALUATED = "evaluated_model"
+"""The tag by which a version names the model that was measured in its place."""
+
+DESCRIPTION = (
+    "Refitted on all ratings after the evaluation; it scores. The run's metrics are "
+    "those of {evaluated}, which has the same parameters and learned without the "
+    "hold-out: measure that one, since this one has seen it."
+)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a training run logs beside its model."""
+class Record:
+    """What a training run logs beside its models; all of it is of the evaluated one."""
 
     parameters: Mapping[str, str | int | float]
     metrics: Mapping[str, float]
@@ -84,54 +93,82 @@ class Registry:
         Raises:
             BatchError: when the version or its artifact is gone or is no booster.
         """
+        return self._load(f"models:/{MODEL_NAME}/{version}", f"version {version}")
+
+    def load_evaluated(self, version: str) -> "xgboost.Booster | None":
+        """Load the model that was measured in a version's place, before its refit.
+
+        Returns:
+            None where the version names none: not all are registered by this code.
+
+        Raises:
+            BatchError: when the version is gone, or what it names.
+        """
+        with self._explained(f"read version {version} of {MODEL_NAME}"):
+            found = self._client.get_model_version(MODEL_NAME, version)
+        uri = found.tags.get(EVALUATED)
+        what = f"the evaluated model of version {version}"
+        return None if uri is None else self._load(uri, what)
+
+    def _load(self, uri: str, what: str) -> "xgboost.Booster":
         from xgboost import Booster
 
-        with self._explained(f"load version {version} of {MODEL_NAME}"):
-            booster = mlflow.xgboost.load_model(f"models:/{MODEL_NAME}/{version}")
+        with self._explained(f"load {what} of {MODEL_NAME}"):
+            booster = mlflow.xgboost.load_model(uri)
         if not isinstance(booster, Booster):
             raise BatchError(
-                f"version {version} of {MODEL_NAME} is a {type(booster).__name__}, "
+                f"{what} of {MODEL_NAME} is a {type(booster).__name__}, "
                 "expected a native xgboost Booster; log it with mlflow.xgboost"
             )
         return booster
 
     def register(
-        self, booster: "xgboost.Booster", example: "pa.Table", report: Report
+        self,
+        served: "xgboost.Booster",
+        evaluated: "xgboost.Booster",
+        example: "pa.Table",
+        record: Record,
     ) -> str:
-        """Log a run with its model and register that as the next version.
+        """Log a run with its two models and register one as the next version.
 
         Args:
-            booster: what to register.
-            example: a few rows of features, with their names, for the signature.
-            report: what else the run logs.
+            served: what to register: refitted on all ratings.
+            evaluated: what the metrics are of; the version's tag names it.
+            example: a few rows of features, with their names, for the signatures.
+            record: what else the run logs.
 
         Returns:
             The new version; the alias is where it was.
         """
-        from xgboost import __version__ as xgboost_version
-
         with self._explained("log the model"):
             mlflow.set_experiment(experiment_id=self._experiment())
-            with mlflow.start_run(tags=dict(report.tags)) as run:
-                self._log(report, run.info.run_id)
-                rows: pd.DataFrame = example.to_pandas()
-                info = mlflow.xgboost.log_model(
-                    booster,
-                    name="model",
-                    model_format="ubj",
-                    signature=infer_signature(rows, booster.inplace_predict(example)),
-                    input_example=rows,
-                    # what inference would find here depends on what is installed
-                    pip_requirements=[f"xgboost>={xgboost_version}", "pandas"],
-                )
+            with mlflow.start_run(tags=dict(record.tags)) as run:
+                measured = self._log_model("evaluated", evaluated, example)
+                # MLflow links a metric that is of no model to all models of its run
+                self._log(record, run.info.run_id, measured.model_id)
+                info = self._log_model("model", served, example)
                 self._create_model()
                 made = self._client.create_model_version(
                     MODEL_NAME,
                     info.model_uri,
                     run.info.run_id,
+                    tags={EVALUATED: measured.model_uri, "fitted_on": "all ratings"},
+                    description=DESCRIPTION.format(evaluated=measured.model_uri),
                     model_id=info.model_id,
                 )
         return str(made.version)
+
+    def log_page(self, version: str, name: str, page: str) -> None:
+        """Put a page among the artifacts of a version's run, in the place of its like.
+
+        Raises:
+            BatchError: when that cannot be, such as for a version without a run.
+        """
+        with self._explained(f"log {name} with version {version} of {MODEL_NAME}"):
+            found = self._client.get_model_version(MODEL_NAME, version)
+            if not found.run_id:
+                raise BatchError(f"version {version} of {MODEL_NAME} has no run")
+            self._client.log_text(found.run_id, page, name)
 
     def promote(self, version: str) -> None:
         """Let `prod` name this version.
@@ -148,6 +185,23 @@ class Registry:
             )
         with self._explained(f"point {PROD} at version {version}"):
             self._client.set_registered_model_alias(MODEL_NAME, PROD, version)
+
+    def _log_model(
+        self, name: str, booster: "xgboost.Booster", example: "pa.Table"
+    ) -> ModelInfo:
+        from xgboost import __version__ as xgboost_version
+
+        rows: pd.DataFrame = example.to_pandas()
+        info: ModelInfo = mlflow.xgboost.log_model(
+            booster,
+            name=name,
+            model_format="ubj",
+            signature=infer_signature(rows, booster.inplace_predict(example)),
+            input_example=rows,
+            # what inference would find here depends on what is installed
+            pip_requirements=[f"xgboost>={xgboost_version}", "pandas"],
+        )
+        return info
 
     def _create_model(self) -> None:
         try:
@@ -171,13 +225,15 @@ class Registry:
             location = (database.parent / "artifacts").resolve().as_uri()
         return str(self._client.create_experiment(EXPERIMENT, location))
 
-    def _log(self, report: Report, run_id: str) -> None:
-        mlflow.log_params(dict(report.parameters))
-        mlflow.log_metrics(dict(report.metrics))
-        for name, values in report.curve.items():
+    def _log(self, record: Record, run_id: str, model_id: str) -> None:
+        mlflow.log_params(dict(record.parameters))
+        mlflow.log_metrics(dict(record.metrics), model_id=model_id)
+        for name, values in record.curve.items():
             for step, value in enumerate(values):
-                mlflow.log_metric(f"{name}_ndcg_at_10", value, step=step)
-        for name, figure in report.figures.items():
+                mlflow.log_metric(
+                    f"{name}_ndcg_at_10", value, step=step, model_id=model_id
+                )
+        for name, figure in record.figures.items():
             mlflow.log_figure(figure, name)
         log.debug("logged run %s", run_id)
 
