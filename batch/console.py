@@ -10,6 +10,9 @@ from batch.errors import BatchError
 from lookup.embedded import EmbeddedRedisError
 from lookup.settings import SettingError
 
+Table = dict[str, list[str]]
+"""Row → cells; the first one names the columns."""
+
 
 def explain(error: Exception) -> str:
     """Put a failure into one line."""
@@ -30,18 +33,53 @@ def fail(message: str, code: int) -> int:
 
 
 def readable(result: Mapping[str, object]) -> str:
-    """Lay a result out for a person, one thing a line."""
+    """Lay a result out for a person, one thing a line, and what is alike as a table."""
+    blocks: dict[tuple[str, ...], Table] = {}
     width = max(map(len, result))
-    lines = []
+    lines: list[str | Table] = []
     for name, value in result.items():
-        if isinstance(value, Mapping):
-            value = "  ".join(
-                f"{key} {number:.4g}"
-                if isinstance(number, float)
-                else f"{key} {number}"
-                for key, number in value.items()
-            )
-        elif isinstance(value, list):
-            value = "  ".join(map(str, value))
-        lines.append(f"{name:{width}}  {value}")
-    return "\n".join(lines)
+        if not isinstance(value, Mapping):
+            lines.append(f"{name:{width}}  {shown(value)}")
+        elif value and all(isinstance(row, Mapping) for row in value.values()):
+            lines.append({name: list(next(iter(value.values())))} | rows_of(value))
+        elif tuple(value) in blocks:
+            blocks[tuple(value)] |= rows_of({name: value})
+        else:
+            blocks[tuple(value)] = {"": list(value)} | rows_of({name: value})
+            lines.append(blocks[tuple(value)])
+    return "\n".join(
+        line if isinstance(line, str) else laid_out(line, width) for line in lines
+    )
+
+
+def rows_of(values: Mapping[str, Mapping[str, object]]) -> Table:
+    """Write the cells of a table, name → row."""
+    return {
+        name: [shown(cell) for cell in row.values()] for name, row in values.items()
+    }
+
+
+def laid_out(table: Table, width: int) -> str:
+    """Set the columns of a table below their names, or on one line where it is one."""
+    (heading, names), *rows = table.items()
+    if not heading and len(rows) == 1:
+        [(name, cells)] = rows
+        pairs = zip(names, cells, strict=True)
+        return f"{name:{width}}  {'  '.join(map(' '.join, pairs))}"
+    first = max(width, *map(len, table))
+    widths = [max(map(len, column)) for column in zip(*table.values(), strict=True)]
+    return "\n".join(
+        "  ".join(
+            [f"{name:{first}}", *(f"{c:{w}}" for c, w in zip(row, widths, strict=True))]
+        ).rstrip()
+        for name, row in table.items()
+    )
+
+
+def shown(value: object) -> str:
+    """Write a number to four digits, an interval as one, and a list on one line."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        return " to ".join(map(shown, value))
+    return "  ".join(map(str, value)) if isinstance(value, list) else str(value)

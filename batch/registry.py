@@ -143,10 +143,11 @@ class Registry:
         with self._explained("log the model"):
             mlflow.set_experiment(experiment_id=self._experiment())
             with mlflow.start_run(tags=dict(record.tags)) as run:
-                measured = self._log_model("evaluated", evaluated, example)
-                # MLflow links a metric that is of no model to all models of its run
-                self._log(record, run.info.run_id, measured.model_id)
                 info = self._log_model("model", served, example)
+                measured = self._log_model("evaluated", evaluated, example)
+                # after both: MLflow links the metrics that a run has to a model that
+                # is logged in it, and these are not the served one's
+                self._log(record, run.info.run_id, measured.model_id)
                 self._create_model()
                 made = self._client.create_model_version(
                     MODEL_NAME,

@@ -22,7 +22,7 @@ import xgboost
 from mlflow import MlflowClient
 
 from batch.features import FEATURES
-from batch.registry import Registry, Report
+from batch.registry import Record, Registry
 from batch.train import PARAMETERS
 from tests.conftest import RedisServer, answers, free_port, running, wait_until
 from tests.movielens import ml_100k
@@ -223,6 +223,11 @@ def test_a_new_version_is_registered_promoted_and_scored_with(
     trained = clone.told("train")
     assert trained["promoted"] is False
     assert trained["prod_version"] == "1"
+    # the same files make the same model; what is reported is what would be decided by
+    assert trained["prod"] == trained["model"]
+    assert (trained["measured"], trained["prod_measured"]) == ("evaluated",) * 2
+    assert trained["difference"] == trained["difference_liked"] == 0
+    assert trained["difference_interval"] == [0, 0]
     version = trained["version"]
     assert clone.told("run")["skipped"] is True
     assert clone.told("promote", "--version", version) == {
@@ -249,6 +254,8 @@ def test_a_training_run_logs_what_the_contract_names(clone: Clone) -> None:
             assert f"{ranker}{metric}" in run.data.metrics
     pictures = {file.path for file in client.list_artifacts(version.run_id)}
     assert pictures >= {"metrics.png", "importance.png", "learning_curve.png"}
+    assert pictures >= {"shap.png", "evaluation.html"}
+    assert run.data.metrics["ndcg_at_10_low"] < run.data.metrics["ndcg_at_10"]
 
 
 @pytest.mark.slow
@@ -257,6 +264,7 @@ def test_train_promote_moves_prod_if_the_new_version_is_no_worse(clone: Clone) -
     told = clone.told("train", "--promote")
     assert told["difference"] == 0
     assert told["promoted"] is True
+    assert told["difference_interval"] == [0, 0]
     assert told["prod_version"] == told["version"]
     assert told["prod"] == told["model"]
 
@@ -275,6 +283,23 @@ def test_evaluate_tells_the_model_beside_the_baselines(clone: Clone) -> None:
     assert told["n_users"] == 40
     assert told["model"]["ndcg_at_10"] > told["popularity"]["ndcg_at_10"]
     assert "last 20 %" in told["protocol"]
+    assert told["measured"] == "evaluated"
+    low, high = told["intervals"]["model"]["ndcg_at_10"]
+    assert low < told["model"]["ndcg_at_10"] < high
+    assert set(told["intervals"]["model_minus_item_knn"]) == {
+        "ndcg_at_10",
+        "ndcg_at_10_liked",
+    }
+    lengths = told["by_history_length"]
+    assert list(lengths) == ["6-20"]
+    assert lengths["6-20"]["n_users"] == 40
+    assert 0 < told["popularity_bias"]["popularity"]["gini"] < 1
+    page = (clone.folder / told["report"]).read_text(encoding="utf-8")
+    assert told["report"] == "data/processed/evaluation.html"
+    assert f"version {told['model_version']} on ml-100k" in page
+    assert "10 users" in page
+    kept = list(clone.folder.glob("mlruns/**/evaluations/*.html"))
+    assert [path.read_text(encoding="utf-8") for path in kept] == [page]
 
 
 def test_another_batch_at_work_is_exit_code_75(
@@ -364,7 +389,8 @@ def test_a_prod_that_wants_a_feature_that_is_gone(
     registry = Registry(f"sqlite:///{clone.folder}/mlruns/mlflow.db")
     values = pa.table({"moon_phase": pa.array([0.0, 1.0], pa.float32())})
     booster = xgboost.train({}, xgboost.QuantileDMatrix(values, [0, 1]), 1)
-    version = registry.register(booster, values, Report({}, {}, {}, {}, {}))
+    record = Record({}, {}, {}, {}, {})
+    version = registry.register(booster, booster, values, record)
     clone.batch("promote", "--version", version)
     assert "gives no moon_phase" in clone.failure("run")
     assert current(client) == served

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from batch import alias
 from batch.alias import MODEL_NAME
 from batch.errors import BatchError
-from batch.registry import Registry, Report
+from batch.registry import EVALUATED, Record, Registry
 from tests.conftest import answers, free_port, wait_until
 
 VALUES = pa.table(
@@ -27,7 +27,7 @@ VALUES = pa.table(
         "second": pa.array([1.0, 1.0, 2.0, 2.0], pa.float32()),
     }
 )
-REPORT = Report(
+RECORD = Record(
     parameters={"eta": 0.1, "features": "first,second"},
     metrics={"ndcg_at_10": 0.25, "popularity_ndcg_at_10": 0.125},
     tags={"sql_fingerprint": "abc"},
@@ -36,19 +36,17 @@ REPORT = Report(
 )
 
 
-def trained(seed: int = 0) -> xgboost.Booster:
-    """Train a booster of two trees."""
+def trained(seed: int = 0, n_trees: int = 2) -> xgboost.Booster:
+    """Train a booster of a few trees."""
     labels = np.array([0, 1, 0, 1])
     matrix = xgboost.QuantileDMatrix(VALUES, labels)
-    return xgboost.train({"seed": seed, "max_depth": 2}, matrix, 2)
+    return xgboost.train({"seed": seed, "max_depth": 2}, matrix, n_trees)
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a store once: MLflow takes seconds to."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Registry(f"sqlite:///{path}").prod_version()
-    return path
+def register(registry: Registry, booster: xgboost.Booster | None = None) -> str:
+    """Register a version that was refitted to itself."""
+    booster = booster or trained()
+    return registry.register(booster, booster, VALUES, RECORD)
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ def test_a_registered_model_comes_back_as_the_booster_it_was(
     registry: Registry,
 ) -> None:
     booster = trained()
-    version = registry.register(booster, VALUES, REPORT)
+    version = register(registry, booster)
     assert version == "1"
     loaded = registry.load(version)
     assert loaded.feature_names == ["first", "second"]
@@ -78,17 +76,17 @@ def test_a_registered_model_comes_back_as_the_booster_it_was(
 
 
 def test_registering_never_moves_prod(registry: Registry) -> None:
-    registry.register(trained(), VALUES, REPORT)
+    register(registry)
     assert registry.prod_version() is None
     registry.promote("1")
-    assert registry.register(trained(1), VALUES, REPORT) == "2"
+    assert register(registry, trained(1)) == "2"
     assert registry.prod_version() == "1"
     registry.promote("2")
     assert registry.prod_version() == "2"
 
 
 def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
-    version = registry.register(trained(), VALUES, REPORT)
+    version = register(registry)
     client = MlflowClient(registry.tracking_uri)
     found = client.get_model_version(MODEL_NAME, version)
     assert found.run_id is not None
@@ -105,10 +103,84 @@ def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
     assert info.saved_input_example_info is not None
 
 
+def test_a_version_says_which_of_its_models_is_which(registry: Registry) -> None:
+    """Whoever looks in MLflow cannot take the refitted one for the one measured."""
+    served, evaluated = trained(n_trees=2), trained(n_trees=3)
+    version = registry.register(served, evaluated, VALUES, RECORD)
+    client = MlflowClient(registry.tracking_uri)
+    found = client.get_model_version(MODEL_NAME, version)
+    uri = found.tags[EVALUATED]
+    assert found.tags["fitted_on"] == "all ratings"
+    assert found.description is not None
+    assert uri in found.description
+    assert mlflow.xgboost.load_model(uri).num_boosted_rounds() == 3
+    assert registry.load(version).num_boosted_rounds() == 2
+    loaded = registry.load_evaluated(version)
+    assert loaded is not None
+    assert loaded.num_boosted_rounds() == 3
+
+
+def test_the_metrics_are_those_of_the_evaluated_model(registry: Registry) -> None:
+    """MLflow would link them to both models of the run by itself."""
+    version = register(registry)
+    client = MlflowClient(registry.tracking_uri)
+    found = client.get_model_version(MODEL_NAME, version)
+    assert found.source is not None
+    measured, served = (
+        client.get_logged_model(uri.removeprefix("models:/"))
+        for uri in (found.tags[EVALUATED], found.source)
+    )
+    assert (measured.name, served.name) == ("evaluated", "model")
+    named = {metric.key: metric.value for metric in measured.metrics or []}
+    assert named.items() >= RECORD.metrics.items()
+    assert "training_ndcg_at_10" in named
+    assert not served.metrics
+
+
+def test_no_model_is_a_pickle(registry: Registry, tmp_path: Path) -> None:
+    register(registry)
+    assert len(list(tmp_path.rglob("model.ubj"))) == 2
+    assert not [*tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.pickle")]
+
+
+def test_a_version_by_another_hand_names_no_evaluated_model(
+    registry: Registry,
+) -> None:
+    """Such as one that was logged with mlflow.xgboost and registered there."""
+    version = register(registry)
+    client = MlflowClient(registry.tracking_uri)
+    client.delete_model_version_tag(MODEL_NAME, version, EVALUATED)
+    assert registry.load_evaluated(version) is None
+    assert registry.load(version).num_boosted_rounds() == 2
+    with pytest.raises(BatchError, match="could not read version 7 of MovieLensXGB"):
+        registry.load_evaluated("7")
+
+
+def test_an_evaluated_model_that_is_gone(registry: Registry) -> None:
+    """It is named: nothing else is measured in its place."""
+    version = register(registry)
+    client = MlflowClient(registry.tracking_uri)
+    client.set_model_version_tag(MODEL_NAME, version, EVALUATED, "models:/m-gone")
+    with pytest.raises(BatchError, match="load the evaluated model of version 1"):
+        registry.load_evaluated(version)
+
+
+def test_a_page_is_kept_in_the_run_of_its_version(
+    registry: Registry, tmp_path: Path
+) -> None:
+    version = register(registry)
+    registry.log_page(version, "evaluations/abc.html", "<p>é</p>")
+    registry.log_page(version, "evaluations/abc.html", "<p>ü</p>")
+    [path] = tmp_path.rglob("abc.html")
+    assert path.read_text(encoding="utf-8") == "<p>ü</p>"
+    with pytest.raises(BatchError, match="could not log x.html with version 7"):
+        registry.log_page("7", "x.html", "")
+
+
 def test_prod_follows_whoever_moves_it(registry: Registry) -> None:
     """The batch scores with what `prod` says, also when mlflow's own tools set it."""
-    registry.register(trained(), VALUES, REPORT)
-    registry.register(trained(), VALUES, REPORT)
+    register(registry)
+    register(registry)
     client = MlflowClient(registry.tracking_uri)
     client.set_registered_model_alias(MODEL_NAME, "prod", "2")
     assert registry.prod_version() == "2"
@@ -119,7 +191,7 @@ def test_prod_follows_whoever_moves_it(registry: Registry) -> None:
 def test_the_alias_can_be_told_without_mlflow(registry: Registry) -> None:
     """What is read from the database is what MLflow says, or nothing."""
     assert alias.peek(registry.tracking_uri) is None
-    registry.register(trained(), VALUES, REPORT)
+    register(registry)
     assert alias.peek(registry.tracking_uri) is None
     registry.promote("1")
     assert alias.peek(registry.tracking_uri) == registry.prod_version() == "1"
@@ -136,13 +208,13 @@ def test_what_cannot_be_told_without_mlflow_is_none(tmp_path: Path, name: str) -
 def test_a_version_that_is_not_there_cannot_be_promoted(registry: Registry) -> None:
     with pytest.raises(BatchError, match="no version 7, only: none yet"):
         registry.promote("7")
-    registry.register(trained(), VALUES, REPORT)
+    register(registry)
     with pytest.raises(BatchError, match="no version 7, only: 1; train one"):
         registry.promote("7")
 
 
 def test_a_version_whose_artifact_is_gone(registry: Registry, tmp_path: Path) -> None:
-    version = registry.register(trained(), VALUES, REPORT)
+    version = register(registry)
     for path in tmp_path.rglob("model.ubj"):
         path.unlink()
     with pytest.raises(BatchError, match="could not load version 1 of MovieLensXGB"):
@@ -179,10 +251,14 @@ def test_a_server_takes_and_gives_as_a_store_does(tmp_path: Path) -> None:
         wait_until(lambda: answers(port), seconds=60)
         registry = Registry(f"http://127.0.0.1:{port}")
         assert registry.prod_version() is None
-        version = registry.register(trained(), VALUES, REPORT)
+        version = register(registry)
         registry.promote(version)
         assert registry.prod_version() == version
         assert registry.load(version).feature_names == ["first", "second"]
+        measured = registry.load_evaluated(version)
+        assert measured is not None
+        assert measured.feature_names == ["first", "second"]
+        registry.log_page(version, "evaluation.html", "<p>")
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
