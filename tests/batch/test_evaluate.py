@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -183,7 +184,8 @@ def test_no_rankings_measure_nothing(held_out: Connection) -> None:
 def test_an_evaluation_as_the_contract_has_it(held_out: Connection) -> None:
     """Protocol, users, and the same five metrics of each ranker."""
     told = evaluate.evaluate(held_out, [ranking(1, 5)]).as_dict()
-    assert set(told) == {"protocol", "n_users", "model", "popularity", "item_knn"}
+    assert list(told)[:5] == ["protocol", "n_users", "model", "popularity", "item_knn"]
+    assert json.loads(json.dumps(told)) == told
     metrics = {
         "ndcg_at_10",
         "recall_at_10",
@@ -195,6 +197,51 @@ def test_an_evaluation_as_the_contract_has_it(held_out: Connection) -> None:
         ranker = told[name]
         assert isinstance(ranker, dict)
         assert set(ranker) == metrics
+
+
+def test_each_user_is_kept_to_compare_by(held_out: Connection) -> None:
+    """Users 1 and 2 have a hold-out, user 2 alone one that was liked."""
+    found = evaluate.evaluate(
+        held_out, [ranking(2, 6), ranking(3, 8), ranking(1, 7, 5)]
+    )
+    assert found.ndcg["model"] == pytest.approx([SECOND, 1])
+    assert found.ndcg["item_knn"] == pytest.approx([1, SECOND])
+    assert found.ndcg_liked["model"] == pytest.approx([1])
+    assert found.lists == {1: [7, 5], 2: [6], 3: [8]}
+    assert found.held_out == {1: {5: 3.0}, 2: {6: 4.0}}
+
+
+def test_intervals_are_of_rankers_and_of_the_models_leads(
+    held_out: Connection,
+) -> None:
+    """Of two users the interval reaches from the worse to the better one."""
+    found = evaluate.evaluate(held_out, [ranking(1, 7, 5), ranking(2, 6)]).intervals
+    assert found["model"]["ndcg_at_10"] == pytest.approx((SECOND, 1))
+    lead = found["model_minus_popularity"]
+    assert lead["ndcg_at_10"] == pytest.approx((SECOND - 1, 1 - SECOND))
+    # the one user with something liked: no spread
+    assert lead["ndcg_at_10_liked"] == pytest.approx((1 - SECOND, 1 - SECOND))
+    assert set(found) == {
+        "model",
+        "popularity",
+        "item_knn",
+        "model_minus_popularity",
+        "model_minus_item_knn",
+    }
+
+
+def test_history_lengths_and_bias_on_a_small_world(held_out: Connection) -> None:
+    """Who has a hold-out has a history of 4; items 5 and 6 have one rating, 7 none."""
+    found = evaluate.evaluate(held_out, [ranking(1, 7, 5), ranking(2, 6, 5)])
+    assert list(found.by_history_length) == ["1-5"]
+    bucket = found.by_history_length["1-5"]
+    assert bucket["n_users"] == 2
+    assert bucket["model"] == pytest.approx((SECOND + 1) / 2)
+    assert bucket["popularity"] == pytest.approx((1 + SECOND) / 2)
+    # five items are never shown, 6 and 7 once, 5 twice: all pairs differ by 5 · 4 + 2
+    bias = found.popularity_bias["model"]
+    assert bias.avg_n_ratings == (0 + 1 + 1 + 1) / 4
+    assert bias.gini == pytest.approx(2 * 22 / (2 * 8**2 * 0.5))
 
 
 @pytest.mark.slow
