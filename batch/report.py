@@ -256,7 +256,7 @@ def importances(report: Report) -> Html:
 def users(report: Report) -> Html:
     """Show what some users liked beside what they get."""
     return section(
-        f"{len(report.examples)} users",
+        counted(len(report.examples), "user"),
         "Evenly spread from the shortest history to the longest. What they went on to "
         "rate is marked, with the rating: the model has not seen it.",
         *map(user, report.examples),

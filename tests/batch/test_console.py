@@ -44,3 +44,28 @@ def test_a_result_for_a_person() -> None:
     assert console.readable(result) == (
         "generation  g1\nmodel       ndcg 0.1235  n 3\nheld        a  b"
     )
+
+
+def test_what_is_alike_is_a_table() -> None:
+    """Wherever it stands: `prod` comes long after the model that it is beside."""
+    result = {
+        "version": "2",
+        "model": {"ndcg": 0.26355, "coverage": 0.5},
+        "item_knn": {"ndcg": 0.2, "coverage": 0.25},
+        "intervals": {"model": {"ndcg": [0.25, 0.2779]}, "lead": {"ndcg": [-0.1, 0.1]}},
+        "prod": {"ndcg": 0.1, "coverage": 1.0},
+        "seconds": {"train": 1.5, "total": 2.0},
+        "nothing": {},
+    }
+    assert console.readable(result).splitlines() == [
+        "version    2",
+        "           ndcg    coverage",
+        "model      0.2636  0.5",
+        "item_knn   0.2     0.25",
+        "prod       0.1     1",
+        "intervals  ndcg",
+        "model      0.25 to 0.2779",
+        "lead       -0.1 to 0.1",
+        "seconds    train 1.5  total 2",
+        "nothing    ",
+    ]
