@@ -422,7 +422,7 @@ def test_the_lists_of_ml_100k_beat_the_usual_libraries(
     tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
     """On the contract's protocol, with raw files that end where the hold-out begins."""
-    held_out = write_first_80_percent(tmp_path / "first80")
+    held_out = write_first_80_percent(ml_100k(), tmp_path / "first80")
     clone = Clone(tmp_path, {"REDIS_URL": redis_url, "MOVIELENS_RAW": "first80"})
     told = clone.told("run")
     assert (told["n_users"], told["n_items"]) == (943, 1682)
@@ -510,10 +510,9 @@ def ratings_of(clone: Clone) -> list[list[int]]:
     return read_tab(clone.folder / "world" / "u.data")
 
 
-def write_first_80_percent(folder: Path) -> dict[int, set[int]]:
-    """Write ML-100K without its hold-out; return that as user_id → item_ids."""
+def write_first_80_percent(source: Path, folder: Path) -> dict[int, set[int]]:
+    """Write a release without its hold-out; return that as user_id → item_ids."""
     by_user: dict[int, list[list[int]]] = {}
-    source = ml_100k()
     for row in read_tab(source / "u.data"):
         by_user.setdefault(row[0], []).append(row)
     kept, held_out = [], {}

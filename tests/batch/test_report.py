@@ -17,7 +17,7 @@ from tests.worlds import Connection, World
 
 HOSTILE = "</title></li><script>alert('x')</script> & <b>\"Co\"</b> (1995)"
 VOID = {"meta", "rect", "line"}
-"""Elements without an end: of HTML those that the page has, and those that end in />."""
+"""Elements without an end: of HTML, and those of SVG that end in `/>` here."""
 
 
 class Page(HTMLParser):

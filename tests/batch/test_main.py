@@ -1,0 +1,225 @@
+"""What `train` and `evaluate` decide and keep, in a real store and a small world."""
+
+import logging
+import shutil
+from argparse import Namespace
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import xgboost
+from mlflow import MlflowClient
+
+import batch.train
+from batch import features, release, warehouse
+from batch.__main__ import Result, evaluate_model, train_model
+from batch.alias import MODEL_NAME
+from batch.config import Settings
+from batch.errors import BatchError
+from batch.registry import EVALUATED, Record, Registry
+from batch.train import to_matrix
+from tests.test_end_to_end import write_first_80_percent, write_world
+
+
+@pytest.fixture
+def settings(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Give a clone's folder, with a world and a store without versions."""
+    monkeypatch.chdir(tmp_path)
+    write_world(tmp_path / "world")
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(empty_store, "mlruns/mlflow.db")
+    # the parameters are the same for all, and few trees are enough to decide by
+    few = partial(batch.train.train, parameters={"nthread": 1}, n_rounds=10)
+    monkeypatch.setattr(batch.train, "train", few)
+    # MLflow keeps a store open by its address, which must be this test's own
+    store = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    return Settings.read({"MOVIELENS_RAW": "world", "MLFLOW_TRACKING_URI": store})
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Registry:
+    """Open its store."""
+    return Registry(settings.tracking_uri)
+
+
+def train(settings: Settings, *, promote: bool) -> Result:
+    """Run `train`, or `train --promote`."""
+    return train_model(Namespace(promote=promote), settings)
+
+
+def register(registry: Registry, booster: xgboost.Booster, values: pa.Table) -> str:
+    """Register a version and let `prod` name it."""
+    record = Record({}, {}, {}, {}, {})
+    version = registry.register(booster, booster, values.slice(0, 5), record)
+    registry.promote(version)
+    return version
+
+
+def foreseeing(registry: Registry) -> str:
+    """Let `prod` name a model that has learned the hold-out by heart."""
+    raw = release.find(Path("world"), Path("unpacked"))
+    with warehouse.connect(Path("spill")) as connection:
+        warehouse.build_staging(connection, raw.layout, raw.parameters)
+        warehouse.build_moment(connection, n_cuts=1)
+        pairs = features.pairs(connection, warehouse.user_ids(connection))
+    parameters = {"objective": "rank:ndcg", "nthread": 1, "max_depth": 8}
+    booster = xgboost.train(parameters, to_matrix(pairs), 30)
+    return register(registry, booster, pairs.values)
+
+
+def blind(registry: Registry, feature: str = "user_n_ratings") -> str:
+    """Let `prod` name a model to which all of a user's items are alike."""
+    values = pa.table({feature: pa.array([0.0, 1.0], pa.float32())})
+    booster = xgboost.train({}, xgboost.QuantileDMatrix(values, [0, 1]), 1)
+    return register(registry, booster, values)
+
+
+def test_the_first_version_is_promoted_and_compared_with_nothing(
+    settings: Settings, registry: Registry
+) -> None:
+    told = train(settings, promote=False)
+    assert (told["promoted"], told["prod_version"]) == (True, "1")
+    assert told["measured"] == "evaluated"
+    assert "difference" not in told
+    # what serves is another model than what was measured, with the same parameters
+    served, evaluated = registry.load("1"), registry.load_evaluated("1")
+    assert evaluated is not None
+    assert served.save_raw() != evaluated.save_raw()
+    assert served.num_boosted_rounds() == evaluated.num_boosted_rounds()
+    assert served.feature_names == evaluated.feature_names
+
+
+def test_a_worse_version_is_not_promoted(
+    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is registered, and the numbers are said."""
+    prod = foreseeing(registry)
+    with caplog.at_level(logging.INFO, "batch"):
+        told = train(settings, promote=True)
+    difference = told["difference"]
+    assert isinstance(difference, float)
+    assert difference < 0
+    assert (told["promoted"], told["prod_version"]) == (False, prod)
+    assert (told["version"], registry.prod_version()) == ("2", prod)
+    assert f"of prod (version 1) 1.0000: {difference:+.4f} (95 %" in caplog.text
+
+
+def test_a_better_version_is_promoted_when_asked_for(
+    settings: Settings, registry: Registry
+) -> None:
+    """Without `--promote` the same is reported, and prod stays."""
+    prod = blind(registry)
+    reported = train(settings, promote=False)
+    assert (reported["promoted"], registry.prod_version()) == (False, prod)
+    decided = train(settings, promote=True)
+    assert decided["difference"] == reported["difference"]
+    assert isinstance(decided["difference"], float)
+    assert decided["difference"] > 0
+    assert (decided["promoted"], registry.prod_version()) == (True, "3")
+    [page] = Path("mlruns").rglob(f"{run_of(registry, '3')}/artifacts/evaluation.html")
+    assert "prod (version 1)" in page.read_text(encoding="utf-8")
+
+
+def run_of(registry: Registry, version: str) -> str:
+    """Name a version's run."""
+    client = MlflowClient(registry.tracking_uri)
+    return str(client.get_model_version(MODEL_NAME, version).run_id)
+
+
+def test_an_equal_version_is_promoted_by_a_difference_of_nothing(
+    settings: Settings,
+) -> None:
+    """Same files, same model; it is prod's evaluated one that it is compared with."""
+    train(settings, promote=False)
+    told = train(settings, promote=True)
+    assert told["difference"] == told["difference_liked"] == 0.0
+    assert told["difference_interval"] == [0.0, 0.0]
+    assert told["prod"] == told["model"]
+    assert (told["promoted"], told["prod_version"]) == (True, "2")
+
+
+def test_a_prod_that_names_no_evaluated_model_is_measured_by_itself(
+    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And that it may look too good is said."""
+    version = foreseeing(registry)
+    client = MlflowClient(registry.tracking_uri)
+    client.delete_model_version_tag(MODEL_NAME, version, EVALUATED)
+    assert evaluate_model(Namespace(), settings)["measured"] == "served"
+    assert "may have learned from the hold-out" in caplog.text
+    assert "for want of another" in Path("data/processed/evaluation.html").read_text()
+    told = train(settings, promote=False)
+    assert (told["measured"], told["prod_measured"]) == ("evaluated", "served")
+
+
+def test_a_prod_that_cannot_be_measured_stops_a_promotion_alone(
+    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    prod = blind(registry, "moon_phase")
+    told = train(settings, promote=False)
+    assert (told["promoted"], told["prod_version"]) == (False, prod)
+    assert "difference" not in told
+    assert "gives no moon_phase" in caplog.text
+    with pytest.raises(BatchError, match=r"3 is registered, but prod \(version 1\)"):
+        train(settings, promote=True)
+    assert registry.prod_version() == prod
+
+
+def test_the_model_that_serves_is_the_one_that_a_later_hold_out_measures(
+    settings: Settings, registry: Registry
+) -> None:
+    """Refitted on the first 80 % it is, to the byte, what all ratings evaluate.
+
+    Whoever hides the hold-out from the batch and looks at its lists finds the metrics
+    that the batch tells.
+    """
+    write_first_80_percent(Path("world"), Path("first80"))
+    train(replace(settings, raw=Path("first80")), promote=False)
+    train(settings, promote=False)
+    measured = registry.load_evaluated("2")
+    assert measured is not None
+    assert trees(registry.load("1")) == trees(measured)
+    assert trees(registry.load("2")) != trees(measured)
+
+
+def trees(booster: xgboost.Booster) -> list[str]:
+    """Write a booster's trees down."""
+    return booster.get_dump(with_stats=True)
+
+
+def test_an_evaluation_is_written_and_kept_beside_that_of_the_training(
+    settings: Settings, registry: Registry
+) -> None:
+    """The page of a training run tells of its raw files, whatever comes later."""
+    train(settings, promote=False)
+    [logged] = Path("mlruns").rglob("evaluation.html")
+    before = logged.read_text(encoding="utf-8")
+    told = evaluate_model(Namespace(), settings)
+    assert told["report"] == "data/processed/evaluation.html"
+    page = Path("data/processed/evaluation.html").read_text(encoding="utf-8")
+    assert "MovieLensXGB version 1 on ml-100k" in page
+    [kept] = Path("mlruns").rglob("evaluations/*.html")
+    assert kept.read_text(encoding="utf-8") == page
+    assert logged.read_text(encoding="utf-8") == before
+
+
+def test_a_page_that_cannot_be_kept_is_no_failure(
+    settings: Settings,
+    registry: Registry,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as in a store that may only be read: the page is written all the same."""
+    blind(registry)
+
+    def refused(*_: object) -> None:
+        raise BatchError("could not log it in MLflow: read-only")
+
+    monkeypatch.setattr(Registry, "log_page", refused)
+    told = evaluate_model(Namespace(), settings)
+    assert Path(str(told["report"])).exists()
+    assert "read-only" in caplog.text
