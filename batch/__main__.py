@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -159,24 +159,18 @@ def train_model(arguments_: Namespace, settings: Settings) -> Result:
         version, measured = fit_and_register(
             connection, registry, tags_of(raw), settings, watch
         )
-        comparison = None
-        if prod is not None:
-            with watch.stage("train"):
-                comparison = compare(
-                    connection,
-                    registry,
-                    prod,
-                    version,
-                    measured.evaluation,
-                    must=arguments_.promote,
-                )
-        told = page(connection, raw, version, measured, comparison)
-        log_page(registry, version, PAGE, told)
-    result: Result = {"version": version} | measured.as_dict()
-    promoted = prod is None
-    if comparison is not None:
-        result |= comparison.as_dict()
-        promoted = arguments_.promote and comparison.is_no_worse
+        log_page(registry, version, PAGE, page(connection, raw, version, measured))
+        result: Result = {"version": version} | measured.as_dict()
+        promoted = prod is None
+        with watch.stage("train"):
+            comparison = compare(
+                connection, registry, prod, version, measured, must=arguments_.promote
+            )
+        if comparison is not None:
+            told = page(connection, raw, version, measured, comparison)
+            log_page(registry, version, PAGE, told)
+            result |= comparison.as_dict()
+            promoted = arguments_.promote and comparison.is_no_worse
     if promoted:
         registry.promote(version)
     log.info("prod is version %s", version if promoted else prod)
@@ -192,12 +186,13 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
     """Measure the `prod` model beside the baselines, and write a page about it."""
     watch = Stopwatch()
     registry = open_registry(settings)
-    version, raw = registry.prod_version(), find_raw(settings)
+    version = registry.prod_version()
     if version is None:
         raise BatchError(
             f"no version of {MODEL_NAME} is prod in {settings.tracking_uri}; "
             "train one: python -m batch run"
         )
+    raw = find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
         warehouse.build_moment(connection, n_cuts=1)
         booster, which = load_to_measure(registry, version)
@@ -391,21 +386,23 @@ def load_to_measure(
 def compare(
     connection: Connection,
     registry: "Registry",
-    prod: str,
+    prod: str | None,
     version: str,
-    evaluation: Evaluation,
+    measured: Measured,
     *,
     must: bool,
 ) -> gate.Comparison | None:
     """Measure the version that is `prod` on the hold-out of a new one.
 
     Returns:
-        None where it cannot be measured, such as when the SQL lost a feature that it
-        wants, and nothing depends on it.
+        None where there is none, or it cannot be measured, such as when the SQL lost a
+        feature that it wants, and nothing depends on it.
 
     Raises:
         BatchError: where it cannot be measured and `must` be.
     """
+    if prod is None:
+        return None
     log.info("measuring version %s, which is prod, beside it", prod)
     try:
         booster, which = load_to_measure(registry, prod)
@@ -419,17 +416,8 @@ def compare(
             f"version {version} is registered, but {reason}; to take the new one all "
             f"the same: python -m batch promote --version {version}"
         ) from error
-    comparison = gate.compare(evaluation, former, prod, which)
-    log.info(
-        "NDCG@10 of version %s %.4f, of prod (version %s) %.4f: %+.4f "
-        "(95 %% interval %+.4f to %+.4f)",
-        version,
-        evaluation.model.ndcg_at_10,
-        prod,
-        former.model.ndcg_at_10,
-        comparison.difference,
-        *comparison.interval,
-    )
+    comparison = gate.compare(measured.evaluation, former, prod, which)
+    log.info("NDCG@10 of version %s %s", version, comparison)
     return comparison
 
 
@@ -448,7 +436,7 @@ def register(
     evaluation = measured.evaluation
     record = Record(
         parameters=trained.parameters | {"features": ",".join(example.column_names)},
-        metrics=flat_metrics(evaluation),
+        metrics=evaluation.as_metrics(),
         tags={**tags, "protocol": evaluation.protocol},
         figures=plots.draw(
             evaluation, trained.importance, measured.importances, trained.curve
@@ -456,18 +444,6 @@ def register(
         curve=trained.curve,
     )
     return registry.register(served, trained.booster, example, record)
-
-
-def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Name metrics and the ends of their intervals as MLflow has them, in one row."""
-    flat = {}
-    for ranker, metrics in evaluation.rankers.items():
-        prefix = "" if ranker == "model" else f"{ranker}_"
-        for name, value in asdict(metrics).items():
-            flat[f"{prefix}{name}"] = value
-        for name, (low, high) in evaluation.intervals[ranker].items():
-            flat |= {f"{prefix}{name}_low": low, f"{prefix}{name}_high": high}
-    return flat
 
 
 def page(
@@ -696,7 +672,7 @@ COMMANDS: dict[str, Callable[[Namespace, Settings], Result]] = {
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     parsed = arguments.parse(argv)
-    set_up_logging(parsed)
+    console.set_up_logging(log, quiet=parsed.quiet, debug=parsed.debug)
     stopped = stop_on_signals()
     try:
         settings = Settings.read(os.environ, raw=parsed.raw, top_n=parsed.top_n)
@@ -713,16 +689,6 @@ def main(argv: Sequence[str]) -> int:
         return console.fail(console.explain(error), 1)
     print(json.dumps(result) if parsed.json else console.readable(result))
     return 0
-
-
-def set_up_logging(parsed: Namespace) -> None:
-    """Log to stderr: stdout is for results."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
-    log.setLevel(logging.WARNING if parsed.quiet else logging.INFO)
-    if parsed.debug:
-        log.setLevel(logging.DEBUG)
 
 
 def stop_on_signals() -> list[int]:

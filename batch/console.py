@@ -1,5 +1,6 @@
 """What a person is shown at the end: a result, or one line that says what failed."""
 
+import logging
 import sys
 from collections.abc import Mapping
 
@@ -12,6 +13,16 @@ from lookup.settings import SettingError
 
 Table = dict[str, list[str]]
 """Row → cells; the first one names the columns."""
+
+
+def set_up_logging(log: logging.Logger, *, quiet: bool, debug: bool) -> None:
+    """Log to stderr: stdout is for results."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    if debug:
+        log.setLevel(logging.DEBUG)
 
 
 def explain(error: Exception) -> str:

@@ -83,6 +83,17 @@ class Evaluation:
             "item_knn": self.item_knn,
         }
 
+    def as_metrics(self) -> dict[str, float]:
+        """Return metrics and the ends of their intervals by flat names, as MLflow's."""
+        flat: dict[str, float] = {}
+        for ranker, metrics in self.rankers.items():
+            prefix = "" if ranker == "model" else f"{ranker}_"
+            for name, value in asdict(metrics).items():
+                flat[f"{prefix}{name}"] = value
+            for name, (low, high) in self.intervals[ranker].items():
+                flat |= {f"{prefix}{name}_low": low, f"{prefix}{name}_high": high}
+        return flat
+
     def as_dict(self) -> dict[str, object]:
         """Return the contract's JSON form, which is of no single user."""
         return {

@@ -12,6 +12,7 @@ class Comparison:
     """A new model beside the one that is `prod`, on the same users of one hold-out.
 
     Attributes:
+        candidate: evaluation of the new one.
         former: the version that is `prod`.
         former_measured: which of its models, `evaluated` or `served`; the latter may
             have learned from the hold-out and look better than it is.
@@ -22,6 +23,7 @@ class Comparison:
         interval_liked: the 95 % interval of that.
     """
 
+    candidate: Evaluation
     former: str
     former_measured: str
     evaluation: Evaluation
@@ -38,6 +40,14 @@ class Comparison:
         having before it can be told from luck. The interval says what was known.
         """
         return self.difference >= 0
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.candidate.model.ndcg_at_10:.4f}, of prod (version {self.former}) "
+            f"{self.evaluation.model.ndcg_at_10:.4f}: {self.difference:+.4f} "
+            f"(95 % interval {low:+.4f} to {high:+.4f})"
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -61,6 +71,7 @@ def compare(
     gained = candidate.ndcg["model"] - former.ndcg["model"]
     gained_liked = candidate.ndcg_liked["model"] - former.ndcg_liked["model"]
     return Comparison(
+        candidate=candidate,
         former=version,
         former_measured=measured,
         evaluation=former,
