@@ -33,7 +33,8 @@ h1 { font-size: 1.5rem; line-height: 1.25; } h2 { margin: 2rem 0 .5rem;
   font-size: 1.2rem; } h3, h4 { margin: .75rem 0 .25rem; font-size: 1rem; }
 h4, p, dd, .faint { color: var(--faint); } h4, .faint { font-weight: normal; }
 dt { font-weight: 600; } dd { margin: 0 0 .5rem; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin-bottom: 1.25rem; }
+td:has(svg) { width: 40%; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--rule);
   text-align: left; white-space: nowrap; }
@@ -41,10 +42,10 @@ tbody th { font-weight: normal; }
 svg { display: block; width: 100%; min-width: 8rem; height: 1rem; }
 rect { fill: var(--other); } rect.model { fill: var(--model); }
 line { stroke: var(--ink); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
-article { border-top: 1px solid var(--rule); }
+article { border-top: 1px solid var(--rule); padding-bottom: 1rem; }
 .beside { display: grid; gap: 0 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); }
-ol, ul { margin: 0; padding-left: 1.5rem; } .hit { background: var(--hit); }
+ol, ul { margin: 0; padding-left: 2rem; } .hit { background: var(--hit); }
 """
 
 
@@ -116,21 +117,21 @@ def headline(report: Report, title: str) -> Html:
 
 def metrics(report: Report) -> Html:
     """Set the metrics beside those of the baselines, and of `prod`."""
-    columns = {**NDCG, "recall_at_10": "Recall@10", "hit_rate_at_10": "Hit rate@10"}
+    others = {"recall_at_10": "Recall@10", "hit_rate_at_10": "Hit rate@10"}
     return section(
         "Beside the baselines",
         "Bars are NDCG@10, lines across their ends 95 % intervals by a bootstrap over "
         "users. Differences are paired, user by user: one whose interval leaves out 0 "
         "is no luck of the draw.",
         *(ndcg_table(report, metric) for metric in NDCG),
+        differences(report),
         table(
-            ["", *columns.values()],
+            ["", *others.values()],
             [
-                [label, *(f"{getattr(found, name):.4f}" for name in columns)]
+                [label, *(f"{getattr(found, name):.4f}" for name in others)]
                 for label, found, _ in rankers(report)
             ],
         ),
-        differences(report),
     )
 
 

@@ -100,6 +100,7 @@ def test_the_page_tells_all_it_has_to(connection: Connection) -> None:
     assert evaluation.protocol in text
     for metrics in evaluation.rankers.values():
         assert f"{metrics.ndcg_at_10:.4f}" in text
+        assert f"{metrics.recall_at_10:.4f}" in text
     low, high = evaluation.intervals["item_knn"]["ndcg_at_10"]
     assert f"{low:.4f} to {high:.4f}" in text
     for length, bucket in evaluation.by_history_length.items():
