@@ -57,7 +57,11 @@ MAX_EVALUATED_USERS = 10_000
 VALIDATION_SHARE = 5
 """The learning curve is drawn with one in so many users: it decides nothing."""
 
+N_NEAR = 3
+"""The last ratings that are the future of the nearer of the windows to learn from."""
+
 PAGE = "evaluation.html"
+TRAINING_PAIRS = "training_pairs.parquet"
 
 INTERRUPTED = "interrupted; lists are served whole, status tells of which generation"
 
@@ -141,9 +145,9 @@ def build_features(_: Namespace, settings: Settings) -> Result:
     """Build the features as of now, and those to train with, and write them down."""
     watch = Stopwatch()
     with open_warehouse(find_raw(settings), settings, watch) as connection:
-        sample_training_pairs(connection, settings, watch)
+        sample_windows(connection, settings, watch)
         paths = build_now(connection, settings, watch)
-    paths.append(settings.processed / "training_pairs.parquet")
+    paths.append(settings.processed / TRAINING_PAIRS)
     return {
         "files": [str(path) for path in paths],
         "seconds": watch.seconds("features"),
@@ -271,18 +275,33 @@ def open_warehouse(
         yield connection
 
 
-def sample_training_pairs(
-    connection: Connection, settings: Settings, watch: Stopwatch
+def sample_window(
+    connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
 ) -> features.Pairs:
-    """Sample pairs of users and what they had not rated before the hold-out's cut."""
+    """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
-        log.info("building the features to train with")
-        warehouse.build_moment(connection, n_cuts=2)
+        warehouse.build_moment(connection, n_cuts, n_next)
         user_ids = every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
-        pairs = features.sample(connection, user_ids)
-        path = settings.processed / "training_pairs.parquet"
-        exports.write_table(pairs.as_table(), path)
-        return pairs
+        return features.sample(connection, user_ids)
+
+
+def sample_windows(
+    connection: Connection, settings: Settings, watch: Stopwatch
+) -> list[features.Pairs]:
+    """Sample what the model that is evaluated learns from, and write it down.
+
+    One window's future is the last fifth of what is before the hold-out, as in the
+    evaluation protocol; the other's, nearer to the moment, its last three ratings.
+    """
+    log.info("building the features to train with")
+    windows = [
+        sample_window(connection, watch, n_cuts=1, n_next=N_NEAR),
+        sample_window(connection, watch, n_cuts=2),
+    ]
+    with watch.stage("features"):
+        path = settings.processed / TRAINING_PAIRS
+        exports.write_table(features.as_table(windows), path)
+    return windows
 
 
 def fit_and_register(
@@ -293,11 +312,24 @@ def fit_and_register(
     watch: Stopwatch,
 ) -> tuple[str, Measured]:
     """Train, evaluate, refit and register; leaves the tables of the hold-out."""
-    trained, validation = fit(connection, settings, watch)
+    from batch.train import train
+
+    windows = sample_windows(connection, settings, watch)
+    newer = [
+        sample_window(connection, watch, n_cuts=0, n_next=N_NEAR),
+        sample_window(connection, watch, n_cuts=1),
+    ]
     with watch.stage("train"):
+        n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
+        log.info("training on %d pairs of %d users", n_pairs, n_users)
+        trained = train(windows, newer[-1].of_every(VALIDATION_SHARE))
         measured = measure(connection, trained.booster, "evaluated")
-    served, example = refit(connection, validation, watch)
-    with watch.stage("train"):
+        # The one that serves has the same parameters, and no evaluation: there is
+        # nothing left that it has not seen.
+        log.info("refitting on %d pairs", sum(map(len, newer)))
+        served, example = train(newer).booster, newer[-1].values.slice(0, 5)
+        facts = {"n_training_pairs": n_pairs, "n_training_users": n_users}
+        trained = replace(trained, parameters=trained.parameters | facts)
         version = register(registry, tags, trained, served, example, measured)
     evaluation = measured.evaluation
     log.info(
@@ -308,47 +340,6 @@ def fit_and_register(
         evaluation.popularity.ndcg_at_10,
     )
     return version, measured
-
-
-def fit(
-    connection: Connection, settings: Settings, watch: Stopwatch
-) -> tuple["Trained", features.Pairs]:
-    """Train the model that is evaluated; return what draws learning curves too."""
-    from batch.train import train
-
-    training = sample_training_pairs(connection, settings, watch)
-    with watch.stage("features"):
-        warehouse.build_moment(connection, n_cuts=1)
-        user_ids = warehouse.user_ids(connection)
-        n_drawn = min(len(user_ids) // VALIDATION_SHARE, MAX_TRAINING_USERS) or 1
-        validation = features.sample(connection, every(user_ids, n_drawn))
-    with watch.stage("train"):
-        log.info("training on %d pairs of %d users", len(training), training.n_users)
-        trained = train(training, validation)
-    facts = {"n_training_pairs": len(training), "n_training_users": training.n_users}
-    return replace(trained, parameters=trained.parameters | facts), validation
-
-
-def refit(
-    connection: Connection, validation: features.Pairs, watch: Stopwatch
-) -> tuple["xgboost.Booster", "pa.Table"]:
-    """Train the model that serves, for which the hold-out is the future to learn.
-
-    It has the parameters of the one that was evaluated, and no evaluation: there is
-    nothing left that it has not seen.
-
-    Returns:
-        The booster, and a few rows of what it learned from.
-    """
-    from batch.train import train
-
-    with watch.stage("features"):
-        user_ids = every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
-        pairs = features.sample(connection, user_ids)
-    with watch.stage("train"):
-        log.info("refitting on %d pairs of %d users", len(pairs), pairs.n_users)
-        trained = train(pairs, validation)
-    return trained.booster, pairs.values.slice(0, 5)
 
 
 def measure(connection: Connection, booster: "xgboost.Booster", which: str) -> Measured:

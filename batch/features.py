@@ -1,6 +1,6 @@
 """The features, in the order in which the model takes them, and their values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch import warehouse
+from batch import linear, warehouse
 from batch.errors import BatchError
 
 USER = (
@@ -68,10 +68,14 @@ SEQUENCE = (
     "slow_previous_similarity",
     "session_similarity",
 )
-FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE
+LINEAR = tuple(linear.SCORES)
+FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LINEAR
 
-NEGATIVE_SHARE = 0.1
-MAX_PAIRS = 3_000_000
+NEGATIVE_SHARE = 0.25
+MIN_NEGATIVES = 400
+MAX_PAIRS = 2_000_000
+PAIRS_PER_BLOCK = 500_000
+"""Bounds the memory: a block's features take 230 bytes a pair, and as much in SQL."""
 
 Ids = npt.NDArray[np.int32]
 
@@ -100,6 +104,20 @@ class Pairs:
         """How many users have a pair among these."""
         return len(np.unique(self.user_ids))
 
+    def take(self, rows: npt.NDArray[np.int64]) -> "Pairs":
+        """Give some of the rows, in the order given."""
+        return Pairs(
+            self.user_ids[rows],
+            self.item_ids[rows],
+            self.labels[rows],
+            self.values.take(rows),
+        )
+
+    def of_every(self, nth: int) -> "Pairs":
+        """Give the pairs of every nth user."""
+        some = np.unique(self.user_ids)[::nth]
+        return self.take(np.flatnonzero(np.isin(self.user_ids, some)))
+
     def as_table(self) -> pa.Table:
         """Put ids, labels and values side by side."""
         table = self.values
@@ -113,15 +131,45 @@ class Pairs:
         return table
 
 
+def as_table(windows: Sequence[Pairs]) -> pa.Table:
+    """Put the pairs of several moments below one another, numbered from 1."""
+    numbered = []
+    for number, window in enumerate(windows, start=1):
+        column = pa.array(np.full(len(window), number, np.int32))
+        numbered.append(window.as_table().add_column(0, "window", column))
+    return pa.concat_tables(numbered)
+
+
 def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pairs:
     """Compute the features of a sample of pairs to train with, all positives in it.
 
-    A tenth of the negatives ranks as well as all of them (NDCG@10 within the noise of
-    0.003 on nested splits of ml-100k) at a tenth of the time; fewer on larger releases.
+    Every stage of training draws its own negatives from this quarter of them; more of a
+    small catalogue, and fewer on larger releases.
     """
-    n_pairs = len(user_ids) * warehouse.count(connection, "stg_items")
-    share = min(NEGATIVE_SHARE, MAX_PAIRS / max(1, n_pairs))
-    return pairs(connection, user_ids, negative_share=share)
+    n_items = max(1, warehouse.count(connection, "stg_items"))
+    wanted = max(NEGATIVE_SHARE, MIN_NEGATIVES / n_items)
+    share = min(1.0, wanted, MAX_PAIRS / max(1, len(user_ids) * n_items))
+    weights = linear.read(connection)
+    parts = [
+        pairs(connection, block, negative_share=share, weights=weights)
+        for block in blocks(connection, user_ids)
+    ]
+    return Pairs(
+        user_ids=np.concatenate([part.user_ids for part in parts]),
+        item_ids=np.concatenate([part.item_ids for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        values=pa.concat_tables([part.values for part in parts]),
+    )
+
+
+def blocks(
+    connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]
+) -> Iterator[Sequence[int]]:
+    """Part users so that the pairs of each part fit into memory; nobody is one part."""
+    n_items = warehouse.count(connection, "stg_items")
+    size = max(1, PAIRS_PER_BLOCK // max(1, n_items))
+    for start in range(0, max(1, len(user_ids)), size):
+        yield user_ids[start : start + size]
 
 
 def pairs(
@@ -130,6 +178,7 @@ def pairs(
     *,
     negative_share: float = 1.0,
     names: Sequence[str] = FEATURES,
+    weights: linear.Weights | None = None,
 ) -> Pairs:
     """Compute the features of every user of `user_ids` × unseen item.
 
@@ -138,13 +187,18 @@ def pairs(
         user_ids: whose candidates.
         negative_share: how many of the pairs with label 0 to keep, in 0–1.
         names: the features wanted, in this order.
+        weights: of the moment's linear models; read anew where not given.
 
     Raises:
         BatchError: when the SQL gives no feature of one of these names.
     """
     parameters = {"user_ids": list(user_ids), "negative_share": negative_share}
     warehouse.build(connection, "marts/candidate_pairs", parameters)
+    states = warehouse.fetch(connection, "marts/user_states", parameters)
+    scores = linear.scores(weights or linear.read(connection), user_ids, states)
+    connection.register(linear.SCORES_TABLE, scores)
     table = warehouse.fetch(connection, "marts/pair_features", {})
+    connection.unregister(linear.SCORES_TABLE)
     unknown = [name for name in names if name not in table.column_names]
     if unknown:
         raise BatchError(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from matplotlib.figure import Figure
 
 from batch.evaluate import Evaluation
-from batch.train import CURVE_STEP
+from batch.train import N_ROUNDS, N_STAGES
 
 N_FEATURES = 25
 
@@ -62,7 +62,7 @@ def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name, values in curve.items():
-        trees = [(i + 1) * CURVE_STEP for i in range(len(values))]
+        trees = [(i + 1) * N_ROUNDS // N_STAGES for i in range(len(values))]
         axes.plot(trees, values, label=name)
     axes.set_xlabel("trees")
     axes.set_ylabel("NDCG@10 among the sampled candidates")

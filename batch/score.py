@@ -7,16 +7,13 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch import warehouse
-from batch.features import FEATURES, Pairs, pairs
+from batch import linear
+from batch.features import FEATURES, Pairs, blocks, pairs
 from batch.ranking import Ranking
 
 if TYPE_CHECKING:
     # its import takes a second, which a run that is skipped does not have
     import xgboost
-
-PAIRS_PER_BLOCK = 500_000
-"""Bounds the memory: a block's features take 200 bytes a pair, and as much in SQL."""
 
 
 def score(
@@ -33,11 +30,10 @@ def score(
         user_ids: rising.
         top_n: how many items to keep a user.
     """
-    n_items = warehouse.count(connection, "stg_items")
-    size = max(1, PAIRS_PER_BLOCK // max(1, n_items))
-    for start in range(0, len(user_ids), size):
-        block = user_ids[start : start + size]
-        candidates = pairs(connection, block, names=booster.feature_names or FEATURES)
+    names = booster.feature_names or FEATURES
+    weights = linear.read(connection)
+    for block in blocks(connection, user_ids):
+        candidates = pairs(connection, block, names=names, weights=weights)
         yield from rank(block, candidates, predict(booster, candidates), top_n)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from batch import linear
 from batch.errors import BatchError
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
@@ -22,7 +23,9 @@ MODELS = (
     "intermediate/int_history",
     "intermediate/int_future",
     "intermediate/int_item_counts",
+    "intermediate/int_known_items",
     "intermediate/int_item_pairs",
+    "intermediate/int_item_sequels",
     "intermediate/int_item_neighbours",
     "intermediate/int_item_sequences",
     "intermediate/int_user_genres",
@@ -35,6 +38,7 @@ MODELS = (
 
 ON_DEMAND = (
     "marts/candidate_pairs",
+    "marts/user_states",
     "marts/pair_features",
     "marts/popular_items",
     "marts/baseline_lists",
@@ -93,14 +97,18 @@ def build_staging(
         build(connection, f"staging/{folder}/{name}", files)
 
 
-def build_moment(connection: duckdb.DuckDBPyConnection, n_cuts: int) -> None:
+def build_moment(
+    connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0
+) -> None:
     """Build the features as of the moment after `n_cuts` cuts of the last fifth.
 
-    0: now. 1: the evaluation protocol's hold-out is the future. 2: the moment that the
-    model is trained for, whose future ends where the hold-out begins.
+    0: now. 1: the evaluation protocol's hold-out is the future. 2: the fifth before
+    it is, which a model that is to be evaluated can learn from. With `n_next` the
+    moment is so many ratings before that, and these are its future.
     """
     for model in MODELS:
-        build(connection, model, {"n_cuts": n_cuts})
+        build(connection, model, {"n_cuts": n_cuts, "n_next": n_next})
+    linear.build(connection)
 
 
 def check(connection: duckdb.DuckDBPyConnection) -> None:

@@ -31,7 +31,8 @@ weighted as (
         *,
         pow(0.98, n_back)::decimal(5, 4) as slow_weight,
         pow(0.9, n_back)::decimal(5, 4) as weight,
-        pow(0.8, n_back)::decimal(5, 4) as fast_weight
+        pow(0.8, n_back)::decimal(5, 4) as fast_weight,
+        pow(0.5, n_back)::decimal(5, 4) as soon_weight
     from past
 )
 

@@ -1,5 +1,6 @@
--- one row per user: the moment after $n_cuts cuts of the last fifth of the ratings;
--- positions up to n_history are its past, the next ones up to n_known its future
+-- one row per user: the moment after $n_cuts cuts of the last fifth of the ratings, or
+-- $n_next ratings before it; positions up to n_history are its past, the next ones up
+-- to n_known its future
 with recursive ratings as (
     select * from int_ratings
 ),
@@ -21,13 +22,23 @@ cuts as (
     where depth < $n_cuts
 ),
 
+counted as (
+    select
+        user_id,
+        min(n_left) filter (where depth = $n_cuts) as n_left,
+        max(n_left) filter (where depth >= $n_cuts - 1) as n_left_before
+    from cuts
+    group by user_id
+),
+
 moments as (
     select
         user_id,
-        min(n_left) filter (where depth = $n_cuts) as n_history,
-        max(n_left) filter (where depth >= $n_cuts - 1) as n_known
-    from cuts
-    group by user_id
+        n_left - $n_next as n_history,
+        if($n_next = 0, n_left_before, n_left) as n_known
+    from counted
+    -- who had not rated so many yet has no past then
+    where n_left > $n_next
 )
 
 select * from moments

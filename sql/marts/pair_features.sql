@@ -131,13 +131,21 @@ joined as (
         sequences.max_next_similarity::float as max_next_similarity,
         sequences.previous_similarity::float as previous_similarity,
         sequences.slow_previous_similarity::float as slow_previous_similarity,
-        sequences.session_similarity::float as session_similarity
+        sequences.session_similarity::float as session_similarity,
+        linear_scores.ease_score::float as ease_score,
+        linear_scores.slow_ease_score::float as slow_ease_score,
+        linear_scores.recent_ease_score::float as recent_ease_score,
+        linear_scores.liked_ease_score::float as liked_ease_score,
+        linear_scores.near_score::float as near_score,
+        linear_scores.far_score::float as far_score,
+        linear_scores.soon_score::float as soon_score
     from candidates
     inner join users using (user_id)
     inner join items using (item_id)
     inner join stg_items as catalogue using (item_id)
     left join tastes using (user_id, item_id)
     left join sequences using (user_id, item_id)
+    left join linear_scores using (user_id, item_id)
     left join genre_affinities
         on
             candidates.user_id = genre_affinities.user_id

@@ -1,0 +1,164 @@
+"""Linear models between items: which ratings make which others likely.
+
+Each is a matrix of weights with a row and a column an item, solved in closed form from
+what SQL counts of the moment's history. What it says of a user and an item is the sum,
+over the user's ratings, of a rating's weight times that of its item for the other one.
+
+`ease` tells an item from what else its raters rated, whatever the order (Steck,
+Embarrassingly Shallow Autoencoders, 2019). `near`, `far` and `soon` tell what comes
+after a history that fades, slower or faster, in the direction of time (after the
+transitions of Choi and others, Session-aware Linear Item-Item Models, 2021).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+TABLE = "int_item_weights"
+SCORES_TABLE = "linear_scores"
+
+MODELS = ("ease", "near", "far", "soon")
+SCORES = {
+    "ease_score": ("ease", "whole"),
+    "slow_ease_score": ("ease", "slow"),
+    "recent_ease_score": ("ease", "recent"),
+    "liked_ease_score": ("ease", "liked"),
+    "near_score": ("near", "recent"),
+    "far_score": ("far", "slow"),
+    "soon_score": ("soon", "soon"),
+}
+"""Column of `linear_scores` → model, and the user's state that it is applied to."""
+
+PENALTIES = {"ease": 200.0, "near": 200.0, "far": 200.0, "soon": 100.0}
+UNIT = 1e-6
+STATE_UNIT = 1e-4
+"""Of weights and of states, which are whole numbers: their sums are exact in any order,
+so that a user's scores are the same whoever else is scored at once."""
+
+Matrix = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The models of one moment.
+
+    Attributes:
+        item_ids: of shape (n_known,), rising; those that the models know.
+        models: name → of shape (n_known, n_known), rated item × other item, in UNITs.
+    """
+
+    item_ids: Ids
+    models: Mapping[str, Matrix]
+
+    @cached_property
+    def last_id(self) -> int:
+        """The largest of the ids, 0 of none."""
+        return int(self.item_ids[-1]) if len(self.item_ids) else 0
+
+
+def build(connection: duckdb.DuckDBPyConnection) -> None:
+    """Solve the models of the moment and keep them as the table `int_item_weights`.
+
+    Args:
+        connection: holds the moment's `int_known_items`, `int_item_pairs` and
+            `int_item_sequels`.
+    """
+    items = connection.table("int_known_items").to_arrow_table()
+    item_ids = items["item_id"].to_numpy()
+    n_ratings = items["n_ratings"].to_numpy().astype(np.float64)
+    columns = {"item_id": pa.array(item_ids, pa.int32())}
+    for name, weights in solve(connection, item_ids, n_ratings).items():
+        whole = np.rint(weights / UNIT).astype(np.int32).ravel()
+        columns[name] = pa.FixedSizeListArray.from_arrays(
+            pa.array(whole), max(1, len(item_ids))
+        )
+    connection.register("solved", pa.table(columns))
+    connection.execute(f"create or replace table {TABLE} as select * from solved")
+    connection.unregister("solved")
+
+
+def solve(
+    connection: duckdb.DuckDBPyConnection, item_ids: Ids, n_ratings: Matrix
+) -> dict[str, Matrix]:
+    """Return each model's weights, of shape (n_known, n_known)."""
+    pairs = connection.sql(
+        "select item_id, other_item_id, n_both from int_item_pairs "
+        "semi join int_known_items using (item_id) where other_item_id in "
+        "(select item_id from int_known_items)"
+    ).to_arrow_table()
+    (both,) = dense(pairs, item_ids, ["n_both"])
+    models = {"ease": autoencoder(both + np.diag(n_ratings), PENALTIES["ease"])}
+    sequels = connection.table("int_item_sequels").to_arrow_table()
+    for name in MODELS[1:]:
+        together, following = dense(
+            sequels, item_ids, [f"{name}_together", f"{name}_next"]
+        )
+        gram = together + together.T + np.diag(n_ratings + PENALTIES[name])
+        models[name] = np.linalg.solve(gram, following)
+    return models
+
+
+def dense(table: pa.Table, item_ids: Ids, names: Sequence[str]) -> list[Matrix]:
+    """Lay columns of pairs of items out as matrices."""
+    rows = np.searchsorted(item_ids, table["item_id"].to_numpy())
+    columns = np.searchsorted(item_ids, table["other_item_id"].to_numpy())
+    matrices = []
+    for name in names:
+        matrix = np.zeros((len(item_ids), len(item_ids)))
+        matrix[rows, columns] = table[name].to_numpy()
+        matrices.append(matrix)
+    return matrices
+
+
+def autoencoder(gram: Matrix, penalty: float) -> Matrix:
+    """Solve for the weights that tell each item from all the others but itself."""
+    inverse = np.linalg.inv(gram + penalty * np.eye(len(gram)))
+    weights: Matrix = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def read(connection: duckdb.DuckDBPyConnection) -> Weights:
+    """Read the moment's models; worth doing once for many blocks of users."""
+    table = connection.table(TABLE).to_arrow_table().combine_chunks()
+    item_ids = table["item_id"].to_numpy()
+    shape = (len(item_ids), len(item_ids))
+    models = {
+        name: table[name].chunk(0).flatten().to_numpy().reshape(shape).astype(float)
+        if len(item_ids)
+        else np.zeros(shape)
+        for name in MODELS
+    }
+    return Weights(item_ids, models)
+
+
+def scores(weights: Weights, user_ids: Sequence[int], states: pa.Table) -> pa.Table:
+    """Score every user of `user_ids` × item that the models know.
+
+    Args:
+        weights: of the moment.
+        user_ids: rising.
+        states: rows of `user_states`, those of these users.
+
+    Returns:
+        user_id, item_id and a column for each of SCORES.
+    """
+    rows = np.searchsorted(user_ids, states["user_id"].to_numpy())
+    columns = np.searchsorted(weights.item_ids, states["item_id"].to_numpy())
+    shape = (len(user_ids), len(weights.item_ids))
+    table = {
+        "user_id": np.repeat(np.asarray(user_ids, np.int32), shape[1]),
+        "item_id": np.tile(weights.item_ids, shape[0]),
+    }
+    for name, (model, state) in SCORES.items():
+        rated = np.zeros(shape)
+        rated[rows, columns] = states[state].to_numpy()
+        products = rated @ weights.models[model]
+        table[name] = (products * (UNIT * STATE_UNIT)).astype(np.float32).ravel()
+    return pa.table(table)
