@@ -54,9 +54,6 @@ Connection = duckdb.DuckDBPyConnection
 
 MAX_TRAINING_USERS = 20_000
 MAX_EVALUATED_USERS = 10_000
-VALIDATION_SHARE = 5
-"""The learning curve is drawn with one in so many users: it decides nothing."""
-
 N_NEAR = 3
 """The last ratings that are the future of the nearer of the windows to learn from."""
 
@@ -312,7 +309,7 @@ def fit_and_register(
     watch: Stopwatch,
 ) -> tuple[str, Measured]:
     """Train, evaluate, refit and register; leaves the tables of the hold-out."""
-    from batch.train import train
+    from batch.train import CURVE_SHARE, train
 
     windows = sample_windows(connection, settings, watch)
     newer = [
@@ -322,7 +319,7 @@ def fit_and_register(
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
-        trained = train(windows, newer[-1].of_every(VALIDATION_SHARE))
+        trained = train(windows, newer[-1].of_every(CURVE_SHARE))
         measured = measure(connection, trained.booster, "evaluated")
         # The one that serves has the same parameters, and no evaluation: there is
         # nothing left that it has not seen.

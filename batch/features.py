@@ -71,8 +71,8 @@ SEQUENCE = (
 LINEAR = tuple(linear.SCORES)
 FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LINEAR
 
-NEGATIVE_SHARE = 0.25
-MIN_NEGATIVES = 400
+NEGATIVE_SHARE = 0.15
+MIN_NEGATIVES = 250
 MAX_PAIRS = 2_000_000
 PAIRS_PER_BLOCK = 500_000
 """Bounds the memory: a block's features take 230 bytes a pair, and as much in SQL."""
@@ -143,7 +143,7 @@ def as_table(windows: Sequence[Pairs]) -> pa.Table:
 def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pairs:
     """Compute the features of a sample of pairs to train with, all positives in it.
 
-    Every stage of training draws its own negatives from this quarter of them; more of a
+    Every stage of training draws its own negatives from this part of them; more of a
     small catalogue, and fewer on larger releases.
     """
     n_items = max(1, warehouse.count(connection, "stg_items"))

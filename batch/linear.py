@@ -12,14 +12,13 @@ transitions of Choi and others, Session-aware Linear Item-Item Models, 2021).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-TABLE = "int_item_weights"
+CREATE = "create or replace table int_item_weights as select * from solved"
 SCORES_TABLE = "linear_scores"
 
 MODELS = ("ease", "near", "far", "soon")
@@ -56,11 +55,6 @@ class Weights:
     item_ids: Ids
     models: Mapping[str, Matrix]
 
-    @cached_property
-    def last_id(self) -> int:
-        """The largest of the ids, 0 of none."""
-        return int(self.item_ids[-1]) if len(self.item_ids) else 0
-
 
 def build(connection: duckdb.DuckDBPyConnection) -> None:
     """Solve the models of the moment and keep them as the table `int_item_weights`.
@@ -79,7 +73,7 @@ def build(connection: duckdb.DuckDBPyConnection) -> None:
             pa.array(whole), max(1, len(item_ids))
         )
     connection.register("solved", pa.table(columns))
-    connection.execute(f"create or replace table {TABLE} as select * from solved")
+    connection.execute(CREATE)
     connection.unregister("solved")
 
 
@@ -92,27 +86,27 @@ def solve(
         "semi join int_known_items using (item_id) where other_item_id in "
         "(select item_id from int_known_items)"
     ).to_arrow_table()
-    (both,) = dense(pairs, item_ids, ["n_both"])
-    models = {"ease": autoencoder(both + np.diag(n_ratings), PENALTIES["ease"])}
     sequels = connection.table("int_item_sequels").to_arrow_table()
+    both = dense(pairs, item_ids)["n_both"]
+    models = {"ease": autoencoder(both + np.diag(n_ratings), PENALTIES["ease"])}
+    matrices = dense(sequels, item_ids)
     for name in MODELS[1:]:
-        together, following = dense(
-            sequels, item_ids, [f"{name}_together", f"{name}_next"]
-        )
+        together, following = matrices[f"{name}_together"], matrices[f"{name}_next"]
         gram = together + together.T + np.diag(n_ratings + PENALTIES[name])
         models[name] = np.linalg.solve(gram, following)
     return models
 
 
-def dense(table: pa.Table, item_ids: Ids, names: Sequence[str]) -> list[Matrix]:
-    """Lay columns of pairs of items out as matrices."""
-    rows = np.searchsorted(item_ids, table["item_id"].to_numpy())
-    columns = np.searchsorted(item_ids, table["other_item_id"].to_numpy())
-    matrices = []
-    for name in names:
-        matrix = np.zeros((len(item_ids), len(item_ids)))
-        matrix[rows, columns] = table[name].to_numpy()
-        matrices.append(matrix)
+def dense(table: pa.Table, item_ids: Ids) -> dict[str, Matrix]:
+    """Lay the columns of a table of pairs of items out as matrices."""
+    places = np.zeros(int(item_ids[-1]) + 1 if len(item_ids) else 1, np.int64)
+    places[item_ids] = np.arange(len(item_ids))
+    rows = places[table["item_id"].to_numpy()]
+    columns = places[table["other_item_id"].to_numpy()]
+    matrices = {}
+    for name in table.column_names[2:]:
+        matrices[name] = np.zeros((len(item_ids), len(item_ids)))
+        matrices[name][rows, columns] = table[name].to_numpy()
     return matrices
 
 
@@ -126,7 +120,7 @@ def autoencoder(gram: Matrix, penalty: float) -> Matrix:
 
 def read(connection: duckdb.DuckDBPyConnection) -> Weights:
     """Read the moment's models; worth doing once for many blocks of users."""
-    table = connection.table(TABLE).to_arrow_table().combine_chunks()
+    table = connection.table("int_item_weights").to_arrow_table().combine_chunks()
     item_ids = table["item_id"].to_numpy()
     shape = (len(item_ids), len(item_ids))
     models = {

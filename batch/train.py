@@ -18,19 +18,22 @@ PARAMETERS: dict[str, str | int | float | bool] = {
     "lambdarank_num_pair_per_sample": 20,
     "tree_method": "hist",
     "max_depth": 4,
-    "eta": 0.1,
+    "eta": 0.13,
     "min_child_weight": 10,
     "lambda": 5,
     "subsample": 0.8,
     "colsample_bynode": 0.2,
     "seed": 42,
 }
-N_ROUNDS = 200
+N_ROUNDS = 150
 N_STAGES = 10
-NEGATIVE_SHARE = 0.2
+NEGATIVE_SHARE = 0.33
 MIN_NEGATIVES = 80
-"""A stage draws a fifth of a window's negatives, at least as many a user: other ones
+"""A stage draws a third of a window's negatives, at least as many a user: other ones
 each time. That costs as much as training on few, and generalises as if on many."""
+
+CURVE_SHARE = 5
+"""Curves are drawn with one in so many users: they decide nothing."""
 
 LIKED_FROM = 4.0
 GAIN_OF_LIKED, GAIN_OF_RATED = 4.0, 3.0
@@ -76,7 +79,7 @@ def train(
     Args:
         windows: candidate pairs, each as of moments whose future is known.
         validation: pairs as of a later moment; they draw the learning curve and decide
-            nothing, so that the hold-out stays one.
+            nothing, so that the hold-out stays one. Without them there is none.
         parameters: of xgboost, over the ones above.
         n_rounds: how many trees.
 
@@ -87,14 +90,20 @@ def train(
     usable = [in_order(window) for window in windows if can_teach(window)]
     if not usable:
         raise BatchError(
-            f"nothing to learn from in {sum(map(len, windows))} training pairs: a user "
-            "needs at least 6 ratings and some unseen items; are the raw files complete?"
+            f"nothing to learn from in {sum(map(len, windows))} training pairs: a "
+            "user needs at least 6 ratings and some unseen items; are the raw files "
+            "complete?"
         )
-    progress, curve = Progress("training", "trees"), CurveDrawer(usable[0], validation)
-    booster, n_done = None, 0
+    progress, curve = Progress("training", "trees"), CurveDrawer()
+    booster, bins, n_done = None, None, 0
     for stage in range(N_STAGES):
         seed = int(chosen["seed"]) + stage
-        matrix = to_matrix(drawn(usable[stage % len(usable)], seed))
+        matrix = to_matrix(drawn(usable[stage % len(usable)], seed), bins)
+        if bins is None:
+            bins = matrix
+            if validation is not None:
+                some = usable[0].of_every(CURVE_SHARE)
+                curve.open(bins, training=some, validation=in_order(validation))
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
         # continuing would draw the columns of the first stage again
         settings = chosen | {"seed": seed}
@@ -106,17 +115,22 @@ def train(
 
 
 class CurveDrawer:
-    """Measures after each stage how well a window and the validation are ranked."""
+    """Measures after each stage how well pairs are ranked, which takes some time."""
 
-    def __init__(self, window: Pairs, validation: Pairs | None) -> None:
-        drawn_from = {"training": window} | (
-            {"validation": in_order(validation)} if validation else {}
-        )
-        self._matrices = [(to_matrix(p), name) for name, p in drawn_from.items()]
-        self.points: Curve = {name: [] for name in drawn_from}
+    def __init__(self) -> None:
+        self._matrices: list[tuple[xgboost.QuantileDMatrix, str]] = []
+        self.points: Curve = {}
+
+    def open(self, bins: xgboost.QuantileDMatrix, **measured: Pairs) -> None:
+        """Begin the curve of each name."""
+        for name, pairs in measured.items():
+            self._matrices.append((to_matrix(pairs, bins), name))
+            self.points[name] = []
 
     def draw(self, booster: xgboost.Booster) -> None:
         """Note NDCG@10 of each."""
+        if not self._matrices:
+            return
         # "[9]\ttraining-ndcg@10:0.7\tvalidation-ndcg@10:0.6"
         for measured in booster.eval_set(self._matrices).split("\t")[1:]:
             name = measured.partition("-")[0]
@@ -146,12 +160,15 @@ def drawn(pairs: Pairs, seed: int) -> Pairs:
     return pairs.take(np.flatnonzero(positive | (chances < share)))
 
 
-def to_matrix(pairs: Pairs) -> xgboost.QuantileDMatrix:
-    """Bin ordered pairs and grade them."""
+def to_matrix(
+    pairs: Pairs, bins: xgboost.QuantileDMatrix | None = None
+) -> xgboost.QuantileDMatrix:
+    """Bin ordered pairs, as others were if given, and grade them."""
     grades = np.where(pairs.labels >= LIKED_FROM, GAIN_OF_LIKED, GAIN_OF_RATED)
     return xgboost.QuantileDMatrix(
         pairs.values,
         label=np.where(pairs.labels > 0, grades, 0).astype(np.float32),
         qid=pairs.user_ids,
         feature_names=list(pairs.values.column_names),
+        ref=bins,
     )

@@ -3,7 +3,11 @@ with history as (
     select int_history.*
     from int_history
     semi join int_known_items using (item_id)
-    where n_back < 1000
+    where int_history.n_back < 1000
+),
+
+distances as (
+    select unnest(range(1, 101)) as distance
 ),
 
 -- A state is a history in which a rating that lies n back weighs far ** n. `together`
@@ -24,7 +28,7 @@ decays as (
         (
             0.7 * (pow(0.5, distance) - pow(0.3, distance)) / (0.5 - 0.3)
         )::decimal(9, 8) as soon_next
-    from range(1, 101) as distances (distance)
+    from distances
 ),
 
 followed as (
