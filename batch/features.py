@@ -71,8 +71,8 @@ SEQUENCE = (
 LINEAR = tuple(linear.SCORES)
 FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LINEAR
 
-NEGATIVE_SHARE = 0.15
-MIN_NEGATIVES = 250
+NEGATIVE_SHARE = 0.25
+MIN_NEGATIVES = 400
 MAX_PAIRS = 2_000_000
 PAIRS_PER_BLOCK = 500_000
 """Bounds the memory: a block's features take 230 bytes a pair, and as much in SQL."""

@@ -18,18 +18,18 @@ PARAMETERS: dict[str, str | int | float | bool] = {
     "lambdarank_num_pair_per_sample": 20,
     "tree_method": "hist",
     "max_depth": 4,
-    "eta": 0.13,
+    "eta": 0.1,
     "min_child_weight": 10,
     "lambda": 5,
     "subsample": 0.8,
     "colsample_bynode": 0.2,
     "seed": 42,
 }
-N_ROUNDS = 150
+N_ROUNDS = 200
 N_STAGES = 10
-NEGATIVE_SHARE = 0.33
+NEGATIVE_SHARE = 0.2
 MIN_NEGATIVES = 80
-"""A stage draws a third of a window's negatives, at least as many a user: other ones
+"""A stage draws a fifth of a window's negatives, at least as many a user: other ones
 each time. That costs as much as training on few, and generalises as if on many."""
 
 CURVE_SHARE = 5

@@ -31,6 +31,11 @@ tastes as (
         sum(neighbours.similarity) filter (history.is_disliked) as disliked_similarity
     from history
     inner join int_item_neighbours as neighbours using (item_id)
+    -- a sample to train with is a small part of what is to be summed
+    semi join candidates
+        on
+            history.user_id = candidates.user_id
+            and neighbours.other_item_id = candidates.item_id
     group by history.user_id, neighbours.other_item_id
 ),
 
@@ -48,6 +53,10 @@ sequences as (
         sum(along.session_similarity * history.weight) as session_similarity
     from history
     inner join int_item_sequences as along using (item_id)
+    semi join candidates
+        on
+            history.user_id = candidates.user_id
+            and along.other_item_id = candidates.item_id
     where history.n_back < 30
     group by history.user_id, along.other_item_id
 ),
