@@ -26,12 +26,16 @@ TYPES: dict[str, str] = {
     "int_history": "user_id integer, item_id integer, rating double, rated_at bigint, "
     "position bigint, n_history bigint, n_back bigint, position_share decimal(7, 6), "
     "is_liked boolean, is_disliked boolean, slow_weight decimal(5, 4), "
-    "weight decimal(5, 4), fast_weight decimal(5, 4)",
+    "weight decimal(5, 4), fast_weight decimal(5, 4), soon_weight decimal(5, 4)",
     "int_future": "user_id integer, item_id integer, rating double",
     "int_item_counts": "item_id integer, n_ratings bigint, n_liked bigint, "
     "n_disliked bigint",
     "int_item_pairs": "item_id integer, other_item_id integer, n_both bigint, "
     "n_both_liked bigint, n_same_session bigint, n_next double, n_previous double",
+    "int_known_items": "item_id integer, n_ratings bigint",
+    "int_item_sequels": "item_id integer, other_item_id integer, "
+    "near_together double, near_next double, far_together double, far_next double, "
+    "soon_together double, soon_next double",
     "int_item_neighbours": "item_id integer, other_item_id integer, "
     "similarity decimal(7, 6), liked_similarity decimal(7, 6)",
     "int_item_sequences": "item_id integer, other_item_id integer, "
@@ -55,8 +59,13 @@ TYPES: dict[str, str] = {
     "last_ten_avg_n_item_ratings double, last_ten_avg_position_share double, "
     "age integer, age_audience varchar, occupation_audience varchar",
     "candidate_pairs": "user_id integer, item_id integer, label double",
+    "user_states": "user_id integer, item_id integer, whole integer, slow integer, "
+    "recent integer, soon integer, liked integer",
+    "linear_scores": "user_id integer, item_id integer, ease_score float, "
+    "slow_ease_score float, recent_ease_score float, liked_ease_score float, "
+    "near_score float, far_score float, soon_score float",
 }
-"""The columns of each table, as the models before it give them."""
+"""The columns of each table, as the models before it give them; Python the last's."""
 
 
 @pytest.fixture(name="connection")

@@ -1,5 +1,8 @@
 import math
 
+import pytest
+
+from batch import warehouse
 from tests.sql.given import (
     Connection,
     expect,
@@ -30,6 +33,14 @@ def test_ratings_are_numbered_by_time_and_then_by_item(connection: Connection) -
     )
 
 
+def moments_of(
+    connection: Connection, n_cuts: int, n_next: int = 0
+) -> list[tuple[object, ...]]:
+    """Return the moments, as (user_id, n_history, n_known)."""
+    model = MODEL("int_moments")
+    return fetched(connection, model, n_cuts=n_cuts, n_next=n_next)
+
+
 def test_cuts_of_the_last_fifth_are_those_of_the_protocol(
     connection: Connection,
 ) -> None:
@@ -46,7 +57,7 @@ def test_cuts_of_the_last_fifth_are_those_of_the_protocol(
         (1, [(n, once[n], n) for n in once]),
         (2, [(n, once[once[n]], once[n]) for n in once]),
     ):
-        expect(fetched(connection, MODEL("int_moments"), n_cuts=n_cuts), moments)
+        expect(moments_of(connection, n_cuts), moments)
 
 
 def test_a_long_history_is_cut_exactly(connection: Connection) -> None:
@@ -58,9 +69,50 @@ def test_a_long_history_is_cut_exactly(connection: Connection) -> None:
         [(n, item) for n in (735, 736, 2999, 3000) for item in range(n)],
     )
     expect(
-        fetched(connection, MODEL("int_moments"), n_cuts=2),
+        moments_of(connection, 2),
         [(735, 471, 588), (736, 472, 589), (2999, 1920, 2400), (3000, 1920, 2400)],
     )
+
+
+@pytest.mark.parametrize("n_cuts", [0, 1])
+def test_a_moment_may_be_some_ratings_before_a_cut(
+    connection: Connection, n_cuts: int
+) -> None:
+    """These are all of its future, and who had not rated more by then has no moment.
+
+    The users of 4 and 5 ratings have 4 before the hold-out.
+    """
+    given(
+        connection,
+        "int_ratings",
+        "user_id item_id position",
+        [(n, item, item) for n in range(1, 11) for item in range(1, n + 1)],
+    )
+    expect(
+        moments_of(connection, n_cuts, n_next=3),
+        [
+            [(4, 1, 4), (5, 2, 5), (6, 3, 6), (7, 4, 7), (8, 5, 8), (9, 6, 9)],
+            [(4, 1, 4), (5, 1, 4), (6, 2, 5), (7, 3, 6), (8, 4, 7), (9, 5, 8)],
+        ][n_cuts]
+        + [(10, 7, 10), (10, 5, 8)][n_cuts : n_cuts + 1],
+    )
+
+
+def test_nothing_after_a_moment_is_past(connection: Connection) -> None:
+    """Two ratings before the hold-out: they are the future, the hold-out is neither.
+
+    User 1's hold-out is item 50; user 2 has rated too little to have a past.
+    """
+    given(
+        connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
+    )
+    parameters = {"n_cuts": 1, "n_next": 2}
+    warehouse.build(connection, MODEL("int_moments"), parameters)
+    expect(
+        fetched(connection, MODEL("int_history"), "user_id item_id n_history n_back"),
+        [(1, 10, 2, 1), (1, 20, 2, 0)],
+    )
+    expect(fetched(connection, MODEL("int_future")), [(1, 30, 4.0), (1, 40, 3.5)])
 
 
 RATINGS = [
@@ -83,10 +135,10 @@ def test_history_ends_at_the_moment_and_fades(connection: Connection) -> None:
     expect(
         fetched(connection, MODEL("int_history")),
         [
-            (1, 10, 5.0, 100, 1, 3, 2, 0.333333, True, False, 0.9604, 0.81, 0.64),
-            (1, 20, 2.0, 200, 2, 3, 1, 0.666667, False, True, 0.98, 0.9, 0.8),
-            (1, 30, 4.0, 300, 3, 3, 0, 1.0, True, False, 1.0, 1.0, 1.0),
-            (2, 10, 3.0, 700, 1, 1, 0, 1.0, False, False, 1.0, 1.0, 1.0),
+            (1, 10, 5.0, 100, 1, 3, 2, 0.333333, True, False, 0.9604, 0.81, 0.64, 0.25),
+            (1, 20, 2.0, 200, 2, 3, 1, 0.666667, False, True, 0.98, 0.9, 0.8, 0.5),
+            (1, 30, 4.0, 300, 3, 3, 0, 1.0, True, False, 1.0, 1.0, 1.0, 1.0),
+            (2, 10, 3.0, 700, 1, 1, 0, 1.0, False, False, 1.0, 1.0, 1.0, 1.0),
         ],
     )
 

@@ -107,6 +107,89 @@ def test_only_the_last_thousand_ratings_pair_up(connection: Connection) -> None:
     )
 
 
+def test_linear_models_know_what_five_users_rated(connection: Connection) -> None:
+    """Four are too few to go by; who they are does not matter."""
+    counts = [(30, 5), (10, 900), (20, 4), (40, 6)]
+    given(connection, "int_item_counts", "item_id n_ratings", counts)
+    expect(fetched(connection, MODEL("int_known_items")), [(10, 900), (30, 5), (40, 6)])
+
+
+def test_linear_models_know_only_so_many_items(connection: Connection) -> None:
+    """The most rated ones, and of equals those of the lower item_id."""
+    n = constant(MODEL("int_known_items"), r"popularity_rank <= (\d+)")
+    # two items too many; the first is the least rated one
+    counts = [(item, 6 if item > 1 else 5) for item in range(1, n + 3)]
+    given(connection, "int_item_counts", "item_id n_ratings", counts)
+    known = fetched(connection, MODEL("int_known_items"), "item_id")
+    assert {item for (item,) in known} == set(range(2, n + 2))
+
+
+SEQUELS = "user_id item_id position n_back"
+KNOWN = [(10, 5), (20, 5), (30, 5)]
+
+
+def test_sequels_fade_with_the_distance(connection: Connection) -> None:
+    """What one rating adds at a distance, by hand, for each of the three decays.
+
+    `next` two ratings later: the sum, over the state that ends at the first rating and
+    that which ends at the one between, of far ** (before) * near ** (after).
+    """
+    given(connection, "int_known_items", "item_id n_ratings", KNOWN)
+    given(
+        connection,
+        "int_history",
+        SEQUELS,
+        [(1, 10, 1, 2), (1, 20, 2, 1), (1, 30, 3, 0), (2, 10, 1, 1), (2, 20, 2, 0)],
+    )
+    one = (0.9, 0.5, 0.97, 0.03, 0.5, 0.7)
+    two = (
+        0.81,
+        0.5 * (0.9 + 0.5),
+        0.9409,
+        0.03 * (0.97 + 0.97),
+        0.25,
+        0.7 * (0.5 + 0.3),
+    )
+    expect(
+        fetched(connection, MODEL("int_item_sequels")),
+        [
+            (10, 20, *(2 * value for value in one)),  # of two users
+            (20, 30, *one),
+            (10, 30, *two),
+        ],
+    )
+
+
+def test_sequels_come_within_a_hundred_ratings(connection: Connection) -> None:
+    """Of known items alone; one in between that is unknown keeps its distance."""
+    given(connection, "int_known_items", "item_id n_ratings", KNOWN)
+    given(
+        connection,
+        "int_history",
+        SEQUELS,
+        [(1, 10, 1, 101), (1, 99, 2, 100), (1, 20, 101, 1), (1, 30, 102, 0)],
+    )
+    names = "item_id other_item_id near_together"
+    expect(
+        fetched(connection, MODEL("int_item_sequels"), names),
+        # decimals of eight places
+        [(10, 20, 0.00002656), (20, 30, 0.9)],
+    )
+
+
+def test_only_the_last_thousand_ratings_have_sequels(connection: Connection) -> None:
+    """As with pairs."""
+    given(connection, "int_known_items", "item_id n_ratings", KNOWN)
+    given(
+        connection,
+        "int_history",
+        SEQUELS,
+        [(1, 10, 1, 1000), (1, 20, 2, 999), (1, 30, 3, 998)],
+    )
+    names = "item_id other_item_id"
+    expect(fetched(connection, MODEL("int_item_sequels"), names), [(20, 30)])
+
+
 def test_neighbours_are_compared_by_shrunk_cosines(connection: Connection) -> None:
     """An item that nobody liked has likeness by taste 0, and no division fails."""
     given(

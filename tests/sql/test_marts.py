@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from batch import warehouse
+from batch import linear, warehouse
 from batch.features import FEATURES
 from tests.sql.given import (
     Connection,
@@ -232,6 +232,13 @@ KNOWN = USER | {
     "previous_similarity": 0.05 * 0.8 + 0.15,
     "slow_previous_similarity": 0.05 * 0.98 + 0.15,
     "session_similarity": 0.4 * 0.9 + 0.1,
+    "ease_score": 0.25,
+    "slow_ease_score": 0.5,
+    "recent_ease_score": 0.75,
+    "liked_ease_score": -0.25,
+    "near_score": 1.5,
+    "far_score": 2.5,
+    "soon_score": -3.5,
 }
 # by column: of the users 1 and 2
 USERS: dict[str, tuple[object, object]] = {
@@ -331,6 +338,11 @@ def described(connection: Connection) -> Connection:
         "item_id audience lift",
         [(30, "F1", 1.5), (30, "artist", 0.75), (30, "M1", 9.0), (10, "F1", 9.0)],
     )
+    # of item 40 the linear models know nothing
+    known = [(1, 30, 0.25, 0.5, 0.75, -0.25, 1.5, 2.5, -3.5)]
+    known += [(2, 30, *[9.0] * 7), (1, 10, *[9.0] * 7)]
+    names = " ".join(linear.SCORES)
+    given(connection, "linear_scores", f"user_id item_id {names}", known)
     return connection
 
 
@@ -369,6 +381,33 @@ def test_sequences_reach_back_only_so_far(described: Connection) -> None:
     given(described, "candidate_pairs", "user_id item_id label", [(1, 30, 0.0)])
     rows = fetched(described, "marts/pair_features", "similarity next_share")
     assert rows == [(pytest.approx(0.6), pytest.approx(0.15))]
+
+
+def test_states_are_of_what_linear_models_know(connection: Connection) -> None:
+    """In ten-thousandths: all alike, fading, and what was liked alone, fading too."""
+    given(connection, "int_known_items", "item_id n_ratings", [(10, 5), (20, 5)])
+    given(
+        connection,
+        "int_history",
+        "user_id item_id slow_weight weight soon_weight is_liked",
+        [
+            (1, 10, 0.9604, 0.81, 0.25, True),
+            (1, 30, 0.98, 0.9, 0.5, True),
+            (1, 20, 1.0, 1.0, 1.0, False),
+            (2, 20, 0.0001, 0.0, 0.0, True),
+            (3, 20, 1.0, 1.0, 1.0, True),
+        ],
+    )
+    expect(
+        fetched(connection, "marts/user_states", user_ids=[2, 1]),
+        [
+            # whole, slow, recent, soon, liked
+            (1, 10, 10_000, 9604, 8100, 2500, 9604),
+            (1, 20, 10_000, 10_000, 10_000, 10_000, 0),
+            (2, 20, 10_000, 1, 0, 0, 1),
+        ],
+    )
+    assert fetched(connection, "marts/user_states", user_ids=[]) == []
 
 
 def test_popular_items(connection: Connection) -> None:
