@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -133,15 +134,22 @@ def real_is_ml_100k(world: World) -> bool:
 History = list[Rating]
 
 
-def n_history(n_ratings: int, n_cuts: int) -> int:
-    """Say how many of a user's ratings are past after so many cuts."""
-    for _ in range(n_cuts):
+class Moment(NamedTuple):
+    """After so many cuts of the last fifth, and so many ratings before that."""
+
+    n_cuts: int
+    n_next: int = 0
+
+
+def n_history(n_ratings: int, moment: Moment) -> int:
+    """Say how many of a user's ratings are past at a moment."""
+    for _ in range(moment.n_cuts):
         n_ratings = -(-4 * n_ratings // 5)
-    return n_ratings
+    return max(0, n_ratings - moment.n_next)
 
 
 def change(
-    world: World, n_cuts: int, how: Callable[[World, History, History], History]
+    world: World, moment: Moment, how: Callable[[World, History, History], History]
 ) -> World:
     """Replace what each user rated by what `how` makes of the past and the future."""
     histories: dict[int, History] = {}
@@ -149,7 +157,7 @@ def change(
         histories.setdefault(rating[0], []).append(rating)
     ratings: list[Rating] = []
     for history in histories.values():
-        cut = n_history(len(history), n_cuts)
+        cut = n_history(len(history), moment)
         ratings += how(world, history[:cut], history[cut:])
     return replace(world, ratings=ratings)
 
@@ -158,7 +166,7 @@ def rewrite_future(world: World, past: History, future: History) -> History:
     """Rate as many other items, otherwise and at other times, all after the past."""
     if not future:
         return past
-    (user, _, _, last), seen = past[-1], {item for _, item, _, _ in past}
+    (user, _, _, last), seen = (past or future)[-1], {item for _, item, _, _ in past}
     unseen = [item for item, _, _ in world.items if item not in seen]
     formerly = {item for _, item, _, _ in future}
     # those that were not rated before come first
@@ -169,12 +177,12 @@ def rewrite_future(world: World, past: History, future: History) -> History:
     ]
 
 
-def drop_future(n_cuts: int) -> Callable[[World, History, History], History]:
+def drop_future(moment: Moment) -> Callable[[World, History, History], History]:
     """Drop as many of the last ratings as leave the cut where it is."""
 
     def dropped(_: World, past: History, future: History) -> History:
         n = len(past) + len(future)
-        while n > len(past) and n_history(n - 1, n_cuts) == len(past):
+        while n > len(past) and n_history(n - 1, moment) == len(past):
             n -= 1
         return (past + future)[:n]
 
@@ -192,11 +200,11 @@ def rewrite_past(_: World, past: History, future: History) -> History:
 
 
 def features(
-    connection: Connection, world: World, n_cuts: int, every: int = 1
+    connection: Connection, world: World, moment: Moment, every: int = 1
 ) -> pa.Table:
     """Compute the features of one in `every` users' candidates, without the labels."""
     stage(connection, world)
-    warehouse.build_moment(connection, n_cuts)
+    warehouse.build_moment(connection, *moment)
     user_ids = warehouse.user_ids(connection)[::every]
     return ordered(pairs(connection, user_ids).as_table().drop_columns(["label"]))
 

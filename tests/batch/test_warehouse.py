@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from batch import warehouse
 from batch.errors import BatchError
 from tests import worlds
 from tests.sql import raw
-from tests.worlds import Connection, World, moved, ordered
+from tests.worlds import Connection, Moment, World, moved, ordered
 
 RAGGED = worlds.ragged()
 
@@ -26,7 +27,8 @@ def test_a_model_becomes_the_table_of_its_name(connection: Connection) -> None:
     for _ in range(2):
         warehouse.build(connection, "intermediate/int_ratings", {})
     assert warehouse.count(connection, "int_ratings") == len(RAGGED.ratings)
-    warehouse.fetch(connection, "intermediate/int_moments", {"n_cuts": 1})
+    parameters = {"n_cuts": 1, "n_next": 0}
+    warehouse.fetch(connection, "intermediate/int_moments", parameters)
     tables = {name for (name,) in connection.sql("show tables").fetchall()}
     assert tables == {"stg_ratings", "stg_items", "stg_users", "int_ratings"}
 
@@ -53,6 +55,17 @@ def test_a_moment_replaces_the_one_before(connection: Connection) -> None:
     warehouse.build_moment(connection, n_cuts=1)
     for name, rows in wanted.items():
         assert sorted(connection.table(name).fetchall(), key=repr) == rows
+
+
+def test_users_without_a_past_are_none_of_the_moment(connection: Connection) -> None:
+    """Three ratings before the last they had none, and are not scored either."""
+    worlds.stage(connection, RAGGED)
+    warehouse.build_moment(connection, n_cuts=0, n_next=3)
+    n_ratings = Counter(user for user, _, _, _ in RAGGED.ratings)
+    expected = sorted(user for user, n in n_ratings.items() if n > 3)
+    assert warehouse.user_ids(connection) == expected
+    assert 1 not in expected
+    assert warehouse.count(connection, "int_future") == 3 * len(expected)
 
 
 def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> None:
@@ -125,8 +138,9 @@ def test_the_fingerprint_is_of_names_and_contents(
 
 def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:
     """Build all models of the hold-out's moment; their rows in one order."""
-    pairs = worlds.features(connection, world, n_cuts=1)
-    tables = {"pair_features": pairs}
+    pairs = worlds.features(connection, world, Moment(1))
+    weights = connection.table("int_item_weights").to_arrow_table()
+    tables = {"pair_features": pairs, "int_item_weights": weights.sort_by("item_id")}
     for model in warehouse.MODELS:
         name = model.rpartition("/")[2]
         table = connection.table(name).to_arrow_table()
@@ -162,7 +176,7 @@ def test_the_same_real_ratings_give_the_same_features(
     found = []
     for threads, read in ((2, world), (1, world.shuffled(0))):
         connection.execute(f"set threads = {threads}")
-        found.append(worlds.features(connection, read, n_cuts=1, every=3))
+        found.append(worlds.features(connection, read, Moment(1), every=3))
         user_ids = {"user_ids": warehouse.user_ids(connection)}
         lists = warehouse.fetch(connection, "marts/baseline_lists", user_ids)
         found.append(lists)

@@ -339,8 +339,8 @@ def described(connection: Connection) -> Connection:
         [(30, "F1", 1.5), (30, "artist", 0.75), (30, "M1", 9.0), (10, "F1", 9.0)],
     )
     # of item 40 the linear models know nothing
-    known = [(1, 30, 0.25, 0.5, 0.75, -0.25, 1.5, 2.5, -3.5)]
-    known += [(2, 30, *[9.0] * 7), (1, 10, *[9.0] * 7)]
+    known: list[tuple[object, ...]] = [(2, 30, *[9.0] * 7), (1, 10, *[9.0] * 7)]
+    known.append((1, 30, 0.25, 0.5, 0.75, -0.25, 1.5, 2.5, -3.5))
     names = " ".join(linear.SCORES)
     given(connection, "linear_scores", f"user_id item_id {names}", known)
     return connection
