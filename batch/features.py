@@ -75,7 +75,9 @@ NEGATIVE_SHARE = 0.25
 MIN_NEGATIVES = 400
 MAX_PAIRS = 2_000_000
 PAIRS_PER_BLOCK = 500_000
-"""Bounds the memory: a block's features take 230 bytes a pair, and as much in SQL."""
+MIN_BLOCK_SHARE = 0.1
+"""Bound the memory: a block's features take 230 bytes a pair, and as much in SQL; what
+linear models say of it takes 40 bytes a pair, kept or not."""
 
 Ids = npt.NDArray[np.int32]
 
@@ -103,6 +105,16 @@ class Pairs:
     def n_users(self) -> int:
         """How many users have a pair among these."""
         return len(np.unique(self.user_ids))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Pairs"]) -> "Pairs":
+        """Put the pairs of several blocks, at least one, together."""
+        return cls(
+            user_ids=np.concatenate([part.user_ids for part in parts]),
+            item_ids=np.concatenate([part.item_ids for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            values=pa.concat_tables([part.values for part in parts]),
+        )
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Pairs":
         """Give some of the rows, in the order given."""
@@ -150,24 +162,26 @@ def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pa
     wanted = max(NEGATIVE_SHARE, MIN_NEGATIVES / n_items)
     share = min(1.0, wanted, MAX_PAIRS / max(1, len(user_ids) * n_items))
     weights = linear.read(connection)
-    parts = [
-        pairs(connection, block, negative_share=share, weights=weights)
-        for block in blocks(connection, user_ids)
-    ]
-    return Pairs(
-        user_ids=np.concatenate([part.user_ids for part in parts]),
-        item_ids=np.concatenate([part.item_ids for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        values=pa.concat_tables([part.values for part in parts]),
+    return Pairs.joined(
+        [
+            pairs(connection, block, negative_share=share, weights=weights)
+            for block in blocks(connection, user_ids, share)
+        ]
     )
 
 
 def blocks(
-    connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]
+    connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int], share: float = 1.0
 ) -> Iterator[Sequence[int]]:
-    """Part users so that the pairs of each part fit into memory; nobody is one part."""
-    n_items = warehouse.count(connection, "stg_items")
-    size = max(1, PAIRS_PER_BLOCK // max(1, n_items))
+    """Part users so that the pairs of each part fit into memory; nobody is one part.
+
+    Args:
+        connection: holds the catalogue.
+        user_ids: whose candidates.
+        share: how many of these are kept, in 0–1.
+    """
+    n_items = max(1, warehouse.count(connection, "stg_items"))
+    size = max(1, int(PAIRS_PER_BLOCK / (n_items * max(share, MIN_BLOCK_SHARE))))
     for start in range(0, max(1, len(user_ids)), size):
         yield user_ids[start : start + size]
 

@@ -1,4 +1,4 @@
--- one row per item that linear models know: the 4000 most rated, if by five users
+-- one row per item that linear models know: the 2000 most rated, if by five users
 with counts as (
     select * from int_item_counts
 ),
@@ -17,7 +17,7 @@ known as (
         item_id,
         n_ratings
     from ranked
-    where popularity_rank <= 4000 and n_ratings >= 5
+    where popularity_rank <= 2000 and n_ratings >= 5
     order by item_id
 )
 

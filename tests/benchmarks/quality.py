@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from batch import evaluate, features, release, score, train, warehouse
+from batch.__main__ import N_NEAR
 from batch.evaluate import Metrics
+from batch.features import Pairs
 
 Matrix = npt.NDArray[np.float64]
 
@@ -49,11 +51,9 @@ def main() -> None:
 
 def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
     """Measure the baselines, the libraries' models and our own on the hold-out."""
-    warehouse.build_moment(connection, n_cuts=2)
-    user_ids = warehouse.user_ids(connection)
-    training = features.sample(connection, user_ids)
+    trained = train.train(sample_windows(connection))
     warehouse.build_moment(connection, n_cuts=1)
-    trained = train.train(training, features.sample(connection, user_ids[::5]))
+    user_ids = warehouse.user_ids(connection)
     rankings = score.score(connection, trained.booster, user_ids, evaluate.K)
     evaluation = evaluate.evaluate(connection, rankings)
     return {
@@ -62,6 +62,15 @@ def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
         **measure_libraries(connection, user_ids),
         "MovieLens-XGB": evaluation.model,
     }
+
+
+def sample_windows(connection: duckdb.DuckDBPyConnection) -> list[Pairs]:
+    """Sample what the batch trains the model on that it evaluates."""
+    windows = []
+    for n_cuts, n_next in ((1, N_NEAR), (2, 0)):
+        warehouse.build_moment(connection, n_cuts, n_next)
+        windows.append(features.sample(connection, warehouse.user_ids(connection)))
+    return windows
 
 
 def measure_libraries(
