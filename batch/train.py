@@ -91,7 +91,7 @@ def train(
     if not usable:
         raise BatchError(
             f"nothing to learn from in {sum(map(len, windows))} training pairs: a "
-            "user needs at least 6 ratings and some unseen items; are the raw files "
+            "user needs at least 4 ratings and some unseen items; are the raw files "
             "complete?"
         )
     progress, curve = Progress("training", "trees"), CurveDrawer()

@@ -43,7 +43,7 @@ def booster(tmp_path_factory: pytest.TempPathFactory) -> xgboost.Booster:
         worlds.stage(connection, worlds.ragged())
         warehouse.build_moment(connection, n_cuts=2)
         pairs = features.pairs(connection, warehouse.user_ids(connection))
-    return train.train(pairs, pairs, {"nthread": 1}, n_rounds=10).booster
+    return train.train([pairs], pairs, {"nthread": 1}, n_rounds=10).booster
 
 
 def scored(
@@ -115,7 +115,7 @@ def test_blocks_of_any_size_give_the_same_lists(
     """All users at once are ranked as each of them alone, to the last bit."""
     at_once = scored(connection, booster, top_n=10)
     n_pairs = users_per_block * 50
-    monkeypatch.setattr(score, "PAIRS_PER_BLOCK", n_pairs)
+    monkeypatch.setattr(features, "PAIRS_PER_BLOCK", n_pairs)
     assert scored(connection, booster, top_n=10) == at_once
 
 
@@ -124,7 +124,7 @@ def test_a_block_is_one_user_where_there_are_many_items(
 ) -> None:
     """However many items there are, a block is never empty."""
     at_once = scored(connection, booster, top_n=3)
-    monkeypatch.setattr(score, "PAIRS_PER_BLOCK", 1)
+    monkeypatch.setattr(features, "PAIRS_PER_BLOCK", 1)
     assert scored(connection, booster, top_n=3) == at_once
 
 
