@@ -178,7 +178,7 @@ def test_features_are_exported(clone: Clone) -> None:
     }
     assert len(tables["user_features"]) == 40
     assert len(tables["item_features"]) == 60
-    assert {"user_id", "item_id", "label", "next_share"} <= set(
+    assert {"window", "user_id", "item_id", "label", "next_share", "far_score"} <= set(
         tables["training_pairs"].column_names
     )
 
