@@ -93,7 +93,7 @@ def solve(
     for name in MODELS[1:]:
         together, following = matrices[f"{name}_together"], matrices[f"{name}_next"]
         gram = together + together.T + np.diag(n_ratings + PENALTIES[name])
-        models[name] = np.linalg.solve(gram, following)
+        models[name] = np.asarray(np.linalg.solve(gram, following), np.float64)
     return models
 
 
@@ -146,7 +146,7 @@ def scores(weights: Weights, user_ids: Sequence[int], states: pa.Table) -> pa.Ta
     rows = np.searchsorted(user_ids, states["user_id"].to_numpy())
     columns = np.searchsorted(weights.item_ids, states["item_id"].to_numpy())
     shape = (len(user_ids), len(weights.item_ids))
-    table = {
+    table: dict[str, npt.NDArray[np.generic]] = {
         "user_id": np.repeat(np.asarray(user_ids, np.int32), shape[1]),
         "item_id": np.tile(weights.item_ids, shape[0]),
     }

@@ -95,7 +95,8 @@ def train(
             "complete?"
         )
     progress, curve = Progress("training", "trees"), CurveDrawer()
-    booster, bins, n_done = None, None, 0
+    grown: list[xgboost.Booster] = []
+    bins, n_done = None, 0
     for stage in range(N_STAGES):
         seed = int(chosen["seed"]) + stage
         matrix = to_matrix(drawn(usable[stage % len(usable)], seed), bins)
@@ -107,11 +108,12 @@ def train(
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
         # continuing would draw the columns of the first stage again
         settings = chosen | {"seed": seed}
-        booster = xgboost.train(settings, matrix, n_more, xgb_model=booster)
+        former = grown[-1] if grown else None
+        grown.append(xgboost.train(settings, matrix, n_more, xgb_model=former))
         n_done += n_more
-        curve.draw(booster)
+        curve.draw(grown[-1])
         progress.show(n_done, n_rounds)
-    return Trained(booster, curve.points, chosen | {"n_rounds": n_rounds})
+    return Trained(grown[-1], curve.points, chosen | {"n_rounds": n_rounds})
 
 
 class CurveDrawer:
@@ -154,7 +156,7 @@ def in_order(pairs: Pairs) -> Pairs:
 def drawn(pairs: Pairs, seed: int) -> Pairs:
     """Draw from the negatives; all positives stay."""
     positive = pairs.labels > 0
-    n_negatives = max(1, np.count_nonzero(~positive))
+    n_negatives = max(1, int(np.count_nonzero(~positive)))
     share = max(NEGATIVE_SHARE, MIN_NEGATIVES * pairs.n_users / n_negatives)
     chances = np.random.default_rng(seed).random(len(pairs))
     return pairs.take(np.flatnonzero(positive | (chances < share)))
