@@ -9,6 +9,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -320,11 +321,14 @@ def fit_and_register(
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
         trained = train(windows, newer[-1].of_every(CURVE_SHARE))
-        measured = measure(connection, trained.booster, "evaluated")
         # The one that serves has the same parameters, and no evaluation: there is
-        # nothing left that it has not seen.
-        log.info("refitting on %d pairs", sum(map(len, newer)))
-        served, example = train(newer).booster, newer[-1].values.slice(0, 5)
+        # nothing left that it has not seen. Joins leave half a core to grow it on.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            log.info("refitting on %d pairs", sum(map(len, newer)))
+            refitting = beside.submit(train, newer)
+            measured = measure(connection, trained.booster, "evaluated")
+            served = refitting.result().booster
+        example = newer[-1].values.slice(0, 5)
         facts = {"n_training_pairs": n_pairs, "n_training_users": n_users}
         trained = replace(trained, parameters=trained.parameters | facts)
         version = register(registry, tags, trained, served, example, measured)

@@ -32,7 +32,7 @@ RECOMMENDATIONS = pa.schema(
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table beside its place and move it there."""
     with replacing(path) as file:
-        pq.write_table(table, file)
+        pq.write_table(table, file, use_dictionary=False)
 
 
 def write_text(text: str, path: Path) -> None:

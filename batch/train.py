@@ -32,7 +32,7 @@ MIN_NEGATIVES = 80
 """A stage draws a fifth of a window's negatives, at least as many a user: other ones
 each time. That costs as much as training on few, and generalises as if on many."""
 
-CURVE_SHARE = 5
+CURVE_SHARE = 20
 """Curves are drawn with one in so many users: they decide nothing."""
 
 LIKED_FROM = 4.0
@@ -79,7 +79,8 @@ def train(
     Args:
         windows: candidate pairs, each as of moments whose future is known.
         validation: pairs as of a later moment; they draw the learning curve and decide
-            nothing, so that the hold-out stays one. Without them there is none.
+            nothing, so that the hold-out stays one. Without them there is no curve, and
+            no progress is shown: it is a refit, beside other work.
         parameters: of xgboost, over the ones above.
         n_rounds: how many trees.
 
@@ -111,8 +112,9 @@ def train(
         former = grown[-1] if grown else None
         grown.append(xgboost.train(settings, matrix, n_more, xgb_model=former))
         n_done += n_more
-        curve.draw(grown[-1])
-        progress.show(n_done, n_rounds)
+        if validation is not None:
+            curve.draw(grown[-1])
+            progress.show(n_done, n_rounds)
     return Trained(grown[-1], curve.points, chosen | {"n_rounds": n_rounds})
 
 
@@ -131,8 +133,6 @@ class CurveDrawer:
 
     def draw(self, booster: xgboost.Booster) -> None:
         """Note NDCG@10 of each."""
-        if not self._matrices:
-            return
         # "[9]\ttraining-ndcg@10:0.7\tvalidation-ndcg@10:0.6"
         for measured in booster.eval_set(self._matrices).split("\t")[1:]:
             name = measured.partition("-")[0]

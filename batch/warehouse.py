@@ -155,9 +155,10 @@ def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
 def fingerprint() -> str:
     """Digest the SQL files and the linear models: others make other features."""
     digest = hashlib.sha256()
-    for path in (*sorted(SQL.rglob("*.sql")), Path(linear.__file__)):
-        digest.update(path.relative_to(SQL.parent).as_posix().encode() + b"\n")
+    for path in sorted(SQL.rglob("*.sql")):
+        digest.update(path.relative_to(SQL).as_posix().encode() + b"\n")
         digest.update(path.read_bytes() + b"\0")
+    digest.update(Path(linear.__file__).read_bytes())
     return digest.hexdigest()
 
 

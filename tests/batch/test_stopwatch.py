@@ -21,7 +21,8 @@ def test_a_stage_is_not_charged_for_what_runs_within_it() -> None:
     assert 0.06 <= seconds["score"] < 0.12
     assert 0.03 <= seconds["publish"] < 0.06
     assert seconds["never"] == 0
-    assert seconds["total"] >= seconds["score"] + seconds["publish"]
+    # each is rounded to a thousandth
+    assert seconds["total"] >= seconds["score"] + seconds["publish"] - 0.002
 
 
 def test_a_stage_adds_up() -> None:
