@@ -279,7 +279,7 @@ def sample_window(
     """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
         warehouse.build_moment(connection, n_cuts, n_next)
-        user_ids = every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
+        user_ids = features.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
         return features.sample(connection, user_ids)
 
 
@@ -354,7 +354,7 @@ def measure(connection: Connection, booster: "xgboost.Booster", which: str) -> M
 
 def rank_and_evaluate(connection: Connection, booster: "xgboost.Booster") -> Evaluation:
     """Evaluate a model's lists beside those of the baselines."""
-    user_ids = every(warehouse.user_ids(connection), MAX_EVALUATED_USERS)
+    user_ids = features.every(warehouse.user_ids(connection), MAX_EVALUATED_USERS)
     rankings = score.score(connection, booster, user_ids, top_n=10)
     progress = Progress("evaluating", "users")
     return evaluate(connection, progress.counted(rankings, len(user_ids)))
@@ -555,11 +555,6 @@ def read_items(connection: Connection) -> list[publish.Item]:
 
 
 # --- what they share -----------------------------------------------------------------
-
-
-def every(user_ids: Sequence[int], at_most: int) -> Sequence[int]:
-    """Thin users out evenly, to at most so many."""
-    return user_ids[:: -(-len(user_ids) // at_most) or 1]
 
 
 def fingerprint_of(tags: Mapping[str, str], settings: Settings) -> str:

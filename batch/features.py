@@ -170,6 +170,11 @@ def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pa
     )
 
 
+def every(user_ids: Sequence[int], at_most: int) -> Sequence[int]:
+    """Thin users out evenly, to at most so many."""
+    return user_ids[:: -(-len(user_ids) // at_most) or 1]
+
+
 def blocks(
     connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int], share: float = 1.0
 ) -> Iterator[Sequence[int]]:

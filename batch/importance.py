@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xgboost
 
 from batch import warehouse
-from batch.features import FEATURES, Pairs, pairs
+from batch.features import FEATURES, Pairs, every, pairs
 
 MAX_USERS = 50
 MAX_PAIRS = 500_000
@@ -59,7 +59,7 @@ def some_users(
     """Thin users out evenly, to as many as the catalogue's size allows."""
     n_items = warehouse.count(connection, "stg_items")
     at_most = max(1, min(MAX_USERS, MAX_PAIRS // max(1, n_items)))
-    return user_ids[:: -(-len(user_ids) // at_most) or 1]
+    return every(user_ids, at_most)
 
 
 def some_pairs(

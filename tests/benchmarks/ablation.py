@@ -6,19 +6,16 @@ Each row is a model trained without one thing; the first two are whole and diffe
 their seeds, which tells how much of a difference is chance.
 """
 
-import argparse
-import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import duckdb
 
-from batch import evaluate, features, release, score, train, warehouse
+from batch import evaluate, features, score, train, warehouse
 from batch.evaluate import Metrics
 from batch.features import FEATURES, Pairs
-from tests.benchmarks.quality import sample_windows
+from tests.benchmarks import frame
+from tests.benchmarks.quality import columns
 
 FAMILIES: Mapping[str, Sequence[str]] = {
     "users": features.USER,
@@ -34,37 +31,25 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "tastes and linear models": features.TASTE + features.LINEAR,
     "sequences and linear models": features.SEQUENCE + features.LINEAR,
 }
-COLUMNS = ("ndcg_at_10", "ndcg_at_10_liked", "recall_at_10", "coverage_at_10")
 
 
 def main() -> None:
     """Print a table, and with `--json` one JSON line after it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = frame.parsed(__doc__)
     results = {}
-    print("| ml-100k | NDCG@10 | NDCG@10, liked | Recall@10 | coverage@10 |")
-    print("| --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as scratch:
-        raw = release.find(arguments.raw, Path(scratch) / "unpacked")
-        with warehouse.connect(Path(scratch) / "spill") as connection:
-            warehouse.build_staging(connection, raw.layout, raw.parameters)
-            for name, metrics in measure_all(connection):
-                cells = " | ".join(f"{asdict(metrics)[key]:.4f}" for key in COLUMNS)
-                print(f"| {name} | {cells} |", flush=True)
-                results[name] = asdict(metrics)
-    if arguments.json:
-        print(json.dumps(results))
+    with frame.staged(arguments.raw) as (name, connection):
+        frame.header(name, "NDCG@10", "NDCG@10, liked", "Recall@10", "coverage@10")
+        for without, metrics in measure_all(connection):
+            frame.row(without, *columns(metrics))
+            results[without] = asdict(metrics)
+    frame.finish(arguments, results)
 
 
 def measure_all(
     connection: duckdb.DuckDBPyConnection,
 ) -> Iterator[tuple[str, Metrics]]:
     """Train without each thing in turn, and measure on the same candidates."""
-    near, fifth = sample_windows(connection)
+    near, fifth = frame.sample_windows(connection)
     warehouse.build_moment(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
     candidates = Pairs.joined(

@@ -6,17 +6,11 @@ Every fifth user loses all but the first one to five ratings; the next twenty ar
 the lists are measured by. The model learns from what is left.
 """
 
-import argparse
-import json
-import tempfile
-from pathlib import Path
-
 import duckdb
-import xgboost
 
-from batch import evaluate, release, score, train, warehouse
-from batch.evaluate import HeldOut, mean_ndcg
-from tests.benchmarks.quality import sample_windows
+from batch import evaluate, score, train, warehouse
+from batch.evaluate import mean_ndcg
+from tests.benchmarks import frame
 
 N_NEXT = 20
 NUMBERED = """
@@ -44,26 +38,14 @@ NEXT = """
 
 def main() -> None:
     """Print a table, and with `--json` one JSON line after it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        raw = release.find(arguments.raw, Path(scratch) / "unpacked")
-        with warehouse.connect(Path(scratch) / "spill") as connection:
-            warehouse.build_staging(connection, raw.layout, raw.parameters)
-            results = measure_all(connection)
-    print("| ratings | users | NDCG@10 | item-kNN | popularity |")
-    print("| --- | --- | --- | --- | --- |")
-    for n_ratings, row in results.items():
-        cells = " | ".join(
-            f"{row[name]:.4f}" for name in ("model", "item_knn", "popularity")
-        )
-        print(f"| {n_ratings} | {row['n_users']:.0f} | {cells} |")
-    if arguments.json:
-        print(json.dumps(results))
+    arguments = frame.parsed(__doc__)
+    with frame.staged(arguments.raw) as (_, connection):
+        results = measure_all(connection)
+    frame.header("ratings", "users", "NDCG@10", "item-kNN", "popularity")
+    for n_kept, found in results.items():
+        cells = (found[name] for name in ("model", "item_knn", "popularity"))
+        frame.row(n_kept, found["n_users"], *cells)
+    frame.finish(arguments, results)
 
 
 def measure_all(
@@ -77,26 +59,18 @@ def measure_all(
     for user_id, n_kept, item_id, rating in rows:
         ratings = held_out.setdefault(n_kept, {}).setdefault(user_id, {})
         ratings[item_id] = rating
-    booster = train.train(sample_windows(connection)).booster
+    booster = train.train(frame.sample_windows(connection)).booster
     warehouse.build_moment(connection, n_cuts=0)
-    return {
-        n_kept: measure(connection, booster, held_out[n_kept])
-        for n_kept in sorted(held_out)
-    }
-
-
-def measure(
-    connection: duckdb.DuckDBPyConnection, booster: xgboost.Booster, held_out: HeldOut
-) -> dict[str, float]:
-    """Rank for some users, and compare with what they rated next."""
-    user_ids = sorted(held_out)
+    user_ids = sorted(user_id for users in held_out.values() for user_id in users)
     rankings = score.score(connection, booster, user_ids, evaluate.K)
-    lists = {ranking.user_id: ranking.item_ids.tolist() for ranking in rankings}
-    baselines = evaluate.read_baselines(connection, user_ids)
+    lists = {
+        "model": {ranking.user_id: ranking.item_ids.tolist() for ranking in rankings},
+        **evaluate.read_baselines(connection, user_ids),
+    }
     return {
-        "n_users": len(user_ids),
-        "model": mean_ndcg(lists, held_out),
-        **{name: mean_ndcg(found, held_out) for name, found in baselines.items()},
+        n_kept: {"n_users": len(users)}
+        | {name: mean_ndcg(found, users) for name, found in lists.items()}
+        for n_kept, users in sorted(held_out.items())
     }
 
 

@@ -6,52 +6,45 @@ EASE is computed here with numpy; ALS and BPR need `pip install implicit`, and a
 out with a word where it is not installed.
 """
 
-import argparse
-import json
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch import evaluate, features, release, score, train, warehouse
-from batch.__main__ import N_NEAR
+from batch import evaluate, score, train, warehouse
 from batch.evaluate import Metrics
-from batch.features import Pairs
+from tests.benchmarks import frame
 
 Matrix = npt.NDArray[np.float64]
 
 
 def main() -> None:
     """Print a table, and with `--json` one JSON line after it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    arguments = frame.parsed(__doc__)
+    with frame.staged(arguments.raw) as (name, connection):
+        results = measure_all(connection)
+    frame.header(name, "NDCG@10", "NDCG@10, liked", "Recall@10", "coverage@10")
+    for ranker, metrics in results.items():
+        frame.row(ranker, *columns(metrics))
+    frame.finish(arguments, {n: asdict(metrics) for n, metrics in results.items()})
+
+
+def columns(metrics: Metrics) -> tuple[float, ...]:
+    """Give what a table tells of a ranker, in its order."""
+    return (
+        metrics.ndcg_at_10,
+        metrics.ndcg_at_10_liked,
+        metrics.recall_at_10,
+        metrics.coverage_at_10,
     )
-    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        raw = release.find(arguments.raw, Path(scratch) / "unpacked")
-        with warehouse.connect(Path(scratch) / "spill") as connection:
-            warehouse.build_staging(connection, raw.layout, raw.parameters)
-            results = measure_all(connection)
-    columns = ("ndcg_at_10", "ndcg_at_10_liked", "recall_at_10", "coverage_at_10")
-    print(f"| {raw.name} | NDCG@10 | NDCG@10, liked | Recall@10 | coverage@10 |")
-    print("| --- | --- | --- | --- | --- |")
-    for name, metrics in results.items():
-        cells = " | ".join(f"{asdict(metrics)[column]:.4f}" for column in columns)
-        print(f"| {name} | {cells} |")
-    if arguments.json:
-        print(json.dumps({name: asdict(metrics) for name, metrics in results.items()}))
 
 
 def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
     """Measure the baselines, the libraries' models and our own on the hold-out."""
-    trained = train.train(sample_windows(connection))
+    trained = train.train(frame.sample_windows(connection))
     warehouse.build_moment(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
     rankings = score.score(connection, trained.booster, user_ids, evaluate.K)
@@ -62,15 +55,6 @@ def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
         **measure_libraries(connection, user_ids),
         "MovieLens-XGB": evaluation.model,
     }
-
-
-def sample_windows(connection: duckdb.DuckDBPyConnection) -> list[Pairs]:
-    """Sample what the batch trains the model on that it evaluates."""
-    windows = []
-    for n_cuts, n_next in ((1, N_NEAR), (2, 0)):
-        warehouse.build_moment(connection, n_cuts, n_next)
-        windows.append(features.sample(connection, warehouse.user_ids(connection)))
-    return windows
 
 
 def measure_libraries(

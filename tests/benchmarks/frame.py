@@ -1,0 +1,62 @@
+"""What all the benchmarks of quality are asked, and the raw files that they read."""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from batch import release, warehouse
+from batch.__main__ import N_NEAR, sample_window
+from batch.features import Pairs
+from batch.stopwatch import Stopwatch
+
+
+def parsed(description: str | None) -> argparse.Namespace:
+    """Read the command line of a benchmark."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
+    """Read a release; give its name and a warehouse with the staging tables."""
+    with tempfile.TemporaryDirectory() as scratch:
+        raw = release.find(path, Path(scratch) / "unpacked")
+        with warehouse.connect(Path(scratch) / "spill") as connection:
+            warehouse.build_staging(connection, raw.layout, raw.parameters)
+            yield raw.name, connection
+
+
+def sample_windows(connection: duckdb.DuckDBPyConnection) -> list[Pairs]:
+    """Sample what the batch trains the model on that it evaluates."""
+    watch = Stopwatch()
+    return [
+        sample_window(connection, watch, n_cuts=1, n_next=N_NEAR),
+        sample_window(connection, watch, n_cuts=2),
+    ]
+
+
+def header(*cells: str) -> None:
+    """Begin a table."""
+    print(f"| {' | '.join(cells)} |")
+    print(f"|{' --- |' * len(cells)}", flush=True)
+
+
+def row(*cells: str | int | float) -> None:
+    """Print one line of a table."""
+    shown = (f"{c:.4f}" if isinstance(c, float) else str(c) for c in cells)
+    print(f"| {' | '.join(shown)} |", flush=True)
+
+
+def finish(arguments: argparse.Namespace, results: object) -> None:
+    """End with one JSON line if that is asked for."""
+    if arguments.json:
+        print(json.dumps(results))
