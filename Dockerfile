@@ -40,8 +40,9 @@ RUN pip --python /venv/bin/python install --no-cache-dir -r batch.txt \
     && find /venv -type d -name tests -prune -exec rm -r {} +
 
 FROM base AS batch
-# MLflow asks for git, to note the commit: there is neither here
-ENV GIT_PYTHON_REFRESH=quiet
+# MLflow asks for git, to note the commit: there is neither here. Machine code that was
+# made once is kept where other runs find it.
+ENV GIT_PYTHON_REFRESH=quiet NUMBA_CACHE_DIR=/app/data/numba
 COPY --from=batch-packages /venv /venv
 COPY sql sql
 COPY lookup lookup

@@ -166,7 +166,13 @@ def train_model(arguments_: Namespace, settings: Settings) -> Result:
         promoted = prod is None
         with watch.stage("train"):
             comparison = compare(
-                connection, registry, prod, version, measured, must=arguments_.promote
+                connection,
+                registry,
+                prod,
+                version,
+                measured,
+                settings,
+                must=arguments_.promote,
             )
         if comparison is not None:
             told = page(connection, raw, version, measured, comparison)
@@ -198,7 +204,7 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
     with open_warehouse(raw, settings, watch) as connection:
         warehouse.build_moment(connection, n_cuts=1)
         booster, which = load_to_measure(registry, version)
-        measured = measure(connection, booster, which)
+        measured = measure(connection, booster, which, settings)
         told = page(connection, raw, version, measured)
     path = settings.processed / PAGE
     exports.write_text(told, path)
@@ -265,7 +271,12 @@ def open_warehouse(
     raw: release.Release, settings: Settings, watch: Stopwatch
 ) -> Iterator[Connection]:
     """Read the raw files and check them."""
-    with warehouse.connect(settings.processed / "spill") as connection:
+    with (
+        warehouse.connect(settings.processed / "spill") as connection,
+        ThreadPoolExecutor(max_workers=1) as beside,
+    ):
+        # what makes machine code may take seconds, half of them beside DuckDB's
+        beside.submit(score.warm_up, settings.scorer)
         log.info("reading %s from %s", raw.name, settings.raw)
         with watch.stage("features"):
             warehouse.build_staging(connection, raw.layout, raw.parameters)
@@ -326,7 +337,7 @@ def fit_and_register(
         with ThreadPoolExecutor(max_workers=1) as beside:
             log.info("refitting on %d pairs", sum(map(len, newer)))
             refitting = beside.submit(train, newer)
-            measured = measure(connection, trained.booster, "evaluated")
+            measured = measure(connection, trained.booster, "evaluated", settings)
             served = refitting.result().booster
         example = newer[-1].values.slice(0, 5)
         facts = {"n_training_pairs": n_pairs, "n_training_users": n_users}
@@ -343,19 +354,23 @@ def fit_and_register(
     return version, measured
 
 
-def measure(connection: Connection, booster: "xgboost.Booster", which: str) -> Measured:
+def measure(
+    connection: Connection, booster: "xgboost.Booster", which: str, settings: Settings
+) -> Measured:
     """Measure a model on the hold-out, for which the tables have been built."""
     from batch.importance import shap_values
 
-    evaluation = rank_and_evaluate(connection, booster)
+    evaluation = rank_and_evaluate(connection, booster, settings)
     importances = shap_values(connection, booster, evaluation.lists)
     return Measured(which, evaluation, importances)
 
 
-def rank_and_evaluate(connection: Connection, booster: "xgboost.Booster") -> Evaluation:
+def rank_and_evaluate(
+    connection: Connection, booster: "xgboost.Booster", settings: Settings
+) -> Evaluation:
     """Evaluate a model's lists beside those of the baselines."""
     user_ids = features.every(warehouse.user_ids(connection), MAX_EVALUATED_USERS)
-    rankings = score.score(connection, booster, user_ids, top_n=10)
+    rankings = score.score(connection, booster, user_ids, 10, settings.scorer)
     progress = Progress("evaluating", "users")
     return evaluate(connection, progress.counted(rankings, len(user_ids)))
 
@@ -381,6 +396,7 @@ def compare(
     prod: str | None,
     version: str,
     measured: Measured,
+    settings: Settings,
     *,
     must: bool,
 ) -> gate.Comparison | None:
@@ -398,7 +414,7 @@ def compare(
     log.info("measuring version %s, which is prod, beside it", prod)
     try:
         booster, which = load_to_measure(registry, prod)
-        former = rank_and_evaluate(connection, booster)
+        former = rank_and_evaluate(connection, booster, settings)
     except BatchError as error:
         reason = f"prod (version {prod}) cannot be measured beside it: {error}"
         if not must:
@@ -499,7 +515,8 @@ def score_and_publish(
     generation = publish.new_generation(now)
     user_ids = warehouse.user_ids(connection)
     rankings = watch.charged(
-        "score", score.score(connection, booster, user_ids, settings.top_n)
+        "score",
+        score.score(connection, booster, user_ids, settings.top_n, settings.scorer),
     )
     progress = Progress("scoring", "users").counted(rankings, len(user_ids))
     path = settings.recommendations / f"{generation}.parquet"
@@ -662,7 +679,9 @@ def main(argv: Sequence[str]) -> int:
     console.set_up_logging(log, quiet=parsed.quiet, debug=parsed.debug)
     stopped = stop_on_signals()
     try:
-        settings = Settings.read(os.environ, raw=parsed.raw, top_n=parsed.top_n)
+        settings = Settings.read(
+            os.environ, raw=parsed.raw, top_n=parsed.top_n, scorer=parsed.scorer
+        )
         result = COMMANDS[parsed.command](parsed, settings)
     except KeyboardInterrupt:
         return console.fail(INTERRUPTED, 130)

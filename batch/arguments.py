@@ -74,6 +74,12 @@ def common() -> argparse.ArgumentParser:
         help="length of each stored list (TOP_N, 100)",
     )
     parent.add_argument(
+        "--scorer",
+        choices=("compiled", "xgboost"),
+        default="compiled",
+        help="score in machine code, or as slowly and to the same lists with xgboost",
+    )
+    parent.add_argument(
         "--json",
         action="store_true",
         help="make the last line of stdout one JSON object",

@@ -20,6 +20,7 @@ class Settings:
     redis_url: str | None
     tracking_uri: str
     top_n: int
+    scorer: str = "compiled"
     data: Path = Path("data")
 
     @classmethod
@@ -28,6 +29,7 @@ class Settings:
         environ: Mapping[str, str],
         raw: str | None = None,
         top_n: str | None = None,
+        scorer: str = "compiled",
     ) -> "Settings":
         """Read the environment; the arguments, from flags, win over it.
 
@@ -43,6 +45,7 @@ class Settings:
                 environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
             ),
             top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
+            scorer=scorer,
         )
 
     @property

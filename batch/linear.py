@@ -53,7 +53,7 @@ class Weights:
     """
 
     item_ids: Ids
-    models: Mapping[str, Matrix]
+    models: Mapping[str, npt.NDArray[np.int32]]
 
 
 def build(connection: duckdb.DuckDBPyConnection) -> None:
@@ -124,9 +124,9 @@ def read(connection: duckdb.DuckDBPyConnection) -> Weights:
     item_ids = table["item_id"].to_numpy()
     shape = (len(item_ids), len(item_ids))
     models = {
-        name: table[name].chunk(0).flatten().to_numpy().reshape(shape).astype(float)
+        name: table[name].chunk(0).flatten().to_numpy().reshape(shape)
         if len(item_ids)
-        else np.zeros(shape)
+        else np.zeros(shape, np.int32)
         for name in MODELS
     }
     return Weights(item_ids, models)
@@ -144,15 +144,17 @@ def scores(weights: Weights, user_ids: Sequence[int], states: pa.Table) -> pa.Ta
         user_id, item_id and a column for each of SCORES.
     """
     rows = np.searchsorted(user_ids, states["user_id"].to_numpy())
-    columns = np.searchsorted(weights.item_ids, states["item_id"].to_numpy())
-    shape = (len(user_ids), len(weights.item_ids))
+    places = np.searchsorted(weights.item_ids, states["item_id"].to_numpy())
+    used, columns = np.unique(places, return_inverse=True)
+    n_users, n_known = len(user_ids), len(weights.item_ids)
     table: dict[str, npt.NDArray[np.generic]] = {
-        "user_id": np.repeat(np.asarray(user_ids, np.int32), shape[1]),
-        "item_id": np.tile(weights.item_ids, shape[0]),
+        "user_id": np.repeat(np.asarray(user_ids, np.int32), n_known),
+        "item_id": np.tile(weights.item_ids, n_users),
     }
+    applied = {model: weights.models[model][used].astype(float) for model in MODELS}
     for name, (model, state) in SCORES.items():
-        rated = np.zeros(shape)
+        rated = np.zeros((n_users, len(used)))
         rated[rows, columns] = states[state].to_numpy()
-        products = rated @ weights.models[model]
+        products = rated @ applied[model]
         table[name] = (products * (UNIT * STATE_UNIT)).astype(np.float32).ravel()
     return pa.table(table)

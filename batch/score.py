@@ -1,6 +1,13 @@
-"""Booster and blocks of users in, each user's ranked unseen items out."""
+"""Booster and blocks of users in, each user's ranked unseen items out.
 
+There are two ways to the same lists. The plain one lets SQL compute the features of
+each pair and xgboost predict; the compiled one does both in machine code made for the
+model, ten times as fast, and is held against the plain one in every run.
+"""
+
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -8,12 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from batch import linear
-from batch.features import FEATURES, Pairs, blocks, pairs
+from batch.features import FEATURES, Pairs, blocks, every, pairs
 from batch.ranking import Ranking
 
 if TYPE_CHECKING:
-    # its import takes a second, which a run that is skipped does not have
+    # their imports take a second, which a run that is skipped does not have
     import xgboost
+
+    from batch.compiled import Scorer
+
+
+SCORERS = ("compiled", "xgboost")
+
+N_CHECKED = 3
+"""Users who are ranked in both ways before the compiled one is trusted with all."""
+
+log = logging.getLogger(__name__)
 
 
 def score(
@@ -21,6 +38,7 @@ def score(
     booster: "xgboost.Booster",
     user_ids: Sequence[int],
     top_n: int,
+    scorer: str = SCORERS[0],
 ) -> Iterator[Ranking]:
     """Rank every unseen item for each user, in the order of `user_ids`.
 
@@ -29,12 +47,84 @@ def score(
         booster: names the features that it wants.
         user_ids: rising.
         top_n: how many items to keep a user.
+        scorer: one of SCORERS. Where the compiled one cannot score with this booster,
+            or with features that the SQL computes in another way now, a warning says
+            so and xgboost scores.
     """
+    own = None
+    if scorer == "compiled" and len(user_ids):
+        own = trusted(connection, booster, user_ids, top_n)
+    if own is None:
+        yield from score_plainly(connection, booster, user_ids, top_n)
+    else:
+        yield from own.rank(user_ids, top_n)
+
+
+def trusted(
+    connection: duckdb.DuckDBPyConnection,
+    booster: "xgboost.Booster",
+    user_ids: Sequence[int],
+    top_n: int,
+) -> "Scorer | None":
+    """Make the compiled scorer; None, and a warning, where it is of no use."""
+    try:
+        from batch import compiled, forest
+    except ImportError as error:
+        log.warning("xgboost scores, for numba cannot be used here: %s", error)
+        return None
+    try:
+        own = compiled.Scorer(connection, forest.lay_out(booster, FEATURES))
+        check(connection, booster, own, every(user_ids, N_CHECKED), top_n)
+    except forest.UnsupportedError as error:
+        log.warning("xgboost scores, for the compiled scorer cannot: %s", error)
+        return None
+    return own
+
+
+def warm_up(scorer: str) -> None:
+    """Have the machine code made, or read, before it is needed."""
+    if scorer == "compiled":
+        with suppress(ImportError):
+            from batch import compiled
+
+            compiled.warm_up()
+
+
+def score_plainly(
+    connection: duckdb.DuckDBPyConnection,
+    booster: "xgboost.Booster",
+    user_ids: Sequence[int],
+    top_n: int,
+) -> Iterator[Ranking]:
+    """Rank likewise, with the features of `pair_features.sql` and xgboost."""
     names = booster.feature_names or FEATURES
     weights = linear.read(connection)
     for block in blocks(connection, user_ids):
         candidates = pairs(connection, block, names=names, weights=weights)
         yield from rank(block, candidates, predict(booster, candidates), top_n)
+
+
+def check(
+    connection: duckdb.DuckDBPyConnection,
+    booster: "xgboost.Booster",
+    own: "Scorer",
+    user_ids: Sequence[int],
+    top_n: int,
+) -> None:
+    """Rank for some users in both ways.
+
+    Raises:
+        UnsupportedError: the lists differ.
+    """
+    from batch.forest import UnsupportedError
+
+    plain = score_plainly(connection, booster, user_ids, top_n)
+    for one, other in zip(plain, own.rank(user_ids, top_n), strict=True):
+        if not np.array_equal(one.item_ids, other.item_ids):
+            raise UnsupportedError(
+                f"the list of user {one.user_id} differs from that of the plain way; "
+                "does batch/kernels.py follow sql/marts/pair_features.sql?"
+            )
 
 
 def predict(booster: "xgboost.Booster", candidates: Pairs) -> npt.NDArray[np.float32]:

@@ -39,6 +39,12 @@ MODELS = (
 ON_DEMAND = (
     "marts/candidate_pairs",
     "marts/user_states",
+    "marts/scorer_items",
+    "marts/scorer_neighbours",
+    "marts/scorer_sequences",
+    "marts/scorer_users",
+    "marts/scorer_histories",
+    "marts/scorer_genres",
     "marts/pair_features",
     "marts/popular_items",
     "marts/baseline_lists",

@@ -21,6 +21,7 @@ states as (
         (10000 * soon_weight)::integer as soon,
         if(is_liked, 10000 * slow_weight, 0)::integer as liked
     from history
+    order by user_id, item_id
 )
 
 select * from states
