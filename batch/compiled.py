@@ -78,7 +78,7 @@ class Block:
     def submit(self, pool: ThreadPoolExecutor) -> None:
         """Have the users ranked, some by each task."""
         starts = range(0, len(self._user_ids), USERS_PER_TASK)
-        self._tasks = [pool.submit(self._rank, start) for start in starts]
+        self._tasks = [pool.submit(self.rank_from, start) for start in starts]
 
     def rankings(self) -> Iterator[Ranking]:
         """Give the users' rankings as they come."""
@@ -89,7 +89,8 @@ class Block:
             item_ids = self._moment.item_ids[self._places[i, :n]]
             yield Ranking(user_id, item_ids, self._scores[i, :n])
 
-    def _rank(self, first: int) -> None:
+    def rank_from(self, first: int) -> None:
+        """Rank for the users of one task."""
         moment, forest = self._moment, self._forest
         kernels.rank(
             first,

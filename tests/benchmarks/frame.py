@@ -17,12 +17,17 @@ from batch.stopwatch import Stopwatch
 
 def parsed(description: str | None) -> argparse.Namespace:
     """Read the command line of a benchmark."""
+    return parser(description).parse_args()
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Build the arguments that every benchmark takes."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--raw", type=Path, default=Path("data/raw"))
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    return parser
 
 
 @contextmanager
