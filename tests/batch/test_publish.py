@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import redis
 
-from batch import publish
+from batch import publish, servers
 from batch.errors import BatchError, LockHeld
 from batch.publish import Item, Lock, Meta
 from batch.ranking import Ranking
@@ -83,6 +83,8 @@ def test_more_users_than_a_pipeline_holds(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "COMMANDS_PER_TRIP", 7)
+    monkeypatch.setattr(publish, "LISTS_PER_TRIP", 7)
+    monkeypatch.setattr(servers, "KEYS_PER_TRIP", 7)
     rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 31)]
     items = [Item(item_id, str(item_id), [], None) for item_id in range(1, 20)]
     n_users = publish.stage(redis_client, "g1", rankings, [(50, 9.0)], items)
@@ -237,7 +239,7 @@ def test_a_redis_that_is_not_there_is_named_without_its_password(password: str) 
         pytest.raises(
             BatchError, match=f"127.0.0.1:{port}/0 failed.*REDIS_URL"
         ) as told,
-        publish.connect(url),
+        servers.connect(url),
     ):
         pass
     assert "secret" not in str(told.value)
@@ -250,7 +252,7 @@ def test_a_redis_that_dies_under_a_run_is_reported(own_server: RedisServer) -> N
 
     with (
         pytest.raises(BatchError, match="failed: .*is the server up"),
-        publish.connect(own_server.url) as client,
+        servers.connect(own_server.url) as client,
     ):
         publish.stage(client, "g1", killing(), [(50, 9.0)], ITEMS)
 
