@@ -152,14 +152,18 @@ class Stream:
         """
         trip = self._sent[0]
         answers: list[Any] = [None] * len(trip.commands)
+        moved: list[int] = []
         for name, places in trip.places.items():
             connection = self._connection(name)
             for i in places:
-                answers[i] = _answer(connection)
+                try:
+                    answers[i] = connection.read_response()
+                except AskError:  # the key has moved, and nothing was done
+                    moved.append(i)
         self._sent.popleft()
-        for i, answer in enumerate(answers):
-            if isinstance(answer, AskError):
-                answers[i] = self._client.execute_command(*wire.parts(trip.commands[i]))
+        for i in moved:
+            parts = wire.parts(trip.commands[i])
+            answers[i] = self._client.execute_command(*parts)  # type: ignore[no-untyped-call]
         return answers
 
     def _routed(self, keys: Sequence[str]) -> dict[str, list[int]]:
@@ -191,11 +195,3 @@ class _Trip:
 
     commands: Sequence[bytes]
     places: Mapping[str, Sequence[int]]
-
-
-def _answer(connection: Connection) -> object:
-    """Read an answer; that a key has moved to another server is one, too."""
-    try:
-        return connection.read_response()
-    except AskError as moved:
-        return moved

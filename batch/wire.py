@@ -1,12 +1,12 @@
 """Rankings as the commands of Redis' protocol, hundreds of lists at once.
 
 To format one score costs Python as long as it costs Redis to store it. So numpy looks
-the digits of all entries up in tables, four bytes at a time, and what a number does not
-need of its four bytes is NUL, and deleted at the end. The texts are those of
-`lookup.contract.encode`, to the byte.
+the parts of all entries up in tables, in units of four and eight bytes, which NULs fill
+up; those are deleted at the end. The texts are those of `lookup.contract.encode`, to
+the byte.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -17,38 +17,30 @@ import numpy.typing as npt
 from batch.ranking import Ranking
 from lookup import contract
 
-MAX_ID = 10**7
+MAX_ID = 2**20
 MAX_SCORE = 99.0
 """What the tables have room for; beyond, each entry is formatted by itself."""
 
-Words = npt.NDArray[np.uint32]
+Bytes = bytes | bytearray
 Integers = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Tables:
-    """The bytes of parts of entries, four to a number.
+class Scale:
+    """The bytes of scores with one number of decimals.
 
     Attributes:
-        head: `$12`, by the length of an entry's text.
-        high: a line's end and an item_id's digits above the last four.
-        low: its last four; 10,000 further on with leading zeros.
-        whole: a colon, a sign and a score's digits before the point; 100 further on
-            with a minus.
-        decimals: number of decimals → the point and the first three of them.
-        last: number of decimals → the fourth, if any, and a line's end.
-        n_digits: how many digits a number below 10,000 has.
+        heads: by the length of an entry's text, what announces it.
+        wholes: a score's digits before the point, and the point; 100 further on with a
+            minus.
+        fractions: its digits after the point.
     """
 
-    head: Words
-    high: Words
-    low: Words
-    whole: Words
-    decimals: dict[int, Words]
-    last: dict[int, Words]
-    n_digits: Integers
+    heads: npt.NDArray[np.uint64]
+    wholes: npt.NDArray[np.uint32]
+    fractions: npt.NDArray[np.uint32]
 
 
 def command(*parts: bytes) -> bytes:
@@ -70,29 +62,53 @@ def pushes(keys: Sequence[str], rankings: Sequence[Ranking]) -> list[bytes]:
     ]
 
 
-def _push(key: bytes, n_entries: int, entries: bytes) -> bytes:
-    start = b"*%d\r\n$5\r\nRPUSH\r\n$%d\r\n%b\r\n" % (n_entries + 2, len(key), key)
-    return start + entries
+def _push(key: bytes, n_entries: int, entries: Bytes) -> bytes:
+    start = b"*%d\r\n$5\r\nRPUSH\r\n$%d\r\n%b" % (n_entries + 2, len(key), key)
+    return b"".join((start, entries, b"\r\n"))
 
 
-def _lists(rankings: Sequence[Ranking]) -> list[bytes]:
+def _lists(rankings: Sequence[Ranking]) -> list[Bytes]:
     """Write the entries of each ranking."""
     item_ids, scores = _joined(rankings)
     if not _has_room(item_ids, scores):
         return [_one_by_one(ranking) for ranking in rankings]
-    lists, n_characters = _written(rankings, contract.DECIMALS)
-    if item_ids.max(initial=0) < contract.SHORT_IDS:
-        return lists
+    texts, lengths = _tabled(item_ids, scores, contract.DECIMALS)
+    ends = np.cumsum([len(ranking.item_ids) for ranking in rankings])
+    lists = _cut(texts, lengths, ends)
+    if item_ids.max(initial=0) >= contract.SHORT_IDS:
+        _shorten(lists, rankings, np.diff(_sums(lengths, ends), prepend=0))
+    return lists
+
+
+def _shorten(
+    lists: list[Bytes], rankings: Sequence[Ranking], n_characters: Integers
+) -> None:
+    """Write those lists anew that are too long with all the decimals."""
     fitting = [
         contract.decimals(len(ranking.item_ids), n, ranking.item_ids.max(initial=0))
-        for ranking, n in zip(rankings, n_characters, strict=True)
+        for ranking, n in zip(rankings, n_characters.tolist(), strict=True)
     ]
     for n_decimals in set(fitting) - {contract.DECIMALS}:
         places = [i for i, n in enumerate(fitting) if n == n_decimals]
-        shorter, _ = _written([rankings[i] for i in places], n_decimals)
+        some = [rankings[i] for i in places]
+        ends = np.cumsum([len(ranking.item_ids) for ranking in some])
+        shorter = _cut(*_tabled(*_joined(some), n_decimals), ends)
         for i, entries in zip(places, shorter, strict=True):
             lists[i] = entries
-    return lists
+
+
+def _cut(texts: Bytes, lengths: Integers, ends: Integers) -> list[Bytes]:
+    """Cut entries whose texts are of these lengths into lists, after each end."""
+    # a text of ten characters or more is announced by two digits
+    n_bytes = lengths + 6 + (lengths > 9)
+    cuts = [0, *_sums(n_bytes, ends).tolist()]
+    nothing = _argument(contract.NO_ITEMS)
+    return [texts[start:end] or nothing for start, end in pairwise(cuts)]
+
+
+def _sums(values: Integers, ends: Integers) -> Integers:
+    """Sum the values before each end."""
+    return np.concatenate([[0], np.cumsum(values)])[ends]
 
 
 def _joined(rankings: Sequence[Ranking]) -> tuple[Ids, Scores]:
@@ -114,72 +130,50 @@ def _one_by_one(ranking: Ranking) -> bytes:
 
 
 def _argument(text: str) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(text), text.encode())
+    """Write an argument of a command, after the one before it."""
+    return b"\r\n$%d\r\n%b" % (len(text), text.encode())
 
 
-def _written(
-    rankings: Sequence[Ranking], n_decimals: int
-) -> tuple[list[bytes], list[int]]:
-    """Write the entries of each ranking; return them and how long their texts are."""
-    texts, lengths = _tabled(*_joined(rankings), n_decimals)
-    ends = np.cumsum([len(ranking.item_ids) for ranking in rankings])
-    # a text of ten characters or more is announced by two digits
-    n_bytes = lengths + 6 + (lengths > 9)
-    cuts = [0, *_sums(n_bytes, ends).tolist()]
-    nothing = _argument(contract.NO_ITEMS)
-    lists = [texts[start:end] or nothing for start, end in pairwise(cuts)]
-    return lists, np.diff(_sums(lengths, ends), prepend=0).tolist()
-
-
-def _sums(values: Integers, ends: Integers) -> Integers:
-    """Sum the values before each end."""
-    return np.concatenate([[0], np.cumsum(values)])[ends]
-
-
-def _tabled(item_ids: Ids, scores: Scores, n_decimals: int) -> tuple[bytes, Integers]:
+def _tabled(item_ids: Ids, scores: Scores, n_decimals: int) -> tuple[Bytes, Integers]:
     """Write entries; return them and the lengths of their texts, of shape (n,)."""
-    tables, unit = _tables(), 10**n_decimals
+    names, n_digits = _items(int(item_ids.max(initial=1)).bit_length())
+    scale, unit = _scale(n_decimals), 10**n_decimals
     # exact, as 24 bits times 14 fit into 53: it rounds as Python's format does
-    rounded = np.rint(scores * np.float64(unit)).astype(np.int32)
+    rounded = np.rint(scores * np.float64(unit)).astype(np.int64)
     is_negative = rounded < 0
-    rounded = np.abs(rounded)
+    np.abs(rounded, out=rounded)
     whole = rounded // unit
-    fraction = (rounded - whole * unit) * 10 ** (contract.DECIMALS - n_decimals)
-    first = fraction // 10
-    high = item_ids // 10_000
-    low = item_ids - high * 10_000
-    is_long = high > 0
-
-    lengths = np.where(is_long, 4 + tables.n_digits[high], tables.n_digits[low])
-    lengths += tables.n_digits[whole]
+    rounded -= whole * unit
+    lengths = n_digits[item_ids]
     lengths += is_negative
-    lengths += 2 + n_decimals
-    words = np.empty((len(item_ids), 6), dtype=np.uint32)
-    words[:, 0] = tables.head[lengths]
-    words[:, 1] = tables.high[high]
-    words[:, 2] = tables.low[low + 10_000 * is_long]
-    words[:, 3] = tables.whole[whole + 100 * is_negative]
-    words[:, 4] = tables.decimals[n_decimals][first]
-    words[:, 5] = tables.last[n_decimals][fraction - 10 * first]
-    return words.tobytes().translate(None, b"\0"), lengths
+    lengths += whole > 9
+    lengths += n_decimals + 3  # the colon, one digit and the point
+    whole += 100 * is_negative
+    buffer = bytearray(24 * len(item_ids))
+    units = np.frombuffer(buffer, dtype=np.uint64).reshape(-1, 3)
+    halves = units.view(np.uint32)
+    units[:, 0] = scale.heads[lengths]
+    units[:, 1] = names[item_ids]
+    halves[:, 4] = scale.wholes[whole]
+    halves[:, 5] = scale.fractions[rounded]
+    return buffer.translate(None, b"\0"), lengths
 
 
 @cache
-def _tables() -> Tables:
-    numbers = [str(i) for i in range(10_000)]
-    counts = range(contract.MIN_DECIMALS, contract.DECIMALS + 1)
-    wholes = [f":{sign}{i}" for sign in ("", "-") for i in range(100)]
-    return Tables(
-        head=_words(f"${i}\r" for i in range(100)),
-        high=_words(["\n", *(f"\n{i}" for i in range(1, 1000))]),
-        low=_words([*numbers, *(f"{i:04}" for i in range(10_000))]),
-        whole=_words(wholes),
-        decimals={n: _words(f".{i:03}"[: n + 1] for i in range(1000)) for n in counts},
-        last={n: _words(f"{i}"[: n // 4] + "\r\n" for i in range(10)) for n in counts},
-        n_digits=np.array([len(number) for number in numbers], dtype=np.int64),
+def _items(n_bits: int) -> tuple[npt.NDArray[np.uint64], Integers]:
+    """Write item_ids and colons; return them and the number of digits, by item_id."""
+    names = [f"{item_id}:".encode() for item_id in range(1 << n_bits)]
+    n_digits = np.array([len(name) - 1 for name in names], dtype=np.int64)
+    return np.array(names, dtype="S8").view(np.uint64), n_digits
+
+
+@cache
+def _scale(n_decimals: int) -> Scale:
+    heads = [f"\r\n${length}\r\n" for length in range(100)]
+    wholes = [f"{sign}{whole}." for sign in ("", "-") for whole in range(100)]
+    fractions = [f"{i:0{n_decimals}}" for i in range(10**n_decimals)]
+    return Scale(
+        heads=np.array(heads, dtype="S8").view(np.uint64),
+        wholes=np.array(wholes, dtype="S4").view(np.uint32),
+        fractions=np.array(fractions, dtype="S4").view(np.uint32),
     )
-
-
-def _words(texts: Iterable[str]) -> Words:
-    """Pack texts of at most four bytes, filled up with NUL."""
-    return np.array([text.encode() for text in texts], dtype="S4").view(np.uint32)

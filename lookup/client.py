@@ -1,0 +1,144 @@
+"""From a URL to what answers commands: one Redis server, or the cluster it is of."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterError,
+    ConnectionError,  # noqa: A004 (by the name that Redis' users know)
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,  # noqa: A004
+)
+
+Command = tuple[str | int, ...]
+
+CONNECT_SECONDS = 0.5
+READ_SECONDS = 1.0
+CONNECTIONS = 64
+LOST = (ConnectionError, TimeoutError, ClusterError)
+"""What may mean that a cluster's nodes are no more those that we know."""
+
+
+class Client:
+    """Sends commands to the Redis of a URL.
+
+    A server that is a cluster's tells so when it is first asked for a key of another
+    node. From then on commands go to all of its nodes, and there those that are sent
+    together are carried out in no particular order.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._redis: Redis | RedisCluster = _server(url)
+
+    def pipeline(self) -> "Pipeline":
+        """Collect commands that are to be sent together."""
+        return Pipeline(self)
+
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers, some of which may be errors.
+
+        Raises RedisError or OSError if there are none.
+        """
+        client = self._redis
+        if isinstance(client, RedisCluster):
+            return await _send_to_cluster(client, commands)
+        answers = await _send(client, commands)
+        if not any(isinstance(answer, MovedError) for answer in answers):
+            return answers
+        if client is self._redis:  # else another request was first
+            self._redis = _cluster(self._url)
+            await client.aclose()
+        return await self.execute(commands)
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+
+
+class Pipeline:
+    """Commands that are sent together."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._commands: list[Command] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._commands.clear()
+
+    def execute_command(self, *command: str | int) -> None:
+        """Add a command."""
+        self._commands.append(command)
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Send the commands and return their answers.
+
+        Raises RedisError or OSError if there are none, or if one of them is an error
+        and `raise_on_error` is true.
+        """
+        answers = await self._client.execute(self._commands)
+        if raise_on_error:
+            for answer in answers:
+                if isinstance(answer, RedisError):
+                    raise answer
+        return answers
+
+
+async def _send_to_cluster(
+    client: RedisCluster, commands: Sequence[Command]
+) -> list[Any]:
+    """Send commands; after a failure the next ones ask anew which nodes there are."""
+    answers: list[Any] = []
+    try:
+        answers = await _send(client, commands)
+    except RedisClusterException as error:
+        raise ConnectionError(str(error)) from error
+    finally:
+        if not answers or any(isinstance(answer, LOST) for answer in answers):
+            await client.aclose()
+    return answers
+
+
+async def _send(client: Redis | RedisCluster, commands: Sequence[Command]) -> list[Any]:
+    async with client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        return await pipe.execute(raise_on_error=False)
+
+
+def _server(url: str) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        url, **_options(), max_connections=CONNECTIONS, timeout=CONNECT_SECONDS
+    )
+    return Redis.from_pool(pool)
+
+
+def _cluster(url: str) -> RedisCluster:
+    return RedisCluster.from_url(url, **_options())
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "decode_responses": True,
+        "encoding_errors": "replace",  # "strict" would leave a connection half read
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": READ_SECONDS,
+        "retry": Retry(NoBackoff(), 0),  # its default waits through ten of them
+        "protocol": 2,  # 3 costs a handshake and brings nothing here
+        "driver_info": None,
+    }
