@@ -56,6 +56,8 @@ def parts(command: bytes) -> list[str]:
 
 def pushes(keys: Sequence[str], rankings: Sequence[Ranking]) -> list[bytes]:
     """Write an RPUSH for each ranking, onto the key of the same position."""
+    if not rankings:
+        return []
     return [
         _push(key.encode(), max(1, len(ranking.item_ids)), entries)
         for key, ranking, entries in zip(keys, rankings, _lists(rankings), strict=True)
