@@ -169,24 +169,24 @@ class Stream:
     def _routed(self, keys: Sequence[str]) -> dict[str, list[int]]:
         """Group places of keys by the name of the server that has them."""
         if not isinstance(self._client, RedisCluster):
+            self._connect("", self._client)
             return {"": list(range(len(keys)))}
         routed: dict[str, list[int]] = {}
         for i, key in enumerate(keys):
-            name = self._client.get_node_from_key(key).name
-            routed.setdefault(name, []).append(i)
+            node = self._client.get_node_from_key(key)
+            if node.name not in routed:
+                self._connect(node.name, self._client.get_redis_connection(node))
+                routed[node.name] = []
+            routed[node.name].append(i)
         return routed
 
-    def _connection(self, name: str) -> Connection:
+    def _connect(self, name: str, server: redis.Redis) -> None:
         if name not in self._open:
-            pool = self._pool(name)
+            pool = server.connection_pool
             self._open[name] = pool, pool.get_connection()
-        return self._open[name][1]
 
-    def _pool(self, name: str) -> ConnectionPool:
-        if not isinstance(self._client, RedisCluster):
-            return self._client.connection_pool
-        node = self._client.get_node(node_name=name)
-        return self._client.get_redis_connection(node).connection_pool
+    def _connection(self, name: str) -> Connection:
+        return self._open[name][1]
 
 
 @dataclass(frozen=True)

@@ -103,14 +103,16 @@ async def _send_to_cluster(
     client: RedisCluster, commands: Sequence[Command]
 ) -> list[Any]:
     """Send commands; after a failure the next ones ask anew which nodes there are."""
-    answers: list[Any] = []
     try:
         answers = await _send(client, commands)
     except RedisClusterException as error:
+        await client.aclose()
         raise ConnectionError(str(error)) from error
-    finally:
-        if not answers or any(isinstance(answer, LOST) for answer in answers):
-            await client.aclose()
+    except (*LOST, OSError):
+        await client.aclose()
+        raise
+    if any(isinstance(answer, LOST) for answer in answers):
+        await client.aclose()
     return answers
 
 
