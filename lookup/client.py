@@ -1,8 +1,8 @@
 """From a URL to what answers commands: one Redis server, or the cluster it is of."""
 
+import asyncio
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import RedisCluster
@@ -13,16 +13,17 @@ from redis.exceptions import (
     ConnectionError,  # noqa: A004 (by the name that Redis' users know)
     MovedError,
     RedisClusterException,
-    RedisError,
     TimeoutError,  # noqa: A004
 )
 
 Command = tuple[str | int, ...]
 
 CONNECT_SECONDS = 0.5
-READ_SECONDS = 1.0
+NODE_SECONDS = 0.4
+"""How long a cluster's node may take: so long that another can be asked after it."""
+PATIENCE_SECONDS = 1.0
 CONNECTIONS = 64
-LOST = (ConnectionError, TimeoutError, ClusterError)
+LOST = (ConnectionError, TimeoutError, ClusterError, OSError)
 """What may mean that a cluster's nodes are no more those that we know."""
 
 
@@ -38,14 +39,11 @@ class Client:
         self._url = url
         self._redis: Redis | RedisCluster = _server(url)
 
-    def pipeline(self) -> "Pipeline":
-        """Collect commands that are to be sent together."""
-        return Pipeline(self)
-
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the answers, some of which may be errors.
+        """Send commands together and return their answers, some of which may be errors.
 
-        Raises RedisError or OSError if there are none.
+        One limit of time for all of it: one a reply costs more than the reply. Raises
+        RedisError or OSError if there are no answers.
         """
         client = self._redis
         if isinstance(client, RedisCluster):
@@ -63,42 +61,6 @@ class Client:
         await self._redis.aclose()
 
 
-class Pipeline:
-    """Commands that are sent together."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._commands: list[Command] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._commands.clear()
-
-    def execute_command(self, *command: str | int) -> None:
-        """Add a command."""
-        self._commands.append(command)
-
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send the commands and return their answers.
-
-        Raises RedisError or OSError if there are none, or if one of them is an error
-        and `raise_on_error` is true.
-        """
-        answers = await self._client.execute(self._commands)
-        if raise_on_error:
-            for answer in answers:
-                if isinstance(answer, RedisError):
-                    raise answer
-        return answers
-
-
 async def _send_to_cluster(
     client: RedisCluster, commands: Sequence[Command]
 ) -> list[Any]:
@@ -108,7 +70,7 @@ async def _send_to_cluster(
     except RedisClusterException as error:
         await client.aclose()
         raise ConnectionError(str(error)) from error
-    except (*LOST, OSError):
+    except LOST:
         await client.aclose()
         raise
     if any(isinstance(answer, LOST) for answer in answers):
@@ -117,21 +79,26 @@ async def _send_to_cluster(
 
 
 async def _send(client: Redis | RedisCluster, commands: Sequence[Command]) -> list[Any]:
-    async with client.pipeline(transaction=False) as pipe:
-        for command in commands:
-            pipe.execute_command(*command)
-        return await pipe.execute(raise_on_error=False)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute(raise_on_error=False)
 
 
 def _server(url: str) -> Redis:
     pool = BlockingConnectionPool.from_url(
-        url, **_options(), max_connections=CONNECTIONS, timeout=CONNECT_SECONDS
+        url,
+        **_options(),
+        max_connections=CONNECTIONS,
+        timeout=CONNECT_SECONDS,
+        socket_timeout=None,  # a round trip as a whole has one
     )
     return Redis.from_pool(pool)
 
 
 def _cluster(url: str) -> RedisCluster:
-    return RedisCluster.from_url(url, **_options())
+    return RedisCluster.from_url(url, **_options(), socket_timeout=NODE_SECONDS)
 
 
 def _options() -> dict[str, Any]:
@@ -139,7 +106,6 @@ def _options() -> dict[str, Any]:
         "decode_responses": True,
         "encoding_errors": "replace",  # "strict" would leave a connection half read
         "socket_connect_timeout": CONNECT_SECONDS,
-        "socket_timeout": READ_SECONDS,
         "retry": Retry(NoBackoff(), 0),  # its default waits through ten of them
         "protocol": 2,  # 3 costs a handshake and brings nothing here
         "driver_info": None,

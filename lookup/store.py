@@ -127,12 +127,13 @@ class Store:
     async def _execute(self, *commands: Command) -> list[Any]:
         """Send commands in one round trip and return their answers."""
         try:
-            async with self._redis.pipeline() as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                return await pipe.execute()
+            answers = await self._redis.execute(commands)
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis does not answer: {error}") from error
+            raise _unavailable(error) from error
+        for answer in answers:
+            if isinstance(answer, RedisError):
+                raise _unavailable(answer) from answer
+        return answers
 
 
 def _attempts() -> Iterator[None]:
@@ -140,6 +141,10 @@ def _attempts() -> Iterator[None]:
     deadline = time.monotonic() + MOVING_SECONDS
     while time.monotonic() < deadline:
         yield
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"Redis does not answer: {error}")
 
 
 def _moving() -> StoreUnavailable:

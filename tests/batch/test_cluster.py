@@ -208,7 +208,9 @@ async def test_a_node_that_dies_and_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_a_replica_takes_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["kill", "pause"])
+async def test_a_replica_takes_over(tmp_path: Path, how: str) -> None:
+    """Of a node that ended, and of one that takes connections and never answers."""
     with clustered(tmp_path, with_replica=True) as cluster:
         with servers.connect(cluster.url) as client:
             publish_one(client, "g1")
@@ -220,7 +222,7 @@ async def test_a_replica_takes_over(tmp_path: Path) -> None:
         user_id = int(names[0].rpartition(":")[2])
         async with looking_up(cluster) as api:
             assert (await api.get(f"/recommend/{user_id}")).status_code == 200
-            first.kill()
+            getattr(first, how)()
             assert (await api.get(f"/recommend/{user_id}")).status_code == 503
             with redis.Redis.from_url(second.url) as node:
                 wait_until(lambda: node.info("replication")["role"] == "master", 20)

@@ -1,12 +1,13 @@
 """Commands to a real server; tests/batch/test_cluster.py has those to a cluster."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from lookup.client import Client
+from lookup.client import PATIENCE_SECONDS, Client
 from tests.conftest import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -24,14 +25,11 @@ async def test_answers_come_in_the_order_of_the_commands(
     client: Client, redis_client: "redis.Redis"
 ) -> None:
     redis_client.set("a", "é")
-    async with client.pipeline() as pipe:
-        pipe.execute_command("GET", "a")
-        pipe.execute_command("LRANGE", "b", 0, -1)
-        pipe.execute_command("GET", "b")
-        assert await pipe.execute() == ["é", [], None]
+    commands = [("GET", "a"), ("LRANGE", "b", 0, -1), ("GET", "b")]
+    assert await client.execute(commands) == ["é", [], None]
 
 
-async def test_an_error_is_raised_or_given(
+async def test_an_error_is_an_answer(
     client: Client, redis_client: "redis.Redis"
 ) -> None:
     redis_client.set("a", "text")
@@ -39,11 +37,17 @@ async def test_an_error_is_raised_or_given(
     first, second = await client.execute(commands)
     assert isinstance(first, ResponseError)
     assert second == "text"
-    async with client.pipeline() as pipe:
-        for command in commands:
-            pipe.execute_command(*command)
-        with pytest.raises(ResponseError, match="WRONGTYPE"):
-            await pipe.execute()
+
+
+async def test_a_server_that_hangs_is_not_waited_for(own_server: RedisServer) -> None:
+    client = Client(own_server.url)
+    assert await client.execute([("GET", "a")]) == [None]
+    own_server.pause()
+    start = time.monotonic()
+    with pytest.raises((RedisError, OSError)):
+        await client.execute([("GET", "a")])
+    assert time.monotonic() - start < 2 * PATIENCE_SECONDS
+    await client.aclose()
 
 
 async def test_a_server_that_went_answers_again_when_it_is_back(
