@@ -7,7 +7,7 @@ the pointer still names; and one round trip, list first and pointer second, is e
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -112,7 +112,7 @@ class Store:
         if not meta:
             key = contract.meta_key(name)
             raise CorruptGeneration(f"{contract.CURRENT} is {name!r}, but no {key}")
-        return Generation(name, meta, items, popular)
+        return Generation(name, _mapping(meta), _mapping(items), popular)
 
     def _loaded(self, name: str, task: asyncio.Task[Generation | None]) -> None:
         """Keep what a task has read, and forget the oldest of what was kept."""
@@ -134,6 +134,11 @@ class Store:
             if isinstance(answer, RedisError):
                 raise _unavailable(answer) from answer
         return answers
+
+
+def _mapping(answer: Sequence[str]) -> dict[str, str]:
+    """Read a hash as Redis sends it: names and values by turns."""
+    return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
 def _attempts() -> Iterator[None]:

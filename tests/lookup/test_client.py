@@ -25,8 +25,9 @@ async def test_answers_come_in_the_order_of_the_commands(
     client: Client, redis_client: "redis.Redis"
 ) -> None:
     redis_client.set("a", "é")
-    commands = [("GET", "a"), ("LRANGE", "b", 0, -1), ("GET", "b")]
-    assert await client.execute(commands) == ["é", [], None]
+    redis_client.hset("c", "name", "value")
+    commands = [("GET", "a"), ("LRANGE", "b", 0, -1), ("GET", "b"), ("HGETALL", "c")]
+    assert await client.execute(commands) == ["é", [], None, ["name", "value"]]
 
 
 async def test_an_error_is_an_answer(
