@@ -32,6 +32,7 @@ from batch import (
     release,
     report,
     score,
+    servers,
     warehouse,
 )
 from batch.alias import MODEL_NAME
@@ -45,7 +46,6 @@ from lookup import embedded
 if TYPE_CHECKING:
     import pyarrow as pa
     import xgboost
-    from redis import Redis
 
     from batch.registry import Registry
     from batch.train import Trained
@@ -503,7 +503,7 @@ def build_now(
 def score_and_publish(
     connection: Connection,
     booster: "xgboost.Booster",
-    client: "Redis",
+    client: servers.Client,
     lock: publish.Lock,
     settings: Settings,
     watch: Stopwatch,
@@ -551,11 +551,13 @@ def score_and_publish(
     return generation
 
 
-def give_up(client: "Redis", lock: publish.Lock, generation: str, path: Path) -> None:
+def give_up(
+    client: servers.Client, lock: publish.Lock, generation: str, path: Path
+) -> None:
     """Remove what there is of a generation that failed, as far as that is possible."""
     try:
         # what was interrupted may have left an answer unread
-        client.connection_pool.disconnect()
+        servers.disconnect(client)
         held = publish.generations(client)
         publish.retire(client, lock, held)
         if generation not in held:  # an interrupt may come just after the flip
@@ -617,19 +619,22 @@ def open_registry(settings: Settings) -> "Registry":
 
 
 @contextmanager
-def open_redis(settings: Settings) -> Iterator[tuple[str, "Redis"]]:
+def open_redis(settings: Settings) -> Iterator[tuple[str, servers.Client]]:
     """Connect to the Redis of the settings, or else to the embedded one."""
     if settings.redis_url:
-        with publish.connect(settings.redis_url) as client:
+        with servers.connect(settings.redis_url) as client:
             yield settings.redis_url, client
         return
-    with embedded.redis(settings.data / "redis") as url, publish.connect(url) as client:
+    with embedded.redis(settings.data / "redis") as url, servers.connect(url) as client:
         log.info("embedded Redis: redis-cli -u %s", url)
         yield url, client
 
 
 def tidy(
-    client: "Redis", lock: publish.Lock, settings: Settings, keep: Collection[str]
+    client: servers.Client,
+    lock: publish.Lock,
+    settings: Settings,
+    keep: Collection[str],
 ) -> None:
     """Remove what no generation that is kept owns; to fail at that is no failure."""
     try:

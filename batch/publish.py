@@ -1,7 +1,9 @@
-"""Generations in Redis: the only file of the batch that imports redis.
+"""Generations in Redis.
 
 A generation is written whole under its own name, counted, and becomes current by one
-write of `recs:current`, which only the holder of the lock can do.
+write of `recs:current`, which only the holder of the lock can do. In a cluster the lock
+and the generations held have names that put them beside `recs:current`, for the script
+that checks the one and writes the others.
 """
 
 import json
@@ -11,6 +13,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import (
     Callable,
     Collection,
@@ -19,23 +22,23 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar, cast
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from batch import servers, wire
 from batch.errors import BatchError, LockHeld
 from batch.ranking import Ranking
+from batch.servers import Client
 from lookup import contract
-from lookup.settings import without_password
 
 LOCK_SECONDS = 20
 COMMANDS_PER_TRIP = 1000
+LISTS_PER_TRIP = 128
+"""What numpy makes of more no longer fits into a core's cache."""
 FREEING_SECONDS = 1.0
 """Redis frees the memory of removed keys in the background."""
 
@@ -95,46 +98,22 @@ def new_generation(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-@contextmanager
-def connect(url: str) -> Iterator[redis.Redis]:
-    """Open a client, and turn what goes wrong within the block into one line.
-
-    Raises:
-        BatchError: names the server, its password left out, and the cause.
-    """
-    client = redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_connect_timeout=5,
-        socket_timeout=30,
-        # a repeated RPUSH would double a list
-        retry=Retry(NoBackoff(), 0),
-    )
-    try:
-        client.ping()
-        yield client
-    except redis.RedisError as error:
-        raise BatchError(
-            f"Redis at {without_password(url)} failed: {error}; {remedy(error)}"
-        ) from error
-    finally:
-        client.close()
+def lock_key(client: Client) -> str:
+    """Name the lock."""
+    return contract.LOCK + (contract.SLOT if servers.is_cluster(client) else "")
 
 
-def remedy(error: redis.RedisError) -> str:
-    """Say what to do about a failure of Redis."""
-    if isinstance(error, redis.exceptions.OutOfMemoryError):
-        return "it is full: give it more memory (maxmemory) or store less (TOP_N)"
-    if isinstance(error, redis.ResponseError):
-        return "it refused the command"
-    return "is the server up and REDIS_URL right?"
+def generations_key(client: Client) -> str:
+    """Name the sorted set of the generations held."""
+    return contract.GENERATIONS + (contract.SLOT if servers.is_cluster(client) else "")
 
 
 class Lock:
     """The right to publish, renewed by a thread for as long as it is held."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
+        self._key = lock_key(client)
         self._token = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
@@ -146,10 +125,10 @@ class Lock:
             LockHeld: when another batch has it.
         """
         if not self._taken():
-            holder = cast("str | None", self._client.get(contract.LOCK))
+            holder = cast("str | None", self._client.get(self._key))
             name = holder.rpartition(":")[0] if holder else "one that just ended"
             raise LockHeld(
-                f"another batch holds {contract.LOCK}: {name}; "
+                f"another batch holds {self._key}: {name}; "
                 f"wait for it, or {LOCK_SECONDS} s if it was killed"
             )
         self._renewer.start()
@@ -159,9 +138,9 @@ class Lock:
         self._done.set()
         self._renewer.join()
         try:
-            self._client.eval(RELEASE, 1, contract.LOCK, self._token)
+            self._client.eval(RELEASE, 1, self._key, self._token)
         except redis.RedisError:
-            log.warning("could not release %s; it expires by itself", contract.LOCK)
+            log.warning("could not release %s; it expires by itself", self._key)
 
     def flip(self, generation: str, published_at: float) -> None:
         """Make a generation current, in the same step that checks for the lock.
@@ -173,16 +152,16 @@ class Lock:
         Raises:
             BatchError: when the lock was lost to another batch.
         """
-        keys = (contract.LOCK, contract.CURRENT, contract.GENERATIONS)
+        keys = (self._key, contract.CURRENT, generations_key(self._client))
         arguments = (self._token, generation, str(published_at))
         if not self._client.eval(FLIP, len(keys), *keys, *arguments):
             raise BatchError(
-                f"lost {contract.LOCK} before {generation} could become current; "
+                f"lost {self._key} before {generation} could become current; "
                 "another batch took over, nothing that is served has changed"
             )
 
     def remove(self, generations: Sequence[str], names: Sequence[str] = ()) -> int:
-        """Give up generations and remove keys, in the step that checks for the lock.
+        """Give up generations and remove keys, if the lock is still held.
 
         Who was stopped for longer than the lock lives must not remove what the next
         batch is writing.
@@ -206,22 +185,22 @@ class Lock:
             return self._set()
 
     def _set(self) -> bool:
-        token, name = self._token, contract.LOCK
-        return bool(self._client.set(name, token, nx=True, ex=LOCK_SECONDS))
+        token = self._token
+        return bool(self._client.set(self._key, token, nx=True, ex=LOCK_SECONDS))
 
     def _renew(self) -> None:
         while not self._done.wait(LOCK_SECONDS / 4):
             arguments = (self._token, str(LOCK_SECONDS * 1000))
             try:
-                if not self._client.eval(RENEW, 1, contract.LOCK, *arguments):
-                    log.warning("lost %s: nothing will be published", contract.LOCK)
+                if not self._client.eval(RENEW, 1, self._key, *arguments):
+                    log.warning("lost %s: nothing will be published", self._key)
                     return
             except redis.RedisError as error:
-                log.warning("could not renew %s: %s", contract.LOCK, error)
+                log.warning("could not renew %s: %s", self._key, error)
 
 
 def stage(
-    client: redis.Redis,
+    client: Client,
     generation: str,
     rankings: Iterable[Ranking],
     popular: Sequence[tuple[int, float]],
@@ -249,7 +228,7 @@ def stage(
         fields = [part for name in names for part in (name, described[name])]
         client.hset(contract.items_key(generation), items=fields)
     keys = [contract.user_key(generation, user_id) for user_id in user_ids]
-    n_kept = sum(client.exists(*some) for some in batches(keys, COMMANDS_PER_TRIP))
+    n_kept = servers.total(client, "EXISTS", keys)
     n_items = client.hlen(contract.items_key(generation))
     is_whole = (n_kept, n_items) == (len(user_ids), len(described))
     if not is_whole or not client.exists(popular_key):
@@ -261,33 +240,44 @@ def stage(
 
 
 def write_lists(
-    client: redis.Redis, generation: str, rankings: Iterable[Ranking]
+    client: Client, generation: str, rankings: Iterable[Ranking]
 ) -> list[int]:
-    """Write the users' lists in pipelines; return whose they are."""
+    """Write the users' lists, each trip while Redis stores the one before.
+
+    Returns:
+        Whose they are.
+
+    Raises:
+        BatchError: when there were lists of that generation.
+    """
     user_ids: list[int] = []
-    for some in batches(rankings, COMMANDS_PER_TRIP):
-        with client.pipeline(transaction=False) as pipeline:
-            for ranking in some:
-                entries = zip(
-                    ranking.item_ids.tolist(), ranking.scores.tolist(), strict=True
-                )
-                key = contract.user_key(generation, ranking.user_id)
-                pipeline.rpush(key, *contract.encode(entries))
-            lengths = pipeline.execute()
-        expected = [max(1, len(ranking.item_ids)) for ranking in some]
-        if lengths != expected:
+    sent: deque[list[int]] = deque()
+
+    def check() -> None:
+        if stream.receive() != sent.popleft():
             raise BatchError(f"{generation} is not new: some of its lists were there")
-        user_ids += [ranking.user_id for ranking in some]
+
+    with servers.Stream(client) as stream:
+        for some in batches(rankings, LISTS_PER_TRIP):
+            ids = [ranking.user_id for ranking in some]
+            keys = [contract.user_key(generation, user_id) for user_id in ids]
+            stream.send(keys, wire.pushes(keys, some))
+            sent.append([max(1, len(ranking.item_ids)) for ranking in some])
+            user_ids += ids
+            if len(sent) > 1:
+                check()
+        while sent:
+            check()
     return user_ids
 
 
-def describe(client: redis.Redis, generation: str, meta: Meta) -> None:
+def describe(client: Client, generation: str, meta: Meta) -> None:
     """Write how a generation was made, which completes it."""
     fields = [str(part) for pair in asdict(meta).items() for part in pair]
     client.hset(contract.meta_key(generation), items=fields)
 
 
-def current(client: redis.Redis) -> tuple[str, Mapping[str, str]] | None:
+def current(client: Client) -> tuple[str, Mapping[str, str]] | None:
     """Return the generation that is served and its meta, None when there is none."""
     generation = cast("str | None", client.get(contract.CURRENT))
     if generation is None:
@@ -296,12 +286,12 @@ def current(client: redis.Redis) -> tuple[str, Mapping[str, str]] | None:
     return (generation, meta) if meta else None
 
 
-def generations(client: redis.Redis) -> list[str]:
+def generations(client: Client) -> list[str]:
     """Return the generations held, oldest first."""
-    return cast("list[str]", client.zrange(contract.GENERATIONS, 0, -1))
+    return cast("list[str]", client.zrange(generations_key(client), 0, -1))
 
 
-def before(client: redis.Redis) -> str:
+def before(client: Client) -> str:
     """Return the generation to roll back to.
 
     Raises:
@@ -319,7 +309,7 @@ def before(client: redis.Redis) -> str:
     return older[-1]
 
 
-def kept(client: redis.Redis) -> set[str]:
+def kept(client: Client) -> set[str]:
     """Name the generations to hold: the current one and its neighbour in time."""
     held = generations(client)
     served = cast("str | None", client.get(contract.CURRENT))
@@ -329,7 +319,7 @@ def kept(client: redis.Redis) -> set[str]:
     return set(held[i - 1 : i + 1] if i else held[:2])
 
 
-def retire(client: redis.Redis, lock: Lock, keep: Collection[str]) -> None:
+def retire(client: Client, lock: Lock, keep: Collection[str]) -> None:
     """Give up all generations but these, and remove the keys that no other owns."""
     gone = [name for name in generations(client) if name not in keep]
     if gone:
@@ -337,7 +327,7 @@ def retire(client: redis.Redis, lock: Lock, keep: Collection[str]) -> None:
     sweep(client, lambda names: lock.remove((), names))
 
 
-def sweep(client: redis.Redis, remove_keys: Callable[[Sequence[str]], int]) -> None:
+def sweep(client: Client, remove_keys: Callable[[Sequence[str]], int]) -> None:
     """Remove the keys of generations not held, such as those of a batch that died."""
     held = set(generations(client)) | {client.get(contract.CURRENT)}
     names = client.scan_iter(match=f"{contract.PREFIX}*", count=COMMANDS_PER_TRIP)
@@ -350,23 +340,29 @@ def sweep(client: redis.Redis, remove_keys: Callable[[Sequence[str]], int]) -> N
 
 
 def remove(
-    client: redis.Redis, token: str, generations: Sequence[str], names: Sequence[str]
+    client: Client, token: str, generations: Sequence[str], names: Sequence[str]
 ) -> int:
     """Remove generations from those held, and keys, if the lock holds this token.
+
+    On one server all of it is one step. In a cluster the keys go in steps after it, on
+    their nodes, which may come after the lock is lost. They do no harm however late:
+    who holds the lock when it is checked held it when the names were read, so that none
+    is of a later batch, and no generation ever gets the name of another.
 
     Raises:
         BatchError: it holds another.
     """
-    keys = (contract.LOCK, contract.GENERATIONS, *names)
+    lock, apart = lock_key(client), names if servers.is_cluster(client) else ()
+    keys = (lock, generations_key(client), *(() if apart else names))
     # zrem wants at least one name; none is empty
     arguments = (token, *(generations or [""]))
     removed = int(client.eval(REMOVE, len(keys), *keys, *arguments))
     if removed < 0:
-        raise BatchError(f"lost {contract.LOCK} to another batch while cleaning up")
-    return removed
+        raise BatchError(f"lost {lock} to another batch while cleaning up")
+    return removed + servers.total(client, "UNLINK", apart)
 
 
-def save(client: redis.Redis) -> None:
+def save(client: Client) -> None:
     """Have Redis write to its disk what it holds.
 
     Raises:

@@ -7,23 +7,17 @@ the pointer still names; and one round trip, list first and pointer second, is e
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from lookup import contract
+from lookup.client import Client, Command
 from lookup.generation import CorruptGeneration, Entry, Generation
 
-Command = tuple[str | int, ...]
 POINTER: Command = ("GET", contract.CURRENT)
 
-CONNECT_SECONDS = 0.5
-READ_SECONDS = 1.0
-CONNECTIONS = 64
 MOVING_SECONDS = 1.0
 """How long the pointer may keep moving under the attempts to read one answer."""
 KEPT = 2
@@ -46,19 +40,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            decode_responses=True,
-            encoding_errors="replace",  # "strict" would leave the connection half read
-            max_connections=CONNECTIONS,
-            timeout=CONNECT_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=READ_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # its default waits through ten of them
-            protocol=2,  # 3 costs a handshake and brings nothing here
-            driver_info=None,
-        )
-        self._redis = Redis.from_pool(pool)
+        self._redis = Client(url)
         self._latest: Generation | None = None
         self._kept: dict[str, Generation] = {}
         self._loading: dict[str, asyncio.Task[Generation | None]] = {}
@@ -88,6 +70,8 @@ class Store:
         for _ in _attempts():
             key, end = key_of(generation.name), -1 if length is None else length - 1
             texts, current = await self._execute(("LRANGE", key, 0, end), POINTER)
+            if not texts:  # a cluster may have read the pointer first
+                (current,) = await self._execute(POINTER)
             if current == generation.name:
                 return generation, generation.entries(key, texts) if texts else None
             generation = await self._load(current) or generation
@@ -117,18 +101,18 @@ class Store:
 
     async def _fetch(self, name: str) -> Generation | None:
         """Read a generation, the pointer last: see the top of this file."""
-        meta, items, popular, current = await self._execute(
+        meta, items, popular = await self._execute(
             ("HGETALL", contract.meta_key(name)),
             ("HGETALL", contract.items_key(name)),
             ("LRANGE", contract.popular_key(name), 0, -1),
-            POINTER,
         )
+        (current,) = await self._execute(POINTER)
         if current != name:
             return None
         if not meta:
             key = contract.meta_key(name)
             raise CorruptGeneration(f"{contract.CURRENT} is {name!r}, but no {key}")
-        return Generation(name, meta, items, popular)
+        return Generation(name, _mapping(meta), _mapping(items), popular)
 
     def _loaded(self, name: str, task: asyncio.Task[Generation | None]) -> None:
         """Keep what a task has read, and forget the oldest of what was kept."""
@@ -143,12 +127,18 @@ class Store:
     async def _execute(self, *commands: Command) -> list[Any]:
         """Send commands in one round trip and return their answers."""
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                return await pipe.execute()
+            answers = await self._redis.execute(commands)
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis does not answer: {error}") from error
+            raise _unavailable(error) from error
+        for answer in answers:
+            if isinstance(answer, RedisError):
+                raise _unavailable(answer) from answer
+        return answers
+
+
+def _mapping(answer: Sequence[str]) -> dict[str, str]:
+    """Read a hash as Redis sends it: names and values by turns."""
+    return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
 def _attempts() -> Iterator[None]:
@@ -156,6 +146,10 @@ def _attempts() -> Iterator[None]:
     deadline = time.monotonic() + MOVING_SECONDS
     while time.monotonic() < deadline:
         yield
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"Redis does not answer: {error}")
 
 
 def _moving() -> StoreUnavailable:

@@ -39,18 +39,20 @@ class RedisServer:
     It ends with this process, even when that one is killed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.options = options
+        self.port = port or free_port()
         self.url = embedded.url(self.port)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        options += [*self.options, "--dir", str(self.folder)]
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [embedded.find_server(), *options, "--dir", str(self.folder)],
+                [embedded.find_server(), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -79,9 +81,11 @@ class RedisServer:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[RedisServer]:
-    """Run a Redis for the length of a block."""
-    server = RedisServer(folder)
+def running(
+    folder: Path, *options: str, port: int | None = None
+) -> Iterator[RedisServer]:
+    """Run a Redis, with options of redis-server, for the length of a block."""
+    server = RedisServer(folder, *options, port=port)
     try:
         server.start()
         yield server

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import redis
 
-from batch import publish
+from batch import publish, servers
 from batch.errors import BatchError, LockHeld
 from batch.publish import Item, Lock, Meta
 from batch.ranking import Ranking
@@ -33,7 +33,7 @@ RANKINGS = [ranking(1, (50, 3.14159), (73, -0.5)), ranking(2, (73, 1.0)), rankin
 
 
 def publish_one(
-    client: redis.Redis, generation: str, rankings: Sequence[Ranking] = RANKINGS
+    client: servers.Client, generation: str, rankings: Sequence[Ranking] = RANKINGS
 ) -> None:
     """Write a generation and make it current."""
     with Lock(client) as lock:
@@ -83,6 +83,8 @@ def test_more_users_than_a_pipeline_holds(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "COMMANDS_PER_TRIP", 7)
+    monkeypatch.setattr(publish, "LISTS_PER_TRIP", 7)
+    monkeypatch.setattr(servers, "KEYS_PER_TRIP", 7)
     rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 31)]
     items = [Item(item_id, str(item_id), [], None) for item_id in range(1, 20)]
     n_users = publish.stage(redis_client, "g1", rankings, [(50, 9.0)], items)
@@ -237,7 +239,7 @@ def test_a_redis_that_is_not_there_is_named_without_its_password(password: str) 
         pytest.raises(
             BatchError, match=f"127.0.0.1:{port}/0 failed.*REDIS_URL"
         ) as told,
-        publish.connect(url),
+        servers.connect(url),
     ):
         pass
     assert "secret" not in str(told.value)
@@ -250,9 +252,63 @@ def test_a_redis_that_dies_under_a_run_is_reported(own_server: RedisServer) -> N
 
     with (
         pytest.raises(BatchError, match="failed: .*is the server up"),
-        publish.connect(own_server.url) as client,
+        servers.connect(own_server.url) as client,
     ):
         publish.stage(client, "g1", killing(), [(50, 9.0)], ITEMS)
+
+
+def test_a_connection_that_breaks_doubles_no_list(own_server: RedisServer) -> None:
+    """What is on its way then is not sent again."""
+    with redis.Redis.from_url(own_server.url) as admin:
+
+        def breaking() -> Iterator[Ranking]:
+            for user_id in range(1, 1001):
+                if user_id == 700:
+                    admin.client_kill_filter(_type="normal", skipme=True)
+                yield ranking(user_id, (50, 2.0), (73, 1.0))
+
+        with (
+            pytest.raises(BatchError, match="failed: .*is the server up"),
+            servers.connect(own_server.url) as client,
+        ):
+            publish.stage(client, "g1", breaking(), [(50, 9.0)], ITEMS)
+        keys = list(admin.scan_iter(match="recs:g1:user:*", count=1000))
+        assert 128 <= len(keys) < 1000
+        assert {admin.llen(key) for key in keys} == {2}
+
+
+def test_a_list_that_was_there_is_refused(redis_client: redis.Redis) -> None:
+    """Also one of the last trips."""
+    redis_client.rpush("recs:g1:user:290", "50:1.0000")
+    rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 301)]
+    with pytest.raises(BatchError, match="g1 is not new"):
+        publish.write_lists(redis_client, "g1", rankings)
+    # no answer is left on a connection for somebody else to read
+    assert redis_client.get("recs:current") is None
+
+
+def test_a_redis_that_is_full_is_told_as_such(own_server: RedisServer) -> None:
+    rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 3001)]
+    with (
+        pytest.raises(BatchError, match="it is full: give it more memory"),
+        servers.connect(own_server.url) as client,
+    ):
+        used = int(client.info("memory")["used_memory"])
+        client.config_set("maxmemory", used + 100_000)
+        publish.stage(client, "g1", rankings, [(50, 9.0)], ITEMS)
+
+
+def test_who_may_not_ask_what_the_server_is_has_one_server(
+    own_server: RedisServer,
+) -> None:
+    with redis.Redis.from_url(own_server.url) as admin:
+        admin.execute_command(
+            "ACL SETUSER", "worker", "on", ">secret", "~*", "+@all", "-info"
+        )
+    url = own_server.url.replace("//", "//worker:secret@")
+    with servers.connect(url) as client:
+        assert not servers.is_cluster(client)
+        publish_one(client, "g1")
 
 
 def test_the_lock_of_a_batch_that_died_expires(

@@ -12,12 +12,14 @@ ENTRIES = st.lists(st.tuples(st.integers(min_value=1), SCORES))
 
 @given(ENTRIES)
 def test_decode_gives_back_what_encode_took(entries: list[tuple[int, float]]) -> None:
-    """Ids come back as they were, scores to four digits, all in their order."""
+    """Ids come back as they were, scores to their digits, all in their order."""
     texts = contract.encode(entries)
     assert texts, "Redis keeps no empty list"
     decoded = contract.decode(texts)
     assert [item_id for item_id, _ in decoded] == [item_id for item_id, _ in entries]
-    expected = [pytest.approx(score, abs=5.001e-5) for _, score in entries]
+    n_decimals = len(texts[0].rpartition(".")[2]) if entries else 4
+    tolerance = 0.5001 * 10**-n_decimals
+    expected = [pytest.approx(score, abs=tolerance) for _, score in entries]
     assert [score for _, score in decoded] == expected
 
 
@@ -25,9 +27,29 @@ def test_decode_gives_back_what_encode_took(entries: list[tuple[int, float]]) ->
 def test_encoding_never_makes_scores_rise(scores: list[float]) -> None:
     """Scores that fall do not rise after they have been rounded."""
     falling = sorted(scores, reverse=True)
-    decoded = contract.decode(contract.encode([(1, score) for score in falling]))
+    pairs = [(1 + 7919 * place, score) for place, score in enumerate(falling)]
+    decoded = contract.decode(contract.encode(pairs))
     rounded = [score for _, score in decoded]
     assert rounded == sorted(rounded, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("entries", "texts"),
+    [
+        ([(9999, -1.23456)], ["9999:-1.2346"]),
+        ([(10_000, 1.23456)], ["10000:1.23"]),
+        ([(10_000, 1.23456), (500, 0.5)], ["10000:1.235", "500:0.500"]),
+        ([(10_000, 1.23456), (5, 0.5)], ["10000:1.2346", "5:0.5000"]),
+        ([(209_171, -1.23456), (109_171, -2.0)], ["209171:-1.23", "109171:-2.00"]),
+        ([(209_171, -100.5)], ["209171:-100.50"]),
+        ([(50, -0.00001)], ["50:0.0000"]),
+    ],
+)
+def test_long_ids_leave_room_for_less_decimals(
+    entries: list[tuple[int, float]], texts: list[str]
+) -> None:
+    """All of a list get the same; ids below 10,000 always get four."""
+    assert contract.encode(entries) == texts
 
 
 def test_no_items_is_one_entry() -> None:
@@ -61,3 +83,4 @@ def test_generation_of_inverts_the_keys() -> None:
         assert contract.generation_of(key) == "g"
     for key in (contract.CURRENT, contract.GENERATIONS, contract.LOCK):
         assert contract.generation_of(key) is None
+        assert contract.generation_of(key + contract.SLOT) is None

@@ -1,0 +1,197 @@
+"""One Redis server, or a cluster of them: connecting, and sending much at once."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.connection import Connection, ConnectionPool
+from redis.exceptions import AskError, RedisClusterException
+from redis.retry import Retry
+
+from batch import wire
+from batch.errors import BatchError
+from lookup.settings import without_password
+
+Client = redis.Redis | RedisCluster
+KEYS_PER_TRIP = 1000
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Client]:
+    """Open a client, and turn what goes wrong within the block into one line.
+
+    Raises:
+        BatchError: names the server, its password left out, and the cause.
+    """
+    client: Client | None = None
+    try:
+        client = _open(url)
+        yield client
+    except (redis.RedisError, RedisClusterException) as error:
+        raise BatchError(
+            f"Redis at {without_password(url)} failed: {error}; {remedy(error)}"
+        ) from error
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _open(url: str) -> Client:
+    """Open a client of the server, or of the cluster if the server is part of one."""
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_connect_timeout": 5,
+        "socket_timeout": 30,
+        # a repeated RPUSH would double a list
+        "retry": Retry(NoBackoff(), 0),
+    }
+    client = redis.Redis.from_url(url, **options)
+    try:
+        mode = client.info("server").get("redis_mode")
+    except redis.exceptions.NoPermissionError:
+        mode = None  # who may not ask has no cluster, as far as we can know
+    except BaseException:
+        client.close()
+        raise
+    if mode != "cluster":
+        return client
+    client.close()
+    return RedisCluster.from_url(url, **options)
+
+
+def remedy(error: Exception) -> str:
+    """Say what to do about a failure of Redis."""
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return "it is full: give it more memory (maxmemory) or store less (TOP_N)"
+    if isinstance(error, redis.exceptions.ClusterError | RedisClusterException):
+        return "are all nodes of the cluster up, and REDIS_URL right?"
+    if isinstance(error, redis.ResponseError):
+        return "it refused the command"
+    return "is the server up and REDIS_URL right?"
+
+
+def is_cluster(client: Client) -> bool:
+    """Tell whether keys are spread over several servers."""
+    return isinstance(client, RedisCluster)
+
+
+def disconnect(client: Client) -> None:
+    """Drop the connections: one that was interrupted may hold an unread answer."""
+    if isinstance(client, RedisCluster):
+        client.disconnect_connection_pools()
+    else:
+        client.connection_pool.disconnect()
+
+
+def total(client: Client, verb: str, keys: Sequence[str]) -> int:
+    """Sum the answers to a command that takes any number of keys, such as EXISTS."""
+    trips = [keys[i : i + KEYS_PER_TRIP] for i in range(0, len(keys), KEYS_PER_TRIP)]
+    if not isinstance(client, RedisCluster):
+        answers = [client.execute_command(verb, *some) for some in trips]
+        return sum(map(int, answers))
+    # keys of one command would have to share a slot
+    n = 0
+    with Stream(client) as stream:
+        for some in trips:
+            stream.send(
+                some, [wire.command(verb.encode(), key.encode()) for key in some]
+            )
+            n += sum(stream.receive())
+    return n
+
+
+class Stream:
+    """Commands sent without waiting for the answers, each to the server of its key.
+
+    Nothing is ever sent twice, unless the server said that it did nothing: a
+    connection that breaks ends the stream, and so do errors.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._open: dict[str, tuple[ConnectionPool, Connection]] = {}
+        self._sent: deque[_Trip] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        for pool, connection in self._open.values():
+            if kind is not None or self._sent:
+                connection.disconnect()  # answers to nobody's question may be on it
+            pool.release(connection)
+
+    def send(self, keys: Sequence[str], commands: Sequence[bytes]) -> None:
+        """Send commands, written in Redis' protocol, of one key each.
+
+        Raises:
+            redis.RedisError: it could not; what was sent of them is not known.
+        """
+        trip = _Trip(commands, self._routed(keys))
+        self._sent.append(trip)
+        for name, places in trip.places.items():
+            packed = b"".join([commands[i] for i in places])
+            self._connection(name).send_packed_command([packed], check_health=False)
+
+    def receive(self) -> list[int]:
+        """Wait for the answers of the oldest trip that has not been answered.
+
+        Raises:
+            redis.RedisError: one of them is an error, or the connection broke.
+        """
+        trip = self._sent[0]
+        answers: list[Any] = [None] * len(trip.commands)
+        moved: list[int] = []
+        for name, places in trip.places.items():
+            connection = self._connection(name)
+            for i in places:
+                try:
+                    answers[i] = connection.read_response()
+                except AskError:  # the key has moved, and nothing was done
+                    moved.append(i)
+        self._sent.popleft()
+        for i in moved:
+            parts = wire.parts(trip.commands[i])
+            answers[i] = self._client.execute_command(*parts)  # type: ignore[no-untyped-call]
+        return answers
+
+    def _routed(self, keys: Sequence[str]) -> dict[str, list[int]]:
+        """Group places of keys by the name of the server that has them."""
+        if not isinstance(self._client, RedisCluster):
+            self._connect("", self._client)
+            return {"": list(range(len(keys)))}
+        routed: dict[str, list[int]] = {}
+        for i, key in enumerate(keys):
+            node = self._client.get_node_from_key(key)
+            if node.name not in routed:
+                self._connect(node.name, self._client.get_redis_connection(node))
+                routed[node.name] = []
+            routed[node.name].append(i)
+        return routed
+
+    def _connect(self, name: str, server: redis.Redis) -> None:
+        if name not in self._open:
+            pool = server.connection_pool
+            self._open[name] = pool, pool.get_connection()
+
+    def _connection(self, name: str) -> Connection:
+        return self._open[name][1]
+
+
+@dataclass(frozen=True)
+class _Trip:
+    """Commands on their way, and their places by the name of the server."""
+
+    commands: Sequence[bytes]
+    places: Mapping[str, Sequence[int]]
