@@ -4,17 +4,25 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Protocol, Self
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 
 from batch import facts, kernels
-from batch.facts import Moment
 from batch.kernels import Forest, Items, Scratch, Users
 from batch.ranking import Ranking
 
 USERS_PER_BLOCK = 1024
+"""Users of whom the features' parts are read at once."""
+
 USERS_PER_TASK = 16
+"""Users whom a thread ranks before it looks for more."""
+
+Ranked = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""Places of items, their scores, and how many there are; see `rank`."""
 
 
 class Scorer:
@@ -27,82 +35,106 @@ class Scorer:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, forest: Forest) -> None:
         self._connection = connection
-        self._forest = forest
-        self._moment = facts.read_moment(connection, forest)
+        self.forest = forest
+        self.moment = facts.read_moment(connection, forest)
 
-    def rank(self, user_ids: Sequence[int], top_n: int) -> Iterator[Ranking]:
+    def rank(
+        self,
+        user_ids: Sequence[int],
+        top_n: int,
+        elsewhere: "Workers | None" = None,
+    ) -> Iterator[Ranking]:
         """Rank every unseen item for each user, in the order of `user_ids`.
 
-        A block of users is read while the one before is ranked.
+        Blocks of users are read while others are ranked.
 
         Args:
             user_ids: rising.
             top_n: how many items to keep a user.
+            elsewhere: who ranks, instead of this process' threads.
         """
-        top_n = min(top_n, len(self._moment.item_ids))
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            ranked: deque[Block] = deque()
-            for start in range(0, len(user_ids), USERS_PER_BLOCK):
-                some = user_ids[start : start + USERS_PER_BLOCK]
-                users = facts.read_users(self._connection, self._moment, some)
-                block = Block(some, users, self._moment, self._forest, top_n)
-                block.submit(pool)
-                ranked.append(block)
-                if len(ranked) > 1:
-                    yield from ranked.popleft().rankings()
+        top_n = min(top_n, len(self.moment.item_ids))
+        with ExitStack() as stack:
+            workers = elsewhere or stack.enter_context(Threads(self))
+            ranked: deque[tuple[Sequence[int], list[Future[Ranked]]]] = deque()
+            for some in cut(user_ids, USERS_PER_BLOCK):
+                users = facts.read_users(self._connection, self.moment, some)
+                parts = facts.parts_of(users, workers.users_per_task)
+                tasks = [workers.submit(part, top_n) for part in parts]
+                ranked.append((some, tasks))
+                if len(ranked) > workers.blocks_ahead:
+                    yield from self._rankings(*ranked.popleft())
             for block in ranked:
-                yield from block.rankings()
+                yield from self._rankings(*block)
 
-
-class Block:
-    """Users who are being ranked by a pool of threads."""
-
-    def __init__(
-        self,
-        user_ids: Sequence[int],
-        users: Users,
-        moment: Moment,
-        forest: Forest,
-        top_n: int,
-    ) -> None:
-        shape = len(user_ids), top_n
-        self._user_ids = user_ids
-        self._users = users
-        self._moment = moment
-        self._forest = forest
-        self._places = np.zeros(shape, np.int32)
-        self._scores = np.zeros(shape, np.float32)
-        self._n_best = np.zeros(len(user_ids), np.int64)
-        self._tasks: list[Future[None]] = []
-
-    def submit(self, pool: ThreadPoolExecutor) -> None:
-        """Have the users ranked, some by each task."""
-        starts = range(0, len(self._user_ids), USERS_PER_TASK)
-        self._tasks = [pool.submit(self.rank_from, start) for start in starts]
-
-    def rankings(self) -> Iterator[Ranking]:
+    def _rankings(
+        self, user_ids: Sequence[int], tasks: Sequence[Future[Ranked]]
+    ) -> Iterator[Ranking]:
         """Give the users' rankings as they come."""
-        for i, user_id in enumerate(self._user_ids):
-            if i % USERS_PER_TASK == 0:
-                self._tasks[i // USERS_PER_TASK].result()
-            n = self._n_best[i]
-            item_ids = self._moment.item_ids[self._places[i, :n]]
-            yield Ranking(user_id, item_ids, self._scores[i, :n])
+        remaining = iter(user_ids)
+        for task in tasks:
+            for places, scores, n in zip(*task.result(), strict=True):
+                item_ids = self.moment.item_ids[places[:n]]
+                yield Ranking(next(remaining), item_ids, scores[:n])
 
-    def rank_from(self, first: int) -> None:
-        """Rank for the users of one task."""
-        moment, forest = self._moment, self._forest
-        kernels.rank(
-            first,
-            min(first + USERS_PER_TASK, len(self._user_ids)),
-            self._users,
-            moment.items,
-            forest,
-            scratch_for(moment, forest),
-            self._places,
-            self._scores,
-            self._n_best,
-        )
+
+class Workers(Protocol):
+    """Who ranks users.
+
+    Attributes:
+        users_per_task: how many to hand over at once.
+        blocks_ahead: how many blocks may wait.
+    """
+
+    users_per_task: int
+    blocks_ahead: int
+
+    def submit(self, users: Users, top_n: int) -> Future[Ranked]:
+        """Have users ranked."""
+        ...
+
+
+class Threads:
+    """The cores of this machine."""
+
+    users_per_task = USERS_PER_TASK
+    blocks_ahead = 1
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._items = scorer.moment.items
+        self._forest = scorer.forest
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, users: Users, top_n: int) -> Future[Ranked]:
+        """Have users ranked by a thread."""
+        return self._pool.submit(rank, users, self._items, self._forest, top_n)
+
+
+def rank(users: Users, items: Items, forest: Forest, top_n: int) -> Ranked:
+    """Rank every unseen item for some users.
+
+    Returns:
+        Places in `items`, best first, and scores, each of shape (n_users, top_n), and
+        how many of them there are, of shape (n_users,).
+    """
+    n = len(users.floats)
+    places, scores = np.zeros((n, top_n), np.int32), np.zeros((n, top_n), np.float32)
+    n_best = np.zeros(n, np.int64)
+    own = scratch_for(items, forest)
+    kernels.rank(0, n, users, items, forest, own, places, scores, n_best)
+    return places, scores, n_best
+
+
+def cut(user_ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Cut users into blocks of at most `size`."""
+    for start in range(0, len(user_ids), size):
+        yield user_ids[start : start + size]
 
 
 def scratch(
@@ -125,14 +157,14 @@ def scratch(
     )
 
 
-def scratch_for(moment: Moment, forest: Forest) -> Scratch:
+def scratch_for(items: Items, forest: Forest) -> Scratch:
     """Make what a thread writes on for the items of a moment."""
     return scratch(
         forest,
-        n_items=len(moment.item_ids),
-        n_known=len(moment.known_ids),
-        n_scores=len(moment.items.scores),
-        n_genres=len(moment.genres),
+        n_items=items.codes.shape[1],
+        n_known=len(items.known),
+        n_scores=len(items.scores),
+        n_genres=int(items.set_genres.max(initial=-1)) + 1,
     )
 
 

@@ -1,6 +1,6 @@
 """What the compiled scorer knows of a moment: its tables, as arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,6 +186,27 @@ def read_users(
         genre_starts=starts(genres["user_id"].to_numpy(), user_ids),
         genres=side_by_side(genre_places, genres, shares.split(), np.int64),
     )
+
+
+def parts_of(users: Users, size: int) -> Iterator[Users]:
+    """Cut a block of users into parts of at most `size`, without copies."""
+    for first in range(0, len(users.floats), size):
+        last = min(first + size, len(users.floats))
+        own = slice(first, last)
+        histories = users.history_starts[first : last + 1]
+        states = users.state_starts[first : last + 1]
+        genres = users.genre_starts[first : last + 1]
+        yield Users(
+            floats=users.floats[own],
+            doubles=users.doubles[own],
+            places=users.places[own],
+            history_starts=histories - histories[0],
+            history=users.history[histories[0] : histories[-1]],
+            state_starts=states - states[0],
+            states=users.states[states[0] : states[-1]],
+            genre_starts=genres - genres[0],
+            genres=users.genres[genres[0] : genres[-1]],
+        )
 
 
 def genre_sets(column: pa.ChunkedArray) -> tuple[dict[str, int], Any, Longs, Any]:

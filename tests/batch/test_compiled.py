@@ -74,7 +74,7 @@ def differing_cells(
     forest = sharp_forest(pairs, n_thresholds)
     moment = facts.read_moment(connection, forest)
     users = facts.read_users(connection, moment, user_ids)
-    scratch = compiled.scratch_for(moment, forest)
+    scratch = compiled.scratch_for(moment.items, forest)
     scratch.codes[moment.items.first_code :][: len(features.ITEM)] = moment.items.codes
     items = np.searchsorted(moment.item_ids, pairs.item_ids)
     of_pairs = np.zeros((len(FEATURES), len(pairs)), np.uint8)
@@ -135,7 +135,7 @@ def test_blocks_and_tasks_change_nothing(
     booster, user_ids = booster_of(ragged), warehouse.user_ids(ragged)
     whole = lists(score.score(ragged, booster, user_ids, 10))
     monkeypatch.setattr(compiled, "USERS_PER_BLOCK", 7)
-    monkeypatch.setattr(compiled, "USERS_PER_TASK", 3)
+    monkeypatch.setattr(compiled.Threads, "users_per_task", 3)
     assert lists(score.score(ragged, booster, user_ids, 10)) == whole
 
 

@@ -247,15 +247,13 @@ def share_of_filling(
     moment = facts.read_moment(connection, trees)
     some = user_ids[: compiled.USERS_PER_BLOCK]
     users = facts.read_users(connection, moment, some)
-    scratch = compiled.scratch_for(moment, trees)
+    scratch = compiled.scratch_for(moment.items, trees)
     start = time.thread_time()
     for u in range(len(some)):
         kernels.fill(u, users, moment.items, trees, scratch)
     filling = time.thread_time() - start
-    block = compiled.Block(some, users, moment, trees, TOP_N)
     start = time.thread_time()
-    for first in range(0, len(some), compiled.USERS_PER_TASK):
-        block.rank_from(first)
+    compiled.rank(users, moment.items, trees, TOP_N)
     return min(1.0, filling / (time.thread_time() - start))
 
 
