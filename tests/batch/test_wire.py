@@ -57,7 +57,7 @@ def test_a_command_is_what_redis_documents() -> None:
 @settings(max_examples=300, deadline=None)  # the first makes the tables
 @given(LISTS)
 def test_numpy_writes_what_encode_does(lists: list[Pairs]) -> None:
-    """To the byte: signs, halves, empty lists, and lists with less decimals."""
+    """To the byte: signs, halves, empty lists, and lists with fewer decimals."""
     assert pushes(lists) == by_hand(lists)
 
 

@@ -45,7 +45,7 @@ def test_encoding_never_makes_scores_rise(scores: list[float]) -> None:
         ([(50, -0.00001)], ["50:0.0000"]),
     ],
 )
-def test_long_ids_leave_room_for_less_decimals(
+def test_long_ids_leave_room_for_fewer_decimals(
     entries: list[tuple[int, float]], texts: list[str]
 ) -> None:
     """All of a list get the same; ids below 10,000 always get four."""
