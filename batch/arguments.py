@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
+from batch.part import Part
+from batch.part import parse as parse_part
 from lookup.settings import SettingError, positive_integer
 
 COMMANDS = {
@@ -45,6 +47,17 @@ def parser() -> argparse.ArgumentParser:
         if name == "run":
             command.add_argument(
                 "--force", action="store_true", help="score even if nothing changed"
+            )
+            command.add_argument(
+                "--shard",
+                metavar="I/N",
+                type=part,
+                help="score one of N parts of the users; the last to be done is served",
+            )
+            command.add_argument(
+                "--scheduler",
+                metavar="tcp://HOST:PORT",
+                help="score on the workers of a Dask cluster",
             )
         if name == "train":
             command.add_argument(
@@ -96,6 +109,14 @@ def count(text: str) -> str:
     try:
         return str(positive_integer("--top-n", text))
     except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def part(text: str) -> Part:
+    """Check a part of the users."""
+    try:
+        return parse_part(text)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
