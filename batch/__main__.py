@@ -656,7 +656,14 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
         publish.clear(client, made.generation, some)
     rankings = watch.charged(
         "score",
-        score.score(job.connection, job.booster, some, settings.top_n, settings.scorer),
+        score.score(
+            job.connection,
+            job.booster,
+            some,
+            settings.top_n,
+            settings.scorer,
+            settings.scheduler,
+        ),
     )
     progress = Progress("scoring", "users").counted(rankings, len(some))
     path = settings.recommendations / part.file_name(made.generation)

@@ -1,6 +1,7 @@
 """The command line of `python -m batch`."""
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from batch.part import Part
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--scheduler",
                 metavar="tcp://HOST:PORT",
+                type=scheduler,
                 help="score on the workers of a Dask cluster",
             )
         if name == "train":
@@ -118,6 +120,15 @@ def part(text: str) -> Part:
         return parse_part(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def scheduler(text: str) -> str:
+    """Check the address of a Dask scheduler."""
+    if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no scheduler; expected tcp://HOST:PORT or tls://HOST:PORT"
+        )
+    return text
 
 
 def version(text: str) -> str:

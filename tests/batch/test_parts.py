@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
+from distributed import LocalCluster
 
 import batch.part
 from batch import __main__, features, pending, publish, release, train, warehouse
@@ -79,12 +80,8 @@ def run(settings: Settings, shard: str | None = None, *, force: bool = False) ->
 def lists(client: redis.Redis) -> dict[int, list[str]]:
     """Read every user's list of the generation that is served."""
     current = str(client.get(contract.CURRENT))
-    return {
-        user_id: [
-            str(e) for e in client.lrange(f"recs:{current}:user:{user_id}", 0, -1)
-        ]
-        for user_id in range(1, N_USERS + 1)
-    }
+    keys = {i: contract.user_key(current, i) for i in range(1, N_USERS + 1)}
+    return {i: [str(e) for e in client.lrange(key, 0, -1)] for i, key in keys.items()}
 
 
 def rows(settings: Settings, generation: str) -> pa.Table:
@@ -208,6 +205,21 @@ def test_parts_at_once(
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     assert lists(redis_client) == whole
     assert len(list(settings.recommendations.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_cluster_of_workers_gives_the_lists_of_one_machine(
+    settings: Settings, redis_client: redis.Redis, whole: dict[int, list[str]]
+) -> None:
+    """`run --scheduler`, as a whole and in parts."""
+    with LocalCluster(n_workers=1, processes=True, dashboard_address=None) as workers:
+        there = replace(settings, scheduler=workers.scheduler_address)
+        run(there)
+        assert lists(redis_client) == whole
+        redis_client.flushall()
+        run(there, "2/2")
+        run(there, "1/2")
+    assert lists(redis_client) == whole
 
 
 @pytest.fixture
