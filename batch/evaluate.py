@@ -26,6 +26,9 @@ PROTOCOL = (
     "are held out, every item not in the rest is ranked"
 )
 
+USERS_PER_BLOCK = 250
+"""Whose baselines are computed at once: memory has a sum for each user and item."""
+
 Lists = Mapping[int, Sequence[int]]
 HeldOut = Mapping[int, Mapping[int, float]]
 Values = npt.NDArray[np.float64]
@@ -200,10 +203,11 @@ def read_baselines(
 ) -> dict[str, dict[int, list[int]]]:
     """Return the baselines' lists: name → user_id → item_ids, best first."""
     lists: dict[str, dict[int, list[int]]] = {"popularity": {}, "item_knn": {}}
-    parameters = {"user_ids": user_ids}
-    table = warehouse.fetch(connection, "marts/baseline_lists", parameters)
-    for row in table.to_pylist():
-        lists[row["baseline"]].setdefault(row["user_id"], []).append(row["item_id"])
+    for start in range(0, len(user_ids), USERS_PER_BLOCK):
+        parameters = {"user_ids": user_ids[start : start + USERS_PER_BLOCK]}
+        table = warehouse.fetch(connection, "marts/baseline_lists", parameters)
+        for row in table.to_pylist():
+            lists[row["baseline"]].setdefault(row["user_id"], []).append(row["item_id"])
     return lists
 
 
