@@ -43,6 +43,9 @@ LESSONS_PER_PART = 50_000
 """Both pair up what the same user rated: it takes a third of the time in small parts,
 whose sums stay in the processor's cache, and no more memory for more users."""
 
+SCAFFOLDING = ("intermediate/int_lessons", *IN_PARTS)
+"""Large, and read by nothing but other models of the moment."""
+
 ON_DEMAND = (
     "marts/candidate_pairs",
     "marts/user_states",
@@ -58,6 +61,9 @@ LARGEST_MEMORY = 768 * 2**20
 """Bytes, before DuckDB spills; half of what is installed where that is less. Linear
 models, training pairs and XGBoost need as much besides."""
 
+MEMORY_PER_THREAD = 256 * 2**20
+"""What each of its threads joins and sums cannot all be spilled."""
+
 LIMITS: Parameters = {"n_lessons": 1_000_000_000, "n_compared": 4_000}
 """Bound the time and the memory of a moment: pairs of ratings by one user that tell
 which items go together, and items that are compared. ml-1m stays below both."""
@@ -69,8 +75,15 @@ def connect(spill: Path) -> duckdb.DuckDBPyConnection:
     """Open a database in memory that spills into the folder `spill` when it is full."""
     spill.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = f"{min(LARGEST_MEMORY, installed // 2) // 2**20}MiB"
-    return duckdb.connect(config={"temp_directory": str(spill), "memory_limit": limit})
+    limit = min(LARGEST_MEMORY, installed // 2)
+    threads = min(os.cpu_count() or 1, max(1, limit // MEMORY_PER_THREAD))
+    return duckdb.connect(
+        config={
+            "temp_directory": str(spill),
+            "memory_limit": f"{limit // 2**20}MiB",
+            "threads": threads,
+        }
+    )
 
 
 def read(model: str) -> str:
@@ -103,9 +116,9 @@ def build_in_parts(
             connection.execute(f"insert into {name} {query}", used(query, values))
 
 
-def forget_moment(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop a moment's tables: those of two would not fit into the memory of one."""
-    for model in MODELS:
+def forget(connection: duckdb.DuckDBPyConnection, *models: str) -> None:
+    """Drop the tables of models, if they are there."""
+    for model in models:
         name = model.rpartition("/")[2]
         connection.execute(f"drop table if exists {name}")
 
@@ -140,7 +153,7 @@ def build_moment(
     moment is so many ratings before that, and these are its future.
     """
     parameters = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
-    forget_moment(connection)
+    forget(connection, *MODELS)  # the tables of two moments need twice the memory
     for model in MODELS:
         if model in IN_PARTS:
             build_in_parts(connection, model, parameters)
