@@ -74,10 +74,10 @@ FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LIN
 NEGATIVE_SHARE = 0.25
 MIN_NEGATIVES = 400
 MAX_PAIRS = 500_000
-PAIRS_PER_BLOCK = 500_000
+PAIRS_PER_BLOCK = 250_000
 MIN_BLOCK_SHARE = 0.2
-"""Bound the memory: a block's features take 230 bytes a pair, and as much in SQL; what
-linear models say of it takes 40 bytes a pair, kept or not."""
+"""Bound the memory: a block's features take 230 bytes a pair, and 2000 in SQL, whose
+joins cannot spill them; what linear models say takes 40 bytes a pair, kept or not."""
 
 Ids = npt.NDArray[np.int32]
 
