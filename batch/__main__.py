@@ -56,8 +56,9 @@ if TYPE_CHECKING:
 Result = dict[str, object]
 Connection = duckdb.DuckDBPyConnection
 
-MAX_TRAINING_USERS = 20_000
+MAX_TRAINING_USERS = 3_000
 MAX_EVALUATED_USERS = 10_000
+MAX_EVALUATED_PAIRS = 200_000_000
 N_NEAR = 3
 """The last ratings that are the future of the nearer of the windows to learn from."""
 
@@ -232,7 +233,7 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
         )
     raw = find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
-        warehouse.build_moment(connection, n_cuts=1)
+        build_moment(connection, n_cuts=1)
         booster, which = load_to_measure(registry, version)
         measured = measure(connection, booster, which, settings)
         told = page(connection, raw, version, measured)
@@ -314,12 +315,21 @@ def open_warehouse(
         yield connection
 
 
+def build_moment(connection: Connection, n_cuts: int, n_next: int = 0) -> None:
+    """Build the features as of a moment, and drop what they were counted from.
+
+    What that takes, the stages after it have for themselves.
+    """
+    warehouse.build_moment(connection, n_cuts, n_next)
+    warehouse.forget(connection, *warehouse.SCAFFOLDING)
+
+
 def sample_window(
     connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
 ) -> features.Pairs:
     """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
-        warehouse.build_moment(connection, n_cuts, n_next)
+        build_moment(connection, n_cuts, n_next)
         user_ids = features.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
         return features.sample(connection, user_ids)
 
@@ -362,6 +372,7 @@ def fit_and_register(
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
         trained = train(windows, newer[-1].of_every(CURVE_SHARE))
+        windows.clear()  # the memory is the evaluation's
         # The one that serves has the same parameters, and no evaluation: there is
         # nothing left that it has not seen. Joins leave half a core to grow it on.
         with ThreadPoolExecutor(max_workers=1) as beside:
@@ -399,7 +410,9 @@ def rank_and_evaluate(
     connection: Connection, booster: "xgboost.Booster", settings: Settings
 ) -> Evaluation:
     """Evaluate a model's lists beside those of the baselines."""
-    user_ids = features.every(warehouse.user_ids(connection), MAX_EVALUATED_USERS)
+    n_items = warehouse.count(connection, "stg_items")
+    at_most = min(MAX_EVALUATED_USERS, max(1, MAX_EVALUATED_PAIRS // max(1, n_items)))
+    user_ids = features.every(warehouse.user_ids(connection), at_most)
     rankings = score.score(connection, booster, user_ids, 10, settings.scorer)
     progress = Progress("evaluating", "users")
     return evaluate(connection, progress.counted(rankings, len(user_ids)))
@@ -521,7 +534,7 @@ def build_now(
     """Build the features as of now and write down those of users and items."""
     with watch.stage("features"):
         log.info("building the features as of now")
-        warehouse.build_moment(connection, n_cuts=0)
+        build_moment(connection, n_cuts=0)
         paths = []
         for name in ("user_features", "item_features"):
             path = settings.processed / f"{name}.parquet"
