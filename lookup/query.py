@@ -21,6 +21,7 @@ class Query:
     genres: frozenset[str]
     exclude: frozenset[int]
     fallback: bool
+    because: bool
 
     @property
     def filters(self) -> bool:
@@ -51,6 +52,7 @@ def parse(params: QueryParams, known: Sequence[str], top_n: int | None) -> Query
         genres=frozenset(genre.casefold() for genre in params.getlist("genre")),
         exclude=_exclude(params.getlist("exclude")),
         fallback=_fallback(params.get("fallback", "popular")),
+        because=_because(params.get("because", "0")),
     )
 
 
@@ -66,7 +68,9 @@ def _check_names(params: QueryParams, known: Sequence[str]) -> None:
     names = [name for name, _ in params.multi_items()]
     for name, value in params.multi_items():
         if name not in known:
-            raise unprocessable(f"{name!r} is no parameter; known: {', '.join(known)}")
+            raise unprocessable(
+                f"{name!r} is no parameter; known: {', '.join(known) or 'none'}"
+            )
         if value == "":
             raise unprocessable(f"{name}={value!r}: expected a value")
         if name not in REPEATABLE and names.count(name) > 1:
@@ -89,6 +93,12 @@ def _fallback(text: str) -> bool:
     if text not in {"popular", "none"}:
         raise unprocessable(f"fallback={text!r}: expected 'popular' or 'none'")
     return text == "popular"
+
+
+def _because(text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise unprocessable(f"because={text!r}: expected 0 or 1")
+    return text == "1"
 
 
 def _bad_k(text: str, top_n: int | None) -> Problem:

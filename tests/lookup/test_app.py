@@ -267,13 +267,21 @@ async def test_unknown_routes(api: httpx.AsyncClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/recommend/42", "/popular"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_wrong_methods(api: httpx.AsyncClient, path: str, method: str) -> None:
     """405 says what would be right."""
     answer = await api.request(method, path)
     assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
     assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_options_say_what_is_right(api: httpx.AsyncClient) -> None:
+    """Nothing is done; what is not there stays unknown."""
+    answer = await api.options("/recommend/42")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert (await api.options("/nothing")).status_code == 404
 
 
 async def test_head_is_like_get(api: httpx.AsyncClient, published: None) -> None:
