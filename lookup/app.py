@@ -5,20 +5,23 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from lookup import counters, logs, problem, routes
-from lookup.hot import HotMiddleware
+from lookup import counters, logs, problem
 from lookup.key import HEADER, KeyMiddleware
 from lookup.metrics import Metrics
 from lookup.observe import ObserveMiddleware
+from lookup.routes import Routes
 from lookup.settings import SettingError, Settings
+from lookup.short import ShortMiddleware
 from lookup.store import CODES, Store
 
 TRUST_SECONDS = 0.01
@@ -28,17 +31,17 @@ Short enough that nobody sees a flip, or Redis' end, late; long enough that of t
 of requests a second a hundred ask.
 """
 
-ROUTES = (
-    Route("/recommend/{user_id}", routes.recommend),
-    Route("/popular", routes.popular),
-    Route("/similar/{item_id}", routes.similar),
-    Route("/items/{item_id}", routes.item),
-    Route("/users/{user_id}", routes.user),
-    Route("/health", routes.health),
-    Route("/ready", routes.ready),
-    Route("/metrics", routes.metrics),
-    Route("/openapi.json", routes.schema),
-)
+PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
+    "/recommend/{user_id}": Routes.recommend,
+    "/popular": Routes.popular,
+    "/similar/{item_id}": Routes.similar,
+    "/items/{item_id}": Routes.item,
+    "/users/{user_id}": Routes.user,
+    "/health": Routes.health,
+    "/ready": Routes.ready,
+    "/metrics": Routes.metrics,
+    "/openapi.json": Routes.schema,
+}
 
 
 def create_app(
@@ -46,6 +49,11 @@ def create_app(
 ) -> Starlette:
     """Make the API that answers from a store, which it closes at its end."""
     metrics = metrics or new_metrics()
+    answers = Routes(store, settings, metrics)
+    routes = [
+        Route(path, endpoint.__get__(answers)) for path, endpoint in PATHS.items()
+    ]
+    short = Middleware(ShortMiddleware, store, answers, routes[0])
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -53,8 +61,8 @@ def create_app(
         await store.close()
 
     app = Starlette(
-        routes=ROUTES,
-        middleware=_middleware(store, settings, metrics),
+        routes=routes,
+        middleware=[*_middleware(settings, metrics), short],
         exception_handlers={
             problem.Problem: problem.on_problem,
             HTTPException: problem.on_http,
@@ -72,7 +80,7 @@ def create_app(
 
 def new_metrics(folder: str | None = None) -> Metrics:
     """Begin to count requests of our routes."""
-    return Metrics([route.path for route in ROUTES], folder)
+    return Metrics(list(PATHS), folder)
 
 
 def from_environment() -> Starlette:
@@ -95,8 +103,8 @@ def from_environment() -> Starlette:
     return create_app(store, settings, metrics)
 
 
-def _middleware(store: Store, settings: Settings, metrics: Metrics) -> list[Middleware]:
-    """Say what a request passes on its way to the routes, in this order."""
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Say what a request passes on its way, in this order."""
     passed = [Middleware(ObserveMiddleware, metrics)]
     if settings.cors_origins:
         # before the key, which browsers do not send with what they ask beforehand
@@ -111,7 +119,7 @@ def _middleware(store: Store, settings: Settings, metrics: Metrics) -> list[Midd
         )
     if settings.api_key:
         passed.append(Middleware(KeyMiddleware, settings.api_key))
-    return [*passed, Middleware(HotMiddleware, store)]
+    return passed
 
 
 def _end_with_parent() -> None:

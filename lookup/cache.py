@@ -3,7 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from lookup.answer import Answer
+from starlette.types import Scope
+
+from lookup.answer import Answer, takes_gzip
 
 OVERHEAD_BYTES = 2000
 """What an answer takes beside its body: measured, keys and headers included."""
@@ -44,6 +46,11 @@ class Cache:
 
     def _forget(self, answer: Answer | None) -> None:
         self._n_bytes -= _weight(answer) if answer else 0
+
+
+def key_of(scope: Scope) -> Hashable:
+    """Tell apart the requests that have different answers in a generation."""
+    return (scope["path"], scope["query_string"], takes_gzip(scope))
 
 
 def _weight(answer: Answer) -> int:

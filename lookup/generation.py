@@ -45,11 +45,12 @@ class Generation:
         self.model_version = self._required(meta, "model_version")
         self.scored_at = self._required(meta, "scored_at")
         self.top_n = self._top_n(self._required(meta, "top_n"))
-        self.popular = self.entries(contract.popular_key(name), popular)
+        self.popular = [text for text in popular if text != contract.NO_ITEMS]
+        self.entries(contract.popular_key(name), self.popular)  # better now than later
         # Read when first asked for: a catalogue of 90 000 would hold up every request.
         self._unread = dict(items)
         self._items: dict[int, Item] = {}
-        self._written: dict[int, str] = {}
+        self._written: dict[str, str] = {}
         self.origin = {
             "generation": name,
             "model_version": self.model_version,
@@ -63,13 +64,26 @@ class Generation:
             item = self._items[item_id] = self._read_item(item_id)
         return item
 
-    def written(self, item_id: int) -> str:
-        """Give the fields of an item as JSON without braces, written only once."""
-        text = self._written.get(item_id)
-        if text is None:
-            text = as_json({"item_id": item_id, **self.item(item_id)})[1:-1]
-            self._written[item_id] = text
-        return text
+    def written(self, key: str, texts: Sequence[str], first_rank: int) -> list[str]:
+        """Turn a list's entries into JSON, without the braces: what most answers are.
+
+        Raises CorruptGeneration, naming the key, if an entry or an item is garbled.
+        """
+        known = self._written
+        places = []
+        rank = first_rank
+        for text in texts:
+            item_id, _, score = text.partition(":")
+            try:
+                item = known.get(item_id) or self._write(item_id)
+                number = float(score)
+            except ValueError as error:
+                raise CorruptGeneration(f"{key} holds a bad entry: {error}") from error
+            if number - number != 0.0:
+                raise CorruptGeneration(f"{key} holds a score that is no finite number")
+            places.append(f'"rank":{rank},{item},"score":{number!r}')
+            rank += 1
+        return places
 
     def age(self, now: datetime) -> float | None:
         """Say how many seconds ago it was scored; None if that cannot be read."""
@@ -91,6 +105,13 @@ class Generation:
         if not all(math.isfinite(entry.score) for entry in entries):
             raise CorruptGeneration(f"{key} holds a score that is no finite number")
         return entries
+
+    def _write(self, item_id: str) -> str:
+        """Write an item as JSON without braces, once."""
+        number = int(item_id)
+        text = as_json({"item_id": number, **self.item(number)})[1:-1]
+        self._written[item_id] = text
+        return text
 
     def because(self, key: str, texts: Sequence[str]) -> list[list[int]]:
         """Decode the reasons under a key, or raise CorruptGeneration naming the key."""

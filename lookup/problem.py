@@ -35,6 +35,11 @@ def response(
     return JSONResponse(body, status, headers=headers)
 
 
+def of_problem(problem: Problem) -> JSONResponse:
+    """Say what is wrong with a request."""
+    return response(problem.status, problem.code, str(problem))
+
+
 def of_store(error: Exception) -> JSONResponse:
     """Say that the store has nothing to give for now."""
     return response(503, CODES[type(error)], str(error), RETRY)
@@ -47,8 +52,7 @@ def of_bug() -> JSONResponse:
 
 async def on_problem(_: Request, error: Exception) -> JSONResponse:
     """Answer a Problem."""
-    problem = cast(Problem, error)
-    return response(problem.status, problem.code, str(problem))
+    return of_problem(cast(Problem, error))
 
 
 async def on_store(_: Request, error: Exception) -> JSONResponse:

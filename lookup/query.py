@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.datastructures import QueryParams
 
 from lookup.problem import Problem, unprocessable
 
 PAGE = ("k", "offset", "genre", "exclude")
+REMEMBERED_LENGTH = 100
 REPEATABLE = frozenset({"genre", "exclude"})
 
 
@@ -37,11 +39,19 @@ class Query:
         return self.k
 
 
-def parse(params: QueryParams, known: Sequence[str], top_n: int | None) -> Query:
+def parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
     """Read the parameters, of which a route knows some; a Problem if one is bad.
 
     `top_n`, where it is known already, is for the message about a bad `k`.
     """
+    # the same few come all the time; long ones would take memory
+    read = _parse if len(query) <= REMEMBERED_LENGTH else _parse.__wrapped__
+    return read(query, tuple(known), top_n)
+
+
+@lru_cache(maxsize=1024)
+def _parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
+    params = QueryParams(query)
     _check_names(params, known)
     k = params.get("k")
     if k is not None and not _is_integer(k, least=1):

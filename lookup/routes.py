@@ -1,4 +1,4 @@
-"""The routes."""
+"""What each route answers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,202 +7,208 @@ from starlette.responses import JSONResponse, Response
 
 from lookup import contract, listing, openapi, problem, query
 from lookup.answer import Answer, takes_gzip
-from lookup.generation import Entry, Generation, as_json
-from lookup.hot import key_of
+from lookup.cache import key_of
+from lookup.generation import Generation, as_json
 from lookup.metrics import CONTENT_TYPE, Metrics
 from lookup.pipeline import Command
 from lookup.query import Query
 from lookup.settings import Settings
 from lookup.store import CODES, Store, first
 
-
-async def health(_: Request) -> JSONResponse:
-    """Answer while the process lives, Redis or not."""
-    return JSONResponse({"status": "ok"})
+RECOMMEND = (*query.PAGE, "fallback", "because")
 
 
-async def ready(request: Request) -> JSONResponse:
-    """Say which generation is served, or why there is none."""
-    generation = await _store(request).generation()
-    return JSONResponse({"status": "ready", **generation.origin})
+class Routes:
+    """The endpoints, which answer from a store."""
 
+    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
 
-async def recommend(request: Request) -> Answer:
-    """Give a user's list, or the popular one for a user who is not known."""
-    user_id = query.positive_integer("user_id", request.path_params["user_id"])
-    wanted = _query(request, (*query.PAGE, "fallback", "because"))
-    length = _length(wanted, request)
+    async def health(self, _: Request) -> JSONResponse:
+        """Answer while the process lives, Redis or not."""
+        return JSONResponse({"status": "ok"})
 
-    def commands(name: str) -> list[Command]:
-        lists = [contract.user_key(name, user_id)]
-        if wanted.because:
-            lists.append(contract.because_key(name, user_id))
-        return [first(key, length) for key in lists]
+    async def ready(self, _: Request) -> JSONResponse:
+        """Say which generation is served, or why there is none."""
+        generation = await self._store.generation()
+        return JSONResponse({"status": "ready", **generation.origin})
 
-    generation, (texts, *reasons) = await _store(request).read(commands)
-    head = {"user_id": user_id}
-    if texts:
-        entries = generation.entries(contract.user_key(generation.name, user_id), texts)
-        because = _because(generation, user_id, reasons[0]) if wanted.because else None
-        return _listed(request, generation, entries, wanted, head, "personal", because)
-    _size(wanted, generation, request)  # of two mistakes a bad k is told first
-    if not wanted.fallback:
-        raise _unknown("user", user_id, generation)
-    because = [] if wanted.because else None
-    popular = generation.popular
-    return _listed(request, generation, popular, wanted, head, "popular", because)
+    async def recommend(self, request: Request) -> Answer:
+        """Give a user's list, or the popular one for a user who is not known."""
+        user_id = query.positive_integer("user_id", request.path_params["user_id"])
+        wanted = self._query(request, RECOMMEND)
+        length = self._length(wanted)
 
+        def commands(name: str) -> list[Command]:
+            keys = [contract.user_key(name, user_id)]
+            if wanted.because:
+                keys.append(contract.because_key(name, user_id))
+            return [first(key, length) for key in keys]
 
-async def popular(request: Request) -> Answer:
-    """Give the list that is the same for everybody."""
-    wanted = _query(request, query.PAGE)
-    generation = await _store(request).generation()
-    return _listed(request, generation, generation.popular, wanted, {}, "popular")
+        generation, (texts, *reasons) = await self._store.read(commands)
+        head = {"user_id": user_id}
+        if texts:
+            key = contract.user_key(generation.name, user_id)
+            why = self._because(generation, user_id, *reasons)
+            return self._listed(
+                request, generation, key, texts, wanted, head, "personal", why
+            )
+        self._size(wanted, generation)  # of two mistakes a bad k is told first
+        if not wanted.fallback:
+            raise _unknown("user", user_id, generation)
+        key, why = contract.popular_key(generation.name), [] if wanted.because else None
+        return self._listed(
+            request, generation, key, generation.popular, wanted, head, "popular", why
+        )
 
+    async def popular(self, request: Request) -> Answer:
+        """Give the list that is the same for everybody."""
+        wanted = self._query(request, query.PAGE)
+        generation = await self._store.generation()
+        key = contract.popular_key(generation.name)
+        return self._listed(
+            request, generation, key, generation.popular, wanted, {}, "popular"
+        )
 
-async def similar(request: Request) -> Answer:
-    """Give the items that are most like one item."""
-    item_id = query.positive_integer("item_id", request.path_params["item_id"])
-    wanted = _query(request, query.PAGE)
-    length = _length(wanted, request)
-    generation, (texts,) = await _store(request).read(
-        lambda name: [first(contract.similar_key(name, item_id), length)]
-    )
-    if not generation.knows(item_id):
-        raise _unknown("item", item_id, generation)
-    entries = generation.entries(contract.similar_key(generation.name, item_id), texts)
-    head = {"item_id": item_id}
-    return _listed(request, generation, entries, wanted, head, "similar")
+    async def similar(self, request: Request) -> Answer:
+        """Give the items that are most like one item."""
+        item_id = query.positive_integer("item_id", request.path_params["item_id"])
+        wanted = self._query(request, query.PAGE)
+        length = self._length(wanted)
+        generation, (texts,) = await self._store.read(
+            lambda name: [first(contract.similar_key(name, item_id), length)]
+        )
+        if not generation.knows(item_id):
+            raise _unknown("item", item_id, generation)
+        key, head = contract.similar_key(generation.name, item_id), {"item_id": item_id}
+        return self._listed(request, generation, key, texts, wanted, head, "similar")
 
+    async def item(self, request: Request) -> Answer:
+        """Give one item."""
+        item_id = query.positive_integer("item_id", request.path_params["item_id"])
+        self._query(request, ())
+        generation = await self._store.generation()
+        if not generation.knows(item_id):
+            raise _unknown("item", item_id, generation)
+        shown = {"item_id": item_id, **generation.item(item_id), **generation.origin}
+        return self._answered(request, generation, as_json(shown).encode())
 
-async def item(request: Request) -> Answer:
-    """Give one item."""
-    item_id = query.positive_integer("item_id", request.path_params["item_id"])
-    _query(request, ())
-    generation = await _store(request).generation()
-    if not generation.knows(item_id):
-        raise _unknown("item", item_id, generation)
-    shown = {"item_id": item_id, **generation.item(item_id), **generation.origin}
-    return _answered(request, generation, as_json(shown).encode())
+    async def user(self, request: Request) -> Answer:
+        """Tell what a user rated highest and last."""
+        user_id = query.positive_integer("user_id", request.path_params["user_id"])
+        self._query(request, ())
+        generation, (text,) = await self._store.read(
+            lambda name: [("GET", contract.history_key(name, user_id))]
+        )
+        if text is None:
+            raise _unknown("user", user_id, generation)
+        key = contract.history_key(generation.name, user_id)
+        history = generation.history(key, text)
+        shown = {
+            "user_id": user_id,
+            **generation.origin,
+            "n_ratings": history.n_ratings,
+            "highest": listing.rated(generation, history.highest),
+            "last": listing.rated(generation, history.last),
+        }
+        return self._answered(
+            request, generation, as_json(shown).encode(), is_private=True
+        )
 
+    async def metrics(self, _: Request) -> Response:
+        """Count for Prometheus what all workers did."""
+        try:
+            generation: Generation | None = await self._store.generation()
+        except tuple(CODES):
+            # its age still tells that nothing came after it
+            generation = self._store.latest
+        return Response(self._metrics.text(generation), media_type=CONTENT_TYPE)
 
-async def user(request: Request) -> Answer:
-    """Tell what a user rated highest and last."""
-    user_id = query.positive_integer("user_id", request.path_params["user_id"])
-    _query(request, ())
-    generation, (text,) = await _store(request).read(
-        lambda name: [("GET", contract.history_key(name, user_id))]
-    )
-    if text is None:
-        raise _unknown("user", user_id, generation)
-    history = generation.history(contract.history_key(generation.name, user_id), text)
-    shown = {
-        "user_id": user_id,
-        **generation.origin,
-        "n_ratings": history.n_ratings,
-        "highest": listing.rated(generation, history.highest),
-        "last": listing.rated(generation, history.last),
-    }
-    return _answered(request, generation, as_json(shown).encode(), is_private=True)
+    async def schema(self, _: Request) -> JSONResponse:
+        """Describe the API to programs."""
+        return JSONResponse(openapi.document(self._store.top_n, self._settings))
 
+    def _listed(
+        self,
+        request: Request,
+        generation: Generation,
+        key: str,
+        texts: Sequence[str],
+        wanted: Query,
+        head: Mapping[str, int],
+        source: str,
+        reasons: Sequence[Sequence[int]] | None = None,
+    ) -> Answer:
+        """Cut the wanted part out of a list and put it into the form of the contract.
 
-async def metrics(request: Request) -> Response:
-    """Count for Prometheus what all workers did."""
-    counted: Metrics = request.app.state.metrics
-    store = _store(request)
-    try:
-        generation: Generation | None = await store.generation()
-    except tuple(CODES):
-        generation = store.latest  # its age tells as well that nothing came after it
-    return Response(counted.text(generation), media_type=CONTENT_TYPE)
+        The reasons, if they are wanted, are beside the list; some may be missing.
+        """
+        size = self._size(wanted, generation)
+        chosen = listing.positions(generation, key, texts, wanted, size)
+        places = generation.written(key, [texts[i] for i in chosen], wanted.offset + 1)
+        if reasons is not None:
+            drove = (reasons[i] if i < len(reasons) else () for i in chosen)
+            whys = (listing.because(generation, item_ids) for item_ids in drove)
+            places = [",".join(both) for both in zip(places, whys, strict=True)]
+        is_fallback = source == "popular" and "user_id" in head
+        about = {**head, "k": size, **generation.origin, "source": source}
+        if is_fallback:
+            about["fallback_reason"] = "unknown_user"
+        items = "},{".join(places)
+        items = f"{{{items}}}" if places else ""
+        body = f'{as_json(about)[:-1]},"items":[{items}]}}'.encode()
+        is_private = "user_id" in head
+        return self._answered(
+            request, generation, body, is_private=is_private, is_fallback=is_fallback
+        )
 
+    def _answered(
+        self,
+        request: Request,
+        generation: Generation,
+        body: bytes,
+        *,
+        is_private: bool = False,
+        is_fallback: bool = False,
+    ) -> Answer:
+        """Make an answer, and keep it for the next who asks the same."""
+        scope = request.scope
+        answer = Answer(
+            generation,
+            body,
+            route=scope["route"].path,
+            is_private=is_private,
+            is_fallback=is_fallback,
+            takes_gzip=takes_gzip(scope),
+        )
+        if generation is self._store.latest:
+            self._store.cache.put(key_of(scope), answer)
+        return answer
 
-async def schema(request: Request) -> JSONResponse:
-    """Describe the API to programs."""
-    return JSONResponse(openapi.document(_store(request).top_n, _settings(request)))
+    def _because(
+        self, generation: Generation, user_id: int, *reasons: Sequence[str]
+    ) -> list[list[int]] | None:
+        """Decode what was read of reasons, if it was."""
+        key = contract.because_key(generation.name, user_id)
+        return generation.because(key, reasons[0]) if reasons else None
 
+    def _query(self, request: Request, known: Sequence[str]) -> Query:
+        return query.parse(request.scope["query_string"], known, self._store.top_n)
 
-def _listed(
-    request: Request,
-    generation: Generation,
-    entries: Sequence[Entry],
-    wanted: Query,
-    head: Mapping[str, object],
-    source: str,
-    reasons: Sequence[Sequence[int]] | None = None,
-) -> Answer:
-    """Cut the wanted part out of a list and put it into the form of the contract."""
-    size = _size(wanted, generation, request)
-    chosen = listing.positions(generation, entries, wanted, size)
-    is_fallback = source == "popular" and "user_id" in head
-    why = {"fallback_reason": "unknown_user"} if is_fallback else {}
-    head = {**head, "k": size, **generation.origin, "source": source, **why}
-    written = listing.items(generation, entries, chosen, wanted.offset, reasons)
-    return _answered(
-        request,
-        generation,
-        listing.body(head, written),
-        is_private="user_id" in head,
-        is_fallback=is_fallback,
-    )
+    def _length(self, wanted: Query) -> int | None:
+        """Say how much of a list has to be read: None for all of it.
 
+        Always from its start: an empty answer then means that there is no such list.
+        """
+        k = wanted.k or self._settings.k_default
+        return None if wanted.filters else wanted.offset + k
 
-def _answered(
-    request: Request,
-    generation: Generation,
-    body: bytes,
-    *,
-    is_private: bool = False,
-    is_fallback: bool = False,
-) -> Answer:
-    """Make an answer, and keep it for the next who asks the same."""
-    scope, store = request.scope, _store(request)
-    answer = Answer(
-        generation,
-        body,
-        route=scope["route"].path,
-        is_private=is_private,
-        is_fallback=is_fallback,
-        takes_gzip=takes_gzip(scope),
-    )
-    if generation is store.latest:
-        store.cache.put(key_of(scope), answer)
-    return answer
-
-
-def _because(
-    generation: Generation, user_id: int, texts: Sequence[str]
-) -> list[list[int]]:
-    return generation.because(contract.because_key(generation.name, user_id), texts)
+    def _size(self, wanted: Query, generation: Generation) -> int:
+        return wanted.page(generation.top_n, self._settings.k_default)
 
 
 def _unknown(what: str, number: int, generation: Generation) -> problem.Problem:
     message = f"{what} {number} is not in generation {generation.name}"
     return problem.Problem(404, f"unknown_{what}", message)
-
-
-def _query(request: Request, known: Sequence[str]) -> Query:
-    return query.parse(request.query_params, known, _store(request).top_n)
-
-
-def _length(wanted: Query, request: Request) -> int | None:
-    """Say how much of a list has to be read: None for all of it.
-
-    Always from its start: an empty answer then means that there is no such list.
-    """
-    k = wanted.k or _settings(request).k_default
-    return None if wanted.filters else wanted.offset + k
-
-
-def _size(wanted: Query, generation: Generation, request: Request) -> int:
-    return wanted.page(generation.top_n, _settings(request).k_default)
-
-
-def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings

@@ -259,7 +259,8 @@ def publish_world(client: "redis.Redis", number: int) -> None:
 def is_of_one_generation(generation: Generation, entries: Sequence[Entry]) -> bool:
     """Tell whether list, meta, items and popular list all belong together."""
     number = generation.name[1:]
-    scores = {entry.score for entry in (*entries, *generation.popular)}
+    popular = generation.entries("popular", generation.popular)
+    scores = {entry.score for entry in (*entries, *popular)}
     return (
         scores == {float(number)}
         and len(entries) == 5
