@@ -115,6 +115,7 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
         log_config=None,  # ours is
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # nothing here depends on where a request came from
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     if workers == 1:

@@ -43,8 +43,9 @@ class Answer:
         self._headers = [
             (b"etag", self._etag),
             (b"cache-control", PRIVATE if is_private else REVALIDATE),
-            (b"vary", b"Accept-Encoding"),
         ]
+        if len(body) >= GZIP_LEAST:
+            self._headers.append((b"vary", b"Accept-Encoding"))
         if is_packed:
             self._headers.append((b"content-encoding", b"gzip"))
 

@@ -50,7 +50,7 @@ class Generation:
         # Read when first asked for: a catalogue of 90 000 would hold up every request.
         self._unread = dict(items)
         self._items: dict[int, Item] = {}
-        self._written: dict[str, str] = {}
+        self._written = _Written(self)
         self.origin = {
             "generation": name,
             "model_version": self.model_version,
@@ -69,21 +69,21 @@ class Generation:
 
         Raises CorruptGeneration, naming the key, if an entry or an item is garbled.
         """
-        known = self._written
-        places = []
-        rank = first_rank
-        for text in texts:
-            item_id, _, score = text.partition(":")
-            try:
-                item = known.get(item_id) or self._write(item_id)
-                number = float(score)
-            except ValueError as error:
-                raise CorruptGeneration(f"{key} holds a bad entry: {error}") from error
-            if number - number != 0.0:
-                raise CorruptGeneration(f"{key} holds a score that is no finite number")
-            places.append(f'"rank":{rank},{item},"score":{number!r}')
-            rank += 1
-        return places
+        # done for each cold request: list by list takes half of the time of one by one
+        parts = [text.partition(":") for text in texts]
+        try:
+            scores = [float(score) for _, _, score in parts]
+            items = [self._written[item_id] for item_id, _, _ in parts]
+        except ValueError as error:
+            raise CorruptGeneration(f"{key} holds a bad entry: {error}") from error
+        if not all(map(math.isfinite, scores)):
+            raise CorruptGeneration(f"{key} holds a score that is no finite number")
+        return [
+            f'"rank":{rank},{item},"score":{score!r}'
+            for rank, (item, score) in enumerate(
+                zip(items, scores, strict=True), start=first_rank
+            )
+        ]
 
     def age(self, now: datetime) -> float | None:
         """Say how many seconds ago it was scored; None if that cannot be read."""
@@ -105,13 +105,6 @@ class Generation:
         if not all(math.isfinite(entry.score) for entry in entries):
             raise CorruptGeneration(f"{key} holds a score that is no finite number")
         return entries
-
-    def _write(self, item_id: str) -> str:
-        """Write an item as JSON without braces, once."""
-        number = int(item_id)
-        text = as_json({"item_id": number, **self.item(number)})[1:-1]
-        self._written[item_id] = text
-        return text
 
     def because(self, key: str, texts: Sequence[str]) -> list[list[int]]:
         """Decode the reasons under a key, or raise CorruptGeneration naming the key."""
@@ -157,6 +150,19 @@ class Generation:
             key = contract.meta_key(self.name)
             raise CorruptGeneration(f"{key} top_n={text!r} is no positive integer")
         return int(text)
+
+
+class _Written(dict[str, str]):
+    """Items as JSON without braces, each written when first asked for."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    def __missing__(self, item_id: str) -> str:
+        number = int(item_id)
+        item = self._generation.item(number)
+        text = self[item_id] = as_json({"item_id": number, **item})[1:-1]
+        return text
 
 
 # json.dumps would make one each time

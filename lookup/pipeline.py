@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 Command = tuple[str | int, ...]
 Waiting = tuple[Sequence[Command], "asyncio.Future[list[Any]]"]
 
+PATIENCE_SECONDS = 1.0
 MOST_REQUESTS = 256
 """How many requests share a round trip at most: more would hold up the event loop."""
 
@@ -27,7 +28,7 @@ class Pipeline:
         self._waiting: list[Waiting] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def execute(self, *commands: Command) -> list[Any]:
+    async def execute(self, *commands: Command) -> Sequence[Any]:
         """Return the answers, that to the last command of the round trip included.
 
         What was sent before this call is not waited for. Raises RedisError or OSError.
@@ -36,11 +37,7 @@ class Pipeline:
         self._waiting.append((commands, future))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
-        answers: list[Any] = await future
-        for answer in answers:
-            if isinstance(answer, exceptions.RedisError):
-                raise answer
-        return answers
+        return checked(await future)
 
     async def _send_all(self) -> None:
         """Make round trips for as long as somebody waits."""
@@ -52,19 +49,15 @@ class Pipeline:
         finally:
             self._sender = None
 
-    async def _send(self, some: Sequence[Waiting]) -> None:
+    async def _send(self, some: list[Waiting]) -> None:
         """Make one round trip and give each request its answers, or the error."""
+        commands = [command for commands, _ in some for command in commands]
         try:
-            async with self._client.pipeline(transaction=False) as pipe:
-                for commands, _ in some:
-                    for command in commands:
-                        pipe.execute_command(*command)
-                pipe.execute_command(*self._last)
-                answers = await pipe.execute(raise_on_error=False)
+            answers = await round_trip(self._client, [*commands, self._last])
         except Exception as error:  # whatever it is, who waits must hear of it
-            if isinstance(error, exceptions.TimeoutError):
+            if isinstance(error, TimeoutError):
                 # the others would wait as long for as little
-                some = [*some, *self._waiting]
+                some += self._waiting
                 self._waiting.clear()
             _fail(some, error)
             return
@@ -74,6 +67,28 @@ class Pipeline:
             if not future.done():  # who waited may have left
                 future.set_result([*answers[at:end], answers[-1]])
             at = end
+
+
+async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    """Send commands together and return their answers, some of which may be errors.
+
+    One limit of time for all of it: one a reply costs more than the reply. Raises
+    RedisError or OSError.
+    """
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+            return answers
+
+
+def checked(answers: Sequence[Any]) -> Sequence[Any]:
+    """Return answers if none of them is an error, which is raised."""
+    for answer in answers:
+        if isinstance(answer, exceptions.RedisError):
+            raise answer
+    return answers
 
 
 def _fail(some: Sequence[Waiting], error: Exception) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -19,12 +20,11 @@ from redis.exceptions import RedisError
 from lookup import contract
 from lookup.cache import Cache
 from lookup.generation import CorruptGeneration, Entry, Generation
-from lookup.pipeline import Command, Pipeline
+from lookup.pipeline import Command, Pipeline, checked, round_trip
 
 POINTER: Command = ("GET", contract.CURRENT)
 
 CONNECT_SECONDS = 0.5
-READ_SECONDS = 1.0
 CONNECTIONS = 64
 MOVING_SECONDS = 1.0
 """How long the pointer may keep moving under the attempts to read one answer."""
@@ -79,6 +79,7 @@ class Store:
         self._pipeline = Pipeline(self._redis, last=POINTER)
         self._trust = trust_seconds
         self._trusted_until = 0.0
+        self._refreshing: asyncio.Task[None] | None = None
         self._on_error = on_error
         self._latest: Generation | None = None
         self._kept: dict[str, Generation] = {}
@@ -96,14 +97,13 @@ class Store:
 
     async def generation(self) -> Generation:
         """Give the generation that is served now."""
-        if self._latest is not None and time.monotonic() < self._trusted_until:
+        remaining = self._trusted_until - time.monotonic()
+        if self._latest is not None and remaining > 0:
+            if remaining < self._trust / 2 and self._refreshing is None:
+                # before it has to be: under load nobody ever waits for it
+                self._refreshing = asyncio.create_task(self._refresh())
             return self._latest
-        for _ in _attempts():
-            (name,) = await self._execute()
-            generation = await self._load(name)
-            if generation is not None:
-                return generation
-        raise _moving()
+        return await self._read_generation()
 
     async def read(
         self, commands_for: Callable[[str], Sequence[Command]]
@@ -138,7 +138,23 @@ class Store:
 
     async def close(self) -> None:
         """Give the connections back."""
+        if self._refreshing is not None:
+            await self._refreshing
         await self._redis.aclose()
+
+    async def _read_generation(self) -> Generation:
+        for _ in _attempts():
+            (name,) = await self._execute()
+            generation = await self._load(name)
+            if generation is not None:
+                return generation
+        raise _moving()
+
+    async def _refresh(self) -> None:
+        """Read the pointer again; what goes wrong is told to whoever asks next."""
+        with suppress(*CODES):
+            await self._read_generation()
+        self._refreshing = None
 
     async def _load(self, name: str | None) -> Generation | None:
         """Give a generation from memory or from Redis; None if it is no more current.
@@ -185,24 +201,21 @@ class Store:
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
 
-    async def _execute(self, *commands: Command) -> list[Any]:
+    async def _execute(self, *commands: Command) -> Sequence[Any]:
         """Send commands and return their answers, and what the pointer was then."""
         sent_at = time.monotonic()
         try:
             answers = await self._pipeline.execute(*commands)
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
-        if self._latest is not None and answers[-1] == self._latest.name:
-            self._trusted_until = sent_at + self._trust
+        is_latest = self._latest is not None and answers[-1] == self._latest.name
+        self._trusted_until = sent_at + self._trust if is_latest else 0.0
         return answers
 
-    async def _execute_alone(self, *commands: Command) -> list[Any]:
+    async def _execute_alone(self, *commands: Command) -> Sequence[Any]:
         """Send what is too long to hold up others."""
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                return await pipe.execute()
+            return checked(await round_trip(self._redis, commands))
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
 
@@ -225,7 +238,7 @@ def _client(url: str) -> Redis:
         max_connections=CONNECTIONS,
         timeout=CONNECT_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=READ_SECONDS,
+        socket_timeout=None,  # a round trip as a whole has one
         retry=Retry(NoBackoff(), 0),  # its default waits through ten of them
         protocol=2,  # 3 costs a handshake and brings nothing here
         driver_info=None,
