@@ -189,7 +189,7 @@ class Store:
         if not meta:
             key = contract.meta_key(name)
             raise CorruptGeneration(f"{contract.CURRENT} is {name!r}, but no {key}")
-        return Generation(name, meta, items, popular)
+        return Generation(name, _mapping(meta), _mapping(items), popular)
 
     def _loaded(self, name: str, task: asyncio.Task[Generation | None]) -> None:
         """Keep what a task has read, and forget the oldest of what was kept."""
@@ -228,6 +228,11 @@ class Store:
 def first(key: str, length: int | None = None) -> Command:
     """Read the first entries of a list, or all of them."""
     return ("LRANGE", key, 0, -1 if length is None else length - 1)
+
+
+def _mapping(answer: Sequence[str]) -> dict[str, str]:
+    """Read a hash as Redis sends it: names and values by turns."""
+    return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
 def _client(url: str) -> Redis:
