@@ -1,6 +1,7 @@
 """What each route answers."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -119,15 +120,16 @@ class Routes:
 
     async def metrics(self, _: Request) -> Response:
         """Count for Prometheus what all workers did."""
-        try:
-            generation: Generation | None = await self._store.generation()
-        except tuple(CODES):
-            # its age still tells that nothing came after it
-            generation = self._store.latest
-        return Response(self._metrics.text(generation), media_type=CONTENT_TYPE)
+        with suppress(*CODES):
+            await self._store.generation()
+        # without Redis the age of what was served still tells that nothing came after
+        text = self._metrics.text(self._store.latest)
+        return Response(text, media_type=CONTENT_TYPE)
 
     async def schema(self, _: Request) -> JSONResponse:
-        """Describe the API to programs."""
+        """Describe the API to programs, and how long lists are if that is known."""
+        with suppress(*CODES):
+            await self._store.generation()
         return JSONResponse(openapi.document(self._store.top_n, self._settings))
 
     def _listed(
