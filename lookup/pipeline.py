@@ -17,6 +17,7 @@ Command = tuple[str | int, ...]
 Waiting = tuple[Sequence[Command], "asyncio.Future[list[Any]]"]
 
 PATIENCE_SECONDS = 1.0
+"""How long a round trip may take that people wait for."""
 MOST_REQUESTS = 256
 """How many requests share a round trip at most: more would hold up the event loop."""
 
@@ -71,14 +72,16 @@ class Pipeline:
             at = end
 
 
-async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
+async def round_trip(
+    client: Redis, commands: Sequence[Command], patience: float = PATIENCE_SECONDS
+) -> list[Any]:
     """Send commands together and return their answers, some of which may be errors.
 
     One limit of time for all of it: one a reply costs more than the reply. And without
     redis-py's own pipelines, which take three times as long. Raises RedisError or
     OSError.
     """
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(patience):
         connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             packed = [pack_command(command) for command in commands]  # type: ignore[arg-type] # its stub knows tuples of one

@@ -25,6 +25,8 @@ from lookup.pipeline import Command, Pipeline, checked, round_trip
 POINTER: Command = ("GET", contract.CURRENT)
 
 CONNECT_SECONDS = 0.5
+LOAD_SECONDS = 10.0
+"""How long a catalogue may take: one of 90 000 items has 10 MB."""
 CONNECTIONS = 64
 MOVING_SECONDS = 1.0
 """How long the pointer may keep moving under the attempts to read one answer."""
@@ -215,7 +217,7 @@ class Store:
     async def _execute_alone(self, *commands: Command) -> Sequence[Any]:
         """Send what is too long to hold up others."""
         try:
-            return checked(await round_trip(self._redis, commands))
+            return checked(await round_trip(self._redis, commands, LOAD_SECONDS))
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
 

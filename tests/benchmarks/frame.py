@@ -3,7 +3,7 @@
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,13 +15,17 @@ from batch.features import Pairs
 from batch.stopwatch import Stopwatch
 
 
-def parsed(description: str | None) -> argparse.Namespace:
-    """Read the command line of a benchmark."""
+def parsed(
+    description: str | None, more: Mapping[str, float] | None = None
+) -> argparse.Namespace:
+    """Read the command line of a benchmark, and numbers of its own with their usual."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--raw", type=Path, default=Path("data/raw"))
     parser.add_argument("--json", action="store_true")
+    for name, usual in (more or {}).items():
+        parser.add_argument(f"--{name}", type=type(usual), default=usual)
     return parser.parse_args()
 
 

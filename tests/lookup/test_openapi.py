@@ -29,8 +29,8 @@ def test_schemathesis_finds_nothing(
     similar = contract.encode([(181, 0.5)])
     redis_client.rpush(contract.similar_key("g1", 1), *similar)
     environ = {**os.environ, "REDIS_URL": redis_url, "LOOKUP_API_KEY": key}
-    with served("lookup", "--port", "PORT", environ=environ) as (port, _, _):
-        url = f"http://127.0.0.1:{port}"
+    with served("lookup", "--port", "PORT", environ=environ) as server:
+        url = f"http://127.0.0.1:{server.port}"
         headers = ["--header", f"X-API-Key: {key}"] if key else []
         options = ["--checks", "all", "--max-examples", "25", "--seed", "1"]
         done = subprocess.run(
