@@ -84,8 +84,9 @@ async def round_trip(
     async with asyncio.timeout(patience):
         connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         try:
+            # joined: many small buffers are sent one by one
             packed = [pack_command(command) for command in commands]  # type: ignore[arg-type] # its stub knows tuples of one
-            await connection.send_packed_command(packed)
+            await connection.send_packed_command(b"".join(packed))
             return [await _reply(connection) for _ in commands]
         finally:
             await client.connection_pool.release(connection)

@@ -155,12 +155,13 @@ class Routes:
             whys = (listing.because(generation, item_ids) for item_ids in drove)
             places = [",".join(both) for both in zip(places, whys, strict=True)]
         is_fallback = source == "popular" and "user_id" in head
-        about = {**head, "k": size, **generation.origin, "source": source}
-        if is_fallback:
-            about["fallback_reason"] = "unknown_user"
-        items = "},{".join(places)
-        items = f"{{{items}}}" if places else ""
-        body = f'{as_json(about)[:-1]},"items":[{items}]}}'.encode()
+        why = ',"fallback_reason":"unknown_user"' if is_fallback else ""
+        ids = "".join(f'"{name}":{number},' for name, number in head.items())
+        items = f"{{{'},{'.join(places)}}}" if places else ""
+        body = (
+            f'{{{ids}"k":{size},{generation.origin_written},"source":"{source}"{why},'
+            f'"items":[{items}]}}'
+        ).encode()
         is_private = "user_id" in head
         return self._answered(
             request, generation, body, is_private=is_private, is_fallback=is_fallback
