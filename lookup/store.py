@@ -77,7 +77,7 @@ class Store:
             on_error: told each time that Redis did not answer.
         """
         self.cache = Cache(cache_bytes)
-        self._redis = _client(url)
+        self._redis = new_client(url)
         self._pipeline = Pipeline(self._redis, last=POINTER)
         self._trust = trust_seconds
         self._trusted_until = 0.0
@@ -237,7 +237,8 @@ def _mapping(answer: Sequence[str]) -> dict[str, str]:
     return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
-def _client(url: str) -> Redis:
+def new_client(url: str) -> Redis:
+    """Make a client that connects when first asked, and fails soon if it has to."""
     pool = BlockingConnectionPool.from_url(
         url,
         decode_responses=True,
