@@ -111,6 +111,7 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
         host=host,
         port=port,
         workers=workers,
+        ws="none",
         access_log=False,
         log_config=None,  # ours is
         log_level="warning",

@@ -7,8 +7,8 @@ from starlette.types import Scope
 
 from lookup.answer import Answer, takes_gzip
 
-OVERHEAD_BYTES = 2000
-"""What an answer takes beside its body: measured, keys and headers included."""
+OVERHEAD_BYTES = 700
+"""What an answer takes beside its body, its key and headers included: measured."""
 
 
 class Cache:

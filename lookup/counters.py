@@ -2,8 +2,9 @@
 
 Each worker counts in a file of its own, mapped into its memory, and whoever is asked
 adds all files up. A worker that takes the place of one that died takes its file too and
-counts on: no number ever falls, and files do not pile up. That, and no lock and a tenth
-of a microsecond a count, is what the multiprocess mode of prometheus-client lacks.
+counts on: no number ever falls, and files do not pile up. The multiprocess mode of
+prometheus-client keeps the files of all that ever died, and counts a request in 5.6 µs
+instead of 0.6.
 """
 
 import fcntl

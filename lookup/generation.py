@@ -56,6 +56,7 @@ class Generation:
             "model_version": self.model_version,
             "scored_at": self.scored_at,
         }
+        self.origin_written = as_json(self.origin)[1:-1]
 
     def item(self, item_id: int) -> Item:
         """Give one item, or raise CorruptGeneration if it is missing or garbled."""

@@ -8,7 +8,7 @@ from lookup.settings import Settings
 
 Schema = Mapping[str, Any]
 
-ID: Schema = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
+ID: Schema = {"type": "integer", "minimum": 1}
 TEXT: Schema = {"type": "string"}
 BIT: Schema = {"type": "integer", "enum": [0, 1], "default": 0}
 ITEM: Schema = {

@@ -11,6 +11,8 @@ from lookup.problem import Problem, unprocessable
 
 PAGE = ("k", "offset", "genre", "exclude")
 REMEMBERED_LENGTH = 100
+POSITIVE = re.compile("0*[1-9][0-9]{0,999}")
+"""Far beyond any id, and short of what int() refuses: such a user is just not known."""
 REPEATABLE = frozenset({"genre", "exclude"})
 
 
@@ -68,8 +70,7 @@ def _parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
 
 def positive_integer(name: str, text: str) -> int:
     """Read an id in plain ASCII digits; a Problem if it is none."""
-    # far beyond any id, and short of what int() refuses: such a user is just not known
-    if not re.fullmatch("0*[1-9][0-9]{0,999}", text):
+    if not POSITIVE.fullmatch(text):
         raise unprocessable(f"{name}={text!r}: expected a positive integer")
     return int(text)
 

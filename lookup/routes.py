@@ -1,6 +1,7 @@
 """What each route answers."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -119,15 +120,16 @@ class Routes:
 
     async def metrics(self, _: Request) -> Response:
         """Count for Prometheus what all workers did."""
-        try:
-            generation: Generation | None = await self._store.generation()
-        except tuple(CODES):
-            # its age still tells that nothing came after it
-            generation = self._store.latest
-        return Response(self._metrics.text(generation), media_type=CONTENT_TYPE)
+        with suppress(*CODES):
+            await self._store.generation()
+        # without Redis the age of what was served still tells that nothing came after
+        text = self._metrics.text(self._store.latest)
+        return Response(text, media_type=CONTENT_TYPE)
 
     async def schema(self, _: Request) -> JSONResponse:
-        """Describe the API to programs."""
+        """Describe the API to programs, and how long lists are if that is known."""
+        with suppress(*CODES):
+            await self._store.generation()
         return JSONResponse(openapi.document(self._store.top_n, self._settings))
 
     def _listed(
@@ -153,12 +155,13 @@ class Routes:
             whys = (listing.because(generation, item_ids) for item_ids in drove)
             places = [",".join(both) for both in zip(places, whys, strict=True)]
         is_fallback = source == "popular" and "user_id" in head
-        about = {**head, "k": size, **generation.origin, "source": source}
-        if is_fallback:
-            about["fallback_reason"] = "unknown_user"
-        items = "},{".join(places)
-        items = f"{{{items}}}" if places else ""
-        body = f'{as_json(about)[:-1]},"items":[{items}]}}'.encode()
+        why = ',"fallback_reason":"unknown_user"' if is_fallback else ""
+        ids = "".join(f'"{name}":{number},' for name, number in head.items())
+        items = f"{{{'},{'.join(places)}}}" if places else ""
+        body = (
+            f'{{{ids}"k":{size},{generation.origin_written},"source":"{source}"{why},'
+            f'"items":[{items}]}}'
+        ).encode()
         is_private = "user_id" in head
         return self._answered(
             request, generation, body, is_private=is_private, is_fallback=is_fallback

@@ -22,6 +22,8 @@ from lookup.pipeline import Pipeline, checked
 
 POINTER: Command = ("GET", contract.CURRENT)
 
+LOAD_SECONDS = 10.0
+"""How long a catalogue may take: one of 90 000 items has 10 MB."""
 MOVING_SECONDS = 1.0
 """How long the pointer may keep moving under the attempts to read one answer."""
 KEPT = 2
@@ -211,7 +213,7 @@ class Store:
     async def _execute_alone(self, *commands: Command) -> Sequence[Any]:
         """Send what is too long to hold up others."""
         try:
-            return checked(await self._redis.execute(commands))
+            return checked(await self._redis.execute(commands, LOAD_SECONDS))
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
 

@@ -1,6 +1,7 @@
 """Load from `wrk`, and the servers that bear it."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -43,12 +44,16 @@ class NoWrk(SystemExit):
 
 @dataclass(frozen=True)
 class Load:
-    """What came back: requests a second, and latencies in milliseconds."""
+    """What came back: requests a second, and latencies in milliseconds.
+
+    And what it cost the server: microseconds of its processor's time a request.
+    """
 
     rps: float
     p50: float
     p99: float
     failed: int
+    cpu: float
 
 
 def find_wrk() -> str:
@@ -59,8 +64,22 @@ def find_wrk() -> str:
     return found
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that answers: where, which process, and after how many seconds."""
+
+    port: int
+    pid: int
+    started: float
+
+
 def load(
-    port: int, n_users: int, seconds: float, *, seed: int = 1, connections: int = 64
+    server: Server,
+    n_users: int,
+    seconds: float,
+    *,
+    seed: int = 1,
+    connections: int = 64,
 ) -> Load:
     """Ask for random users on so many connections at once."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
@@ -68,19 +87,19 @@ def load(
         script.flush()
         options = f"-t1 -c{connections} -d{seconds:g}s --timeout 60s --latency"
         command = [find_wrk(), *options.split(), "-s", script.name]
-        command += [f"http://127.0.0.1:{port}", "--", str(seed), str(n_users)]
+        command += [f"http://127.0.0.1:{server.port}", "--", str(seed), str(n_users)]
+        before = _cpu_seconds(server.pid)
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return Load(**json.loads(done.stdout.splitlines()[-1]))
+        used = _cpu_seconds(server.pid) - before
+    found = json.loads(done.stdout.splitlines()[-1])
+    return Load(**found, cpu=used / (found["rps"] * seconds) * 1e6)
 
 
 @contextmanager
 def served(
     *command: str, environ: Mapping[str, str], patience: float = 30.0
-) -> Iterator[tuple[int, int, float]]:
-    """Run a server, `PORT` in its command replaced.
-
-    Gives its port, its process and the seconds until it answered.
-    """
+) -> Iterator[Server]:
+    """Run a server, `PORT` in its command replaced."""
     port = free_port()
     begin = time.monotonic()
     words = [str(port) if word == "PORT" else word for word in command]
@@ -94,7 +113,7 @@ def served(
             if process.poll() is not None or time.monotonic() > begin + patience:
                 raise SystemExit(f"{' '.join(words)} does not answer")
             time.sleep(0.002)
-        yield port, process.pid, time.monotonic() - begin
+        yield Server(port, process.pid, time.monotonic() - begin)
     finally:
         process.terminate()
         process.wait()
@@ -105,6 +124,13 @@ def megabytes(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     return int(found[1]) / 1024 if found else float("nan")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Say how much of the processor a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2]
+    user, system = fields.split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _answers(port: int) -> bool:
