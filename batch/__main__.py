@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, NoReturn
 import duckdb
 
 from batch import (
+    about,
     alias,
     arguments,
+    beside,
     console,
     download,
     examples,
@@ -38,7 +40,7 @@ from batch import (
 from batch.alias import MODEL_NAME
 from batch.config import Settings
 from batch.errors import BatchError, LockHeld
-from batch.evaluate import Evaluation, evaluate
+from batch.evaluate import Evaluation, by_ranker, evaluate
 from batch.progress import Progress
 from batch.stopwatch import Stopwatch
 from lookup import embedded
@@ -123,6 +125,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
                 settings,
                 watch,
                 {"model_version": version, "fingerprint": fingerprint},
+                read_measured(registry, version),
             )
         log.info("%s is served", generation)
         served = publish.current(client)
@@ -485,6 +488,17 @@ def log_page(registry: "Registry", version: str, name: str, told: str) -> None:
         log.warning("%s", error)
 
 
+def read_measured(
+    registry: "Registry", version: str
+) -> tuple[str | None, Mapping[str, float]]:
+    """Read how good a version was; to fail at that is no failure."""
+    try:
+        return registry.measured(version)
+    except BatchError as error:
+        log.warning("%s; people will not be told how good it is", error)
+        return None, {}
+
+
 def build_now(
     connection: Connection, settings: Settings, watch: Stopwatch
 ) -> list[Path]:
@@ -508,6 +522,7 @@ def score_and_publish(
     settings: Settings,
     watch: Stopwatch,
     made_of: Mapping[str, str],
+    measured: tuple[str | None, Mapping[str, float]],
 ) -> str:
     """Rank for every user, write the lists down as a generation and serve it."""
     build_now(connection, settings, watch)
@@ -523,13 +538,21 @@ def score_and_publish(
     with watch.stage("publish"):
         try:
             with exports.replacing(path) as file:
+                exported = exports.written(file, progress)
                 n_users = publish.stage(
                     client,
                     generation,
-                    exports.written(file, progress),
+                    beside.written(connection, client, generation, exported),
                     warehouse.popular(connection, settings.top_n),
                     read_items(connection),
                 )
+            beside.write_similar(connection, client, generation, settings.top_n)
+            protocol, metrics = measured[0], by_ranker(measured[1])
+            publish.tell(
+                client,
+                generation,
+                about.read(connection, user_ids, protocol, metrics),
+            )
             meta = publish.Meta(
                 model_name=MODEL_NAME,
                 scored_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),

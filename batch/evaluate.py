@@ -7,7 +7,7 @@ asked what comes next, and a random hold-out lets a model look at what came afte
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import duckdb
 import numpy as np
@@ -25,6 +25,11 @@ PROTOCOL = (
     "per-user time split: the last 20 % of each user's ratings by (timestamp, item_id) "
     "are held out, every item not in the rest is ranked"
 )
+
+PREFIXES = {"model": "", "popularity": "popularity_", "item_knn": "item_knn_"}
+"""Ranker → how the flat names of its metrics begin."""
+ENDS = ("", "_low", "_high")
+"""A metric, and the ends of its interval."""
 
 Lists = Mapping[int, Sequence[int]]
 HeldOut = Mapping[int, Mapping[int, float]]
@@ -87,7 +92,7 @@ class Evaluation:
         """Return metrics and the ends of their intervals by flat names, as MLflow's."""
         flat: dict[str, float] = {}
         for ranker, metrics in self.rankers.items():
-            prefix = "" if ranker == "model" else f"{ranker}_"
+            prefix = PREFIXES[ranker]
             for name, value in asdict(metrics).items():
                 flat[f"{prefix}{name}"] = value
             for name, (low, high) in self.intervals[ranker].items():
@@ -109,6 +114,19 @@ class Evaluation:
                 name: asdict(found) for name, found in self.popularity_bias.items()
             },
         }
+
+
+def by_ranker(flat: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Sort flat names, as MLflow has them, by ranker: what `as_metrics` gave away.
+
+    Rankers, metrics and ends of intervals that are missing are left out.
+    """
+    names = [f"{field.name}{end}" for field in fields(Metrics) for end in ENDS]
+    found = {
+        ranker: {name: flat[p + name] for name in names if p + name in flat}
+        for ranker, p in PREFIXES.items()
+    }
+    return {ranker: metrics for ranker, metrics in found.items() if metrics}
 
 
 def evaluate(

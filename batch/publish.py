@@ -240,9 +240,18 @@ def stage(
 
 
 def write_lists(
-    client: Client, generation: str, rankings: Iterable[Ranking]
+    client: Client,
+    generation: str,
+    rankings: Iterable[Ranking],
+    key_of: Callable[[str, int], str] = contract.user_key,
 ) -> list[int]:
-    """Write the users' lists, each trip while Redis stores the one before.
+    """Write lists, each trip while Redis stores the one before.
+
+    Args:
+        client: of the Redis.
+        generation: to write under.
+        rankings: the lists.
+        key_of: names the key, given the generation and whose list it is.
 
     Returns:
         Whose they are.
@@ -260,7 +269,7 @@ def write_lists(
     with servers.Stream(client) as stream:
         for some in batches(rankings, LISTS_PER_TRIP):
             ids = [ranking.user_id for ranking in some]
-            keys = [contract.user_key(generation, user_id) for user_id in ids]
+            keys = [key_of(generation, user_id) for user_id in ids]
             stream.send(keys, wire.pushes(keys, some))
             sent.append([max(1, len(ranking.item_ids)) for ranking in some])
             user_ids += ids
@@ -269,6 +278,11 @@ def write_lists(
         while sent:
             check()
     return user_ids
+
+
+def tell(client: Client, generation: str, about: contract.About) -> None:
+    """Write what people are told of a generation as a whole."""
+    client.set(contract.about_key(generation), contract.encode_about(about))
 
 
 def describe(client: Client, generation: str, meta: Meta) -> None:

@@ -4,7 +4,7 @@ Shared by the batch, which writes, and the lookup, which reads. Standard library
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 CURRENT = "recs:current"
@@ -64,6 +64,11 @@ def because_key(generation: str, user_id: int) -> str:
 def history_key(generation: str, user_id: int) -> str:
     """Name the text that tells what a user rated highest and last."""
     return f"{PREFIX}{generation}:history:{user_id}"
+
+
+def about_key(generation: str) -> str:
+    """Name the text that tells what a generation is about and how good its model is."""
+    return f"{PREFIX}{generation}:about"
 
 
 def generation_of(key: str) -> str | None:
@@ -150,3 +155,48 @@ def decode_history(text: str) -> History:
 
 def _ratings(pairs: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
     return [(int(item_id), float(rating)) for item_id, rating in pairs]
+
+
+@dataclass(frozen=True)
+class About:
+    """What people are told of a generation as a whole.
+
+    Attributes:
+        n_users: how many have a list.
+        n_items: how many there are to recommend.
+        genres: of the items.
+        examples: some users who have a list.
+        protocol: how the model was measured; None if that is not known.
+        metrics: ranker, such as `model`, → metric → value on the hold-out.
+    """
+
+    n_users: int
+    n_items: int
+    genres: Sequence[str]
+    examples: Sequence[int]
+    protocol: str | None
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+def encode_about(about: About) -> str:
+    """Turn it into JSON."""
+    return json.dumps(asdict(about), ensure_ascii=False)
+
+
+def decode_about(text: str) -> About:
+    """Turn the JSON back; raise ValueError if it is none."""
+    try:
+        fields = json.loads(text)
+        return About(
+            n_users=int(fields["n_users"]),
+            n_items=int(fields["n_items"]),
+            genres=[str(genre) for genre in fields["genres"]],
+            examples=[int(user_id) for user_id in fields["examples"]],
+            protocol=fields["protocol"],
+            metrics={
+                ranker: {name: float(value) for name, value in metrics.items()}
+                for ranker, metrics in fields["metrics"].items()
+            },
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"tells nothing about it: {text[:80]!r}") from error

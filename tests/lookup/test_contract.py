@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookup import contract
-from lookup.contract import History
+from lookup.contract import About, History
 
 SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)
 ENTRIES = st.lists(st.tuples(st.integers(min_value=1), SCORES))
@@ -99,6 +99,28 @@ def test_garbled_history_is_a_value_error(text: str) -> None:
         contract.decode_history(text)
 
 
+METRICS = st.dictionaries(st.text(), st.dictionaries(st.text(), SCORES))
+
+
+@given(st.lists(st.text()), st.lists(st.integers()), st.none() | st.text(), METRICS)
+def test_about_is_given_back(
+    genres: list[str],
+    examples: list[int],
+    protocol: str | None,
+    metrics: dict[str, dict[str, float]],
+) -> None:
+    """As it was, whatever genres and metrics are called."""
+    about = About(943, 1682, genres, examples, protocol, metrics)
+    assert contract.decode_about(contract.encode_about(about)) == about
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"n_users": "x"}'])
+def test_garbled_about_is_a_value_error(text: str) -> None:
+    """What tells nothing is not taken for what does."""
+    with pytest.raises(ValueError):
+        contract.decode_about(text)
+
+
 def test_keys_are_those_of_the_contract() -> None:
     """`redis-cli` users rely on the names."""
     assert contract.CURRENT == "recs:current"
@@ -111,6 +133,7 @@ def test_keys_are_those_of_the_contract() -> None:
     assert contract.similar_key("g", 50) == "recs:g:similar:50"
     assert contract.because_key("g", 42) == "recs:g:because:42"
     assert contract.history_key("g", 42) == "recs:g:history:42"
+    assert contract.about_key("g") == "recs:g:about"
 
 
 def test_generation_of_inverts_the_keys() -> None:
