@@ -53,7 +53,7 @@ class Answer:
         """Send it, or say that the client has it."""
         scope["lookup.answer"] = self  # for whoever counts
         known = dict(scope["headers"]).get(b"if-none-match")
-        if known is not None and self._is_among(known):
+        if known is not None and is_among(known, self._etag):
             await send(_start(304, self._headers))
             await send({"type": "http.response.body"})
             return
@@ -67,10 +67,11 @@ class Answer:
         body = b"" if scope["method"] == "HEAD" else self.body
         await send({"type": "http.response.body", "body": body})
 
-    def _is_among(self, known: bytes) -> bool:
-        """Compare as If-None-Match does: a list, weak or strong, or any with `*`."""
-        tags = [tag.strip().removeprefix(b"W/") for tag in known.split(b",")]
-        return self._etag in tags or tags == [b"*"]
+
+def is_among(known: bytes, etag: bytes) -> bool:
+    """Compare as If-None-Match does: a list, weak or strong, or any with `*`."""
+    tags = [tag.strip().removeprefix(b"W/") for tag in known.split(b",")]
+    return etag.removeprefix(b"W/") in tags or tags == [b"*"]
 
 
 def takes_gzip(scope: Scope) -> bool:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from lookup import counters, logs, problem
+from lookup import counters, logs, page, problem
 from lookup.key import HEADER, KeyMiddleware
 from lookup.metrics import Metrics
 from lookup.observe import ObserveMiddleware
@@ -38,10 +38,16 @@ PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
     "/similar/{item_id}": Routes.similar,
     "/items/{item_id}": Routes.item,
     "/users/{user_id}": Routes.user,
+    "/about": Routes.about,
     "/health": Routes.health,
     "/ready": Routes.ready,
     "/metrics": Routes.metrics,
     "/openapi.json": Routes.schema,
+}
+
+PAGE: Mapping[str, Callable[[Request], Awaitable[ASGIApp]]] = {
+    "/": page.index,
+    "/static/{name}": page.file,
 }
 
 
@@ -54,6 +60,7 @@ def create_app(
     routes = [
         Route(path, endpoint.__get__(answers)) for path, endpoint in PATHS.items()
     ]
+    routes += [Route(path, endpoint) for path, endpoint in PAGE.items()]
     short = Middleware(ShortMiddleware, store, answers, routes[0])
 
     @contextlib.asynccontextmanager
@@ -81,7 +88,7 @@ def create_app(
 
 def new_metrics(folder: str | None = None) -> Metrics:
     """Begin to count requests of our routes."""
-    return Metrics(list(PATHS), folder)
+    return Metrics([*PATHS, *PAGE], folder)
 
 
 def from_environment() -> Starlette:

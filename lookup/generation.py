@@ -121,6 +121,13 @@ class Generation:
         except ValueError as error:
             raise CorruptGeneration(f"{key} is not right: {error}") from error
 
+    def about(self, key: str, text: str) -> contract.About:
+        """Decode what is told of it as a whole, or raise CorruptGeneration likewise."""
+        try:
+            return contract.decode_about(text)
+        except ValueError as error:
+            raise CorruptGeneration(f"{key} is not right: {error}") from error
+
     def _read_item(self, item_id: int) -> Item:
         where = f"{contract.items_key(self.name)} {item_id}"
         text = self._unread.get(str(item_id))

@@ -62,6 +62,7 @@ def _paths(page: list[Schema]) -> dict[str, Any]:
         ),
         "/items/{item_id}": _get("One item", "Item", [item], 404),
         "/users/{user_id}": _get("What a user rated", "User", [user], 404),
+        "/about": _get("The generation as a whole", "About", [], 404),
         "/health": _open("While the process lives", "Health"),
         "/ready": _open("Which generation is served", "Ready", 503),
         "/metrics": {"get": _operation("Prometheus", {200: _text()}, 401)},
@@ -162,10 +163,20 @@ def _schemas() -> dict[str, Any]:
         "highest": _list(_object(RATED)),
         "last": _list(_object(RATED)),
     }
+    number = {"type": "number"}
+    about = {
+        **ORIGIN,
+        **{name: {"type": "integer"} for name in ("top_n", "n_users", "n_items")},
+        "genres": _list(TEXT),
+        "examples": _list({"type": "integer"}),
+        "protocol": {"type": ["string", "null"]},
+        "metrics": _named(_named(number)),
+    }
     return {
         "List": listed,
         "Item": _object({**ITEM, **ORIGIN}),
         "User": _object(user),
+        "About": _object(about),
         "Health": _object({"status": {"const": "ok"}}),
         "Ready": _object({"status": {"const": "ready"}, **ORIGIN}),
         "Any": {"type": "object"},
@@ -184,3 +195,7 @@ def _object(properties: Schema, *optional: str) -> Schema:
 
 def _list(items: Schema) -> Schema:
     return {"type": "array", "items": items}
+
+
+def _named(values: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": values}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -117,6 +118,19 @@ class Routes:
         return self._answered(
             request, generation, as_json(shown).encode(), is_private=True
         )
+
+    async def about(self, request: Request) -> Answer:
+        """Tell of the generation as a whole, and how good its model is."""
+        self._query(request, ())
+        generation, (text,) = await self._store.read(
+            lambda name: [("GET", contract.about_key(name))]
+        )
+        if text is None:
+            message = f"generation {generation.name} was published without"
+            raise problem.Problem(404, "unknown_about", message)
+        about = generation.about(contract.about_key(generation.name), text)
+        shown = {**generation.origin, "top_n": generation.top_n, **asdict(about)}
+        return self._answered(request, generation, as_json(shown).encode())
 
     async def metrics(self, _: Request) -> Response:
         """Count for Prometheus what all workers did."""
