@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, NoReturn
 import duckdb
 
 from batch import (
+    about,
     alias,
     arguments,
+    beside,
     console,
     download,
     examples,
@@ -39,7 +41,7 @@ from batch import (
 from batch.alias import MODEL_NAME
 from batch.config import Settings
 from batch.errors import BatchError, LockHeld
-from batch.evaluate import Evaluation, evaluate
+from batch.evaluate import Evaluation, by_ranker, evaluate
 from batch.part import Part, n_parts
 from batch.pending import Pending
 from batch.progress import Progress
@@ -130,6 +132,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
                 settings,
                 watch,
                 {"model_version": version, "fingerprint": fingerprint},
+                read_measured(registry, version),
             )
             served = score_and_publish(job, lock)
         return told(served, url, watch) | {"skipped": False, "promoted": promoted}
@@ -160,6 +163,7 @@ def run_shard(arguments_: Namespace, settings: Settings) -> Result:
                 settings,
                 watch,
                 {"model_version": version, "fingerprint": fingerprint},
+                read_measured(registry, version),
             )
             return score_shard(job, part, url)
 
@@ -528,6 +532,17 @@ def log_page(registry: "Registry", version: str, name: str, told: str) -> None:
         log.warning("%s", error)
 
 
+def read_measured(
+    registry: "Registry", version: str
+) -> tuple[str | None, Mapping[str, float]]:
+    """Read how good a version was; to fail at that is no failure."""
+    try:
+        return registry.measured(version)
+    except BatchError as error:
+        log.warning("%s; people will not be told how good it is", error)
+        return None, {}
+
+
 def build_now(
     connection: Connection, settings: Settings, watch: Stopwatch
 ) -> list[Path]:
@@ -552,6 +567,8 @@ class Job:
         booster: of the version in `made_of`.
         client: of the Redis that gets the lists.
         made_of: `model_version` and `fingerprint`, as the generation's meta has them.
+        measured: the protocol that this version was measured by, None where nobody
+            knows, and the metrics.
     """
 
     connection: Connection
@@ -560,6 +577,7 @@ class Job:
     settings: Settings
     watch: Stopwatch
     made_of: Mapping[str, str]
+    measured: tuple[str | None, Mapping[str, float]]
 
     @property
     def digest(self) -> str:
@@ -683,7 +701,8 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
     with watch.stage("publish"):
         with exports.replacing(path) as file:
             lists = exports.written(file, progress)
-            written = publish.write_lists(client, made.generation, lists)
+            told = beside.written(job.connection, client, made.generation, lists)
+            written = publish.write_lists(client, made.generation, told)
         if made.n > 1:
             pending.record(client, made, part, written.n_entries)
     return written.n_entries
@@ -706,6 +725,10 @@ def complete(
         warehouse.popular(job.connection, settings.top_n),
         read_items(job.connection),
     )
+    beside.write_similar(job.connection, client, generation, settings.top_n)
+    protocol, metrics = job.measured[0], by_ranker(job.measured[1])
+    told = about.read(job.connection, user_ids, protocol, metrics)
+    publish.tell(client, generation, told)
     publish.describe(client, generation, meta_of(job, made, len(user_ids)))
     join_files(settings, made)
     former = publish.current(client)

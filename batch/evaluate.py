@@ -7,7 +7,7 @@ asked what comes next, and a random hold-out lets a model look at what came afte
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import duckdb
 import numpy as np
@@ -34,6 +34,11 @@ HELD_OUT = """
 
 USERS_PER_BLOCK = 250
 """Whose baselines are computed at once: memory has a sum for each user and item."""
+
+PREFIXES = {"model": "", "popularity": "popularity_", "item_knn": "item_knn_"}
+"""Ranker → how the flat names of its metrics begin."""
+ENDS = ("", "_low", "_high")
+"""A metric, and the ends of its interval."""
 
 Lists = Mapping[int, Sequence[int]]
 HeldOut = Mapping[int, Mapping[int, float]]
@@ -96,7 +101,7 @@ class Evaluation:
         """Return metrics and the ends of their intervals by flat names, as MLflow's."""
         flat: dict[str, float] = {}
         for ranker, metrics in self.rankers.items():
-            prefix = "" if ranker == "model" else f"{ranker}_"
+            prefix = PREFIXES[ranker]
             for name, value in asdict(metrics).items():
                 flat[f"{prefix}{name}"] = value
             for name, (low, high) in self.intervals[ranker].items():
@@ -118,6 +123,19 @@ class Evaluation:
                 name: asdict(found) for name, found in self.popularity_bias.items()
             },
         }
+
+
+def by_ranker(flat: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Sort flat names, as MLflow has them, by ranker: what `as_metrics` gave away.
+
+    Rankers, metrics and ends of intervals that are missing are left out.
+    """
+    names = [f"{field.name}{end}" for field in fields(Metrics) for end in ENDS]
+    found = {
+        ranker: {name: flat[p + name] for name in names if p + name in flat}
+        for ranker, p in PREFIXES.items()
+    }
+    return {ranker: metrics for ranker, metrics in found.items() if metrics}
 
 
 def evaluate(

@@ -291,15 +291,25 @@ def complete(
 
 
 def clear(client: Client, generation: str, user_ids: Sequence[int]) -> None:
-    """Remove what somebody who was interrupted has written of some users' lists."""
-    keys = [contract.user_key(generation, user_id) for user_id in user_ids]
+    """Remove what somebody who was interrupted has written of some users."""
+    kinds = (contract.user_key, contract.because_key, contract.history_key)
+    keys = [key_of(generation, user_id) for key_of in kinds for user_id in user_ids]
     servers.total(client, "UNLINK", keys)
 
 
 def write_lists(
-    client: Client, generation: str, rankings: Iterable[Ranking]
+    client: Client,
+    generation: str,
+    rankings: Iterable[Ranking],
+    key_of: Callable[[str, int], str] = contract.user_key,
 ) -> Written:
-    """Write the users' lists, each trip while Redis stores the one before.
+    """Write lists, each trip while Redis stores the one before.
+
+    Args:
+        client: of the Redis.
+        generation: to write under.
+        rankings: the lists.
+        key_of: names the key, given the generation and whose list it is.
 
     Raises:
         BatchError: when there were lists of that generation.
@@ -314,7 +324,7 @@ def write_lists(
     with servers.Stream(client) as stream:
         for some in batches(rankings, LISTS_PER_TRIP):
             ids = [ranking.user_id for ranking in some]
-            keys = [contract.user_key(generation, user_id) for user_id in ids]
+            keys = [key_of(generation, user_id) for user_id in ids]
             stream.send(keys, wire.pushes(keys, some))
             sent.append([max(1, len(ranking.item_ids)) for ranking in some])
             n_users += len(ids)
@@ -324,6 +334,11 @@ def write_lists(
         while sent:
             check()
     return Written(n_users, n_entries)
+
+
+def tell(client: Client, generation: str, about: contract.About) -> None:
+    """Write what people are told of a generation as a whole."""
+    client.set(contract.about_key(generation), contract.encode_about(about))
 
 
 def describe(client: Client, generation: str, meta: Meta) -> None:

@@ -159,6 +159,19 @@ class Registry:
                 )
         return str(made.version)
 
+    def measured(self, version: str) -> tuple[str | None, Mapping[str, float]]:
+        """Return the protocol and the metrics that a version's run has logged.
+
+        Raises:
+            BatchError: when there is no such version, or no run of it.
+        """
+        with self._explained(f"read the metrics of version {version} of {MODEL_NAME}"):
+            found = self._client.get_model_version(MODEL_NAME, version)
+            if not found.run_id:
+                raise BatchError(f"version {version} of {MODEL_NAME} has no run")
+            data = self._client.get_run(found.run_id).data
+        return data.tags.get("protocol"), data.metrics
+
     def log_page(self, version: str, name: str, page: str) -> None:
         """Put a page among the artifacts of a version's run, in the place of its like.
 

@@ -57,6 +57,9 @@ ON_DEMAND = (
     "marts/scorer_genres",
     "marts/pair_features",
     "marts/popular_items",
+    "marts/similar_items",
+    "marts/user_highlights",
+    "marts/list_reasons",
     "marts/baseline_lists",
 )
 """Run with parameters of their own, when a stage asks for them."""

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from lookup import embedded
+from lookup import counters, embedded
 from lookup.settings import (
     SettingError,
     Settings,
@@ -110,16 +111,22 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
         host=host,
         port=port,
         workers=workers,
+        ws="none",
         access_log=False,
+        log_config=None,  # ours is
         log_level="warning",
+        server_header=False,
+        proxy_headers=False,  # nothing here depends on where a request came from
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     if workers == 1:
         server = uvicorn.Server(config)
         server.run(sockets=[listener])
         return int(not server.started)
-    parent = _Workers(config, [listener])
-    parent.run()
+    with tempfile.TemporaryDirectory(prefix="lookup-") as folder:
+        os.environ[counters.FOLDER] = folder
+        parent = _Workers(config, [listener])
+        parent.run()
     return int(any(p.exitcode not in {0, -signal.SIGTERM} for p in parent.processes))
 
 

@@ -1,31 +1,67 @@
-"""The routes."""
+"""The API as a whole."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from lookup import contract, problem, query
-from lookup.generation import Entry, Generation
-from lookup.key import KeyMiddleware
-from lookup.query import Query
+from lookup import counters, logs, page, problem
+from lookup.key import HEADER, KeyMiddleware
+from lookup.metrics import Metrics
+from lookup.observe import ObserveMiddleware
+from lookup.routes import Routes
 from lookup.settings import SettingError, Settings
-from lookup.store import Store
+from lookup.short import ShortMiddleware
+from lookup.store import CODES, Store
+
+TRUST_SECONDS = 0.02
+"""How long an answer may rest on what `recs:current` was.
+
+Short enough that nobody sees a flip, or Redis' end, late; long enough that of thousands
+of requests a second a hundred ask.
+"""
+
+PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
+    "/recommend/{user_id}": Routes.recommend,
+    "/popular": Routes.popular,
+    "/similar/{item_id}": Routes.similar,
+    "/items/{item_id}": Routes.item,
+    "/users/{user_id}": Routes.user,
+    "/about": Routes.about,
+    "/health": Routes.health,
+    "/ready": Routes.ready,
+    "/metrics": Routes.metrics,
+    "/openapi.json": Routes.schema,
+}
+
+PAGE: Mapping[str, Callable[[Request], Awaitable[ASGIApp]]] = {
+    "/": page.index,
+    "/static/{name}": page.file,
+}
 
 
-def create_app(store: Store, settings: Settings) -> Starlette:
+def create_app(
+    store: Store, settings: Settings, metrics: Metrics | None = None
+) -> Starlette:
     """Make the API that answers from a store, which it closes at its end."""
+    metrics = metrics or new_metrics()
+    answers = Routes(store, settings, metrics)
+    routes = [
+        Route(path, endpoint.__get__(answers)) for path, endpoint in PATHS.items()
+    ]
+    routes += [Route(path, endpoint) for path, endpoint in PAGE.items()]
+    short = Middleware(ShortMiddleware, store, answers, routes[0])
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -33,25 +69,26 @@ def create_app(store: Store, settings: Settings) -> Starlette:
         await store.close()
 
     app = Starlette(
-        routes=[
-            Route("/health", health),
-            Route("/ready", ready),
-            Route("/recommend/{user_id}", recommend),
-            Route("/popular", popular),
-        ],
-        middleware=_middleware(settings),
+        routes=routes,
+        middleware=[*_middleware(settings, metrics), short],
         exception_handlers={
             problem.Problem: problem.on_problem,
             HTTPException: problem.on_http,
             Exception: problem.on_bug,
-            **dict.fromkeys(problem.CODES, problem.on_store),
+            **dict.fromkeys(CODES, problem.on_store),
         },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # /popular/ is unknown, in the form of errors
     app.state.store = store
     app.state.settings = settings
+    app.state.metrics = metrics
     return app
+
+
+def new_metrics(folder: str | None = None) -> Metrics:
+    """Begin to count requests of our routes."""
+    return Metrics([*PATHS, *PAGE], folder)
 
 
 def from_environment() -> Starlette:
@@ -62,115 +99,45 @@ def from_environment() -> Starlette:
     settings = Settings.from_environ(os.environ)
     if settings.redis_url is None:
         raise SettingError("REDIS_URL is not set; `python -m lookup` does without it")
+    logs.configure(settings.api_key, requests=settings.log_requests)
+    _collect_seldom()
     _end_with_parent()
-    return create_app(Store(settings.redis_url), settings)
-
-
-async def health(_: Request) -> JSONResponse:
-    """Answer while the process lives, Redis or not."""
-    return JSONResponse({"status": "ok"})
-
-
-async def ready(request: Request) -> JSONResponse:
-    """Say which generation is served, or why there is none."""
-    generation = await _store(request).generation()
-    return JSONResponse({"status": "ready", **_origin(generation)})
-
-
-async def recommend(request: Request) -> JSONResponse:
-    """Give a user's list, or the popular one for a user who is not known."""
-    user_id = query.positive_integer("user_id", request.path_params["user_id"])
-    wanted = _query(request, (*query.PAGE, "fallback"))
-    generation, entries = await _store(request).entries(
-        partial(_user_key, user_id=user_id), _length(wanted, request)
+    metrics = new_metrics(os.environ.get(counters.FOLDER))
+    store = Store(
+        settings.redis_url,
+        cache_bytes=settings.cache_mb * 1024 * 1024,
+        trust_seconds=TRUST_SECONDS,
+        on_error=metrics.redis_error,
     )
-    size = _page(wanted, generation, request)
-    if entries is None and not wanted.fallback:
-        message = f"user {user_id} is not in generation {generation.name}"
-        raise problem.Problem(404, "unknown_user", message)
-    source = "personal" if entries is not None else "popular"
-    chosen = generation.popular if entries is None else entries
-    answer = _answer(generation, chosen, wanted, size, source)
-    return JSONResponse({"user_id": user_id, **answer})
+    return create_app(store, settings, metrics)
 
 
-async def popular(request: Request) -> JSONResponse:
-    """Give the list that is the same for everybody."""
-    wanted = _query(request, query.PAGE)
-    generation = await _store(request).generation()
-    size = _page(wanted, generation, request)
-    return JSONResponse(
-        _answer(generation, generation.popular, wanted, size, "popular")
-    )
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Say what a request passes on its way, in this order."""
+    passed = [Middleware(ObserveMiddleware, metrics)]
+    if settings.cors_origins:
+        # before the key, which browsers do not send with what they ask beforehand
+        passed.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "HEAD"],
+                allow_headers=[HEADER, "X-Request-ID", "If-None-Match"],
+                expose_headers=["ETag", "Retry-After", "X-Request-ID"],
+            )
+        )
+    if settings.api_key:
+        passed.append(Middleware(KeyMiddleware, settings.api_key))
+    return passed
 
 
-def _answer(
-    generation: Generation,
-    entries: Sequence[Entry],
-    wanted: Query,
-    size: int,
-    source: str,
-) -> dict[str, Any]:
-    """Cut the wanted part out of a list and put it into the form of the contract."""
-    if wanted.filters:
-        entries = [entry for entry in entries if _passes(entry, generation, wanted)]
-    page = entries[wanted.offset : wanted.offset + size]
-    items = [
-        {"rank": rank, "item_id": item_id, **generation.item(item_id), "score": score}
-        for rank, (item_id, score) in enumerate(page, start=wanted.offset + 1)
-    ]
-    return {"k": size, **_origin(generation), "source": source, "items": items}
+def _collect_seldom() -> None:
+    """Look for cyclic garbage seldom: a tenth of the time went into finding none.
 
-
-def _passes(entry: Entry, generation: Generation, wanted: Query) -> bool:
-    """Tell whether an entry is not excluded and of one of the genres, if any."""
-    if entry.item_id in wanted.exclude:
-        return False
-    genres = generation.item(entry.item_id)["genres"] if wanted.genres else ()
-    return not wanted.genres or any(g.casefold() in wanted.genres for g in genres)
-
-
-def _origin(generation: Generation) -> dict[str, str]:
-    return {
-        "generation": generation.name,
-        "model_version": generation.model_version,
-        "scored_at": generation.scored_at,
-    }
-
-
-def _query(request: Request, known: Sequence[str]) -> Query:
-    return query.parse(request.query_params, known, _store(request).top_n)
-
-
-def _length(wanted: Query, request: Request) -> int | None:
-    """Say how much of a list has to be read: None for all of it.
-
-    Always from its start: an empty answer then means that there is no such list.
+    Requests leave little of it, while each look passes all that the cache holds.
     """
-    k = wanted.k or _settings(request).k_default
-    return None if wanted.filters else wanted.offset + k
-
-
-def _page(wanted: Query, generation: Generation, request: Request) -> int:
-    return wanted.page(generation.top_n, _settings(request).k_default)
-
-
-def _user_key(generation: str, user_id: int) -> str:
-    return contract.user_key(generation, user_id)
-
-
-def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def _middleware(settings: Settings) -> list[Middleware]:
-    return [Middleware(KeyMiddleware, settings.api_key)] if settings.api_key else []
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _end_with_parent() -> None:

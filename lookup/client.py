@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection
@@ -24,6 +25,7 @@ CONNECT_SECONDS = 0.5
 NODE_SECONDS = 0.4
 """How long a cluster's node may take: so long that another can be asked after it."""
 PATIENCE_SECONDS = 1.0
+"""How long a round trip may take that people wait for."""
 CONNECTIONS = 64
 LOST = (ConnectionError, TimeoutError, ClusterError, OSError)
 """What may mean that a cluster's nodes are no more those that we know."""
@@ -41,7 +43,9 @@ class Client:
         self._url = url
         self._redis: Redis | RedisCluster = _server(url)
 
-    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+    async def execute(
+        self, commands: Sequence[Command], patience: float = PATIENCE_SECONDS
+    ) -> list[Any]:
         """Send commands together and return their answers, some of which may be errors.
 
         They are as Redis sends them: a hash is names and values by turns. One limit of
@@ -50,27 +54,30 @@ class Client:
         """
         client = self._redis
         if isinstance(client, RedisCluster):
-            return await _send_to_cluster(client, commands)
-        answers = await _send_to_server(client, commands)
+            return await _send_to_cluster(client, commands, patience)
+        answers = await _send_to_server(client, commands, patience)
         if not any(isinstance(answer, MovedError) for answer in answers):
             return answers
         if client is self._redis:  # else another request was first
             self._redis = _cluster(self._url)
             await client.aclose()
-        return await self.execute(commands)
+        return await self.execute(commands, patience)
 
     async def aclose(self) -> None:
         """Give the connections back."""
         await self._redis.aclose()
 
 
-async def _send_to_server(client: Redis, commands: Sequence[Command]) -> list[Any]:
+async def _send_to_server(
+    client: Redis, commands: Sequence[Command], patience: float
+) -> list[Any]:
     """Send commands without redis-py's pipelines, which take three times as long."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(patience):
         connection = await client.connection_pool.get_connection()
         try:
-            packed = connection.pack_commands(commands)
-            await connection.send_packed_command(packed)
+            # joined: many small buffers are sent one by one
+            packed = [pack_command(command) for command in commands]  # type: ignore[arg-type] # its stub knows tuples of one
+            await connection.send_packed_command(b"".join(packed))
             return [await _answer(connection) for _ in commands]
         finally:
             await client.connection_pool.release(connection)
@@ -85,11 +92,11 @@ async def _answer(connection: AbstractConnection) -> object:
 
 
 async def _send_to_cluster(
-    client: RedisCluster, commands: Sequence[Command]
+    client: RedisCluster, commands: Sequence[Command], patience: float
 ) -> list[Any]:
     """Send commands; after a failure the next ones ask anew which nodes there are."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(patience):
             pipeline = client.pipeline()
             for command in commands:
                 pipeline.execute_command(*command)

@@ -3,7 +3,9 @@
 Shared by the batch, which writes, and the lookup, which reads. Standard library only.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 CURRENT = "recs:current"
 GENERATIONS = "recs:generations"
@@ -62,6 +64,26 @@ def part_lock_key(generation: str, number: int) -> str:
     return f"{PREFIX}{generation}:lock:{number}"
 
 
+def similar_key(generation: str, item_id: int) -> str:
+    """Name the list of the items that are most like one item."""
+    return f"{PREFIX}{generation}:similar:{item_id}"
+
+
+def because_key(generation: str, user_id: int) -> str:
+    """Name the list that says, beside a user's list, which of their items drove it."""
+    return f"{PREFIX}{generation}:because:{user_id}"
+
+
+def history_key(generation: str, user_id: int) -> str:
+    """Name the text that tells what a user rated highest and last."""
+    return f"{PREFIX}{generation}:history:{user_id}"
+
+
+def about_key(generation: str) -> str:
+    """Name the text that tells what a generation is about and how good its model is."""
+    return f"{PREFIX}{generation}:about"
+
+
 def generation_of(key: str) -> str | None:
     """Tell the generation that a key belongs to, None for the keys above them all."""
     name, separator, _ = key.removeprefix(PREFIX).removesuffix(SLOT).partition(":")
@@ -102,3 +124,92 @@ def _texts(pairs: Iterable[tuple[int, float]], n_decimals: int) -> list[str]:
     """Write entries; of a score that rounds to zero the sign is dropped (`z`)."""
     form = f"z.{n_decimals}f"
     return [f"{item_id}:{score:{form}}" for item_id, score in pairs]
+
+
+def encode_because(reasons: Iterable[Sequence[int]]) -> list[str]:
+    """Turn one to three item_ids a place, or none, into entries `item_id,item_id`.
+
+    They go beside those of the user's list, one for each, in its order.
+    """
+    return [",".join(map(str, item_ids)) for item_ids in reasons] or [NO_ITEMS]
+
+
+def decode_because(entries: Iterable[str]) -> list[list[int]]:
+    """Turn the entries back into item_ids; raise ValueError if one is none."""
+    return [[int(part) for part in entry.split(",") if entry] for entry in entries]
+
+
+@dataclass(frozen=True)
+class History:
+    """How many a user rated, and (item_id, rating) of the highest and the last."""
+
+    n_ratings: int
+    highest: Sequence[tuple[int, float]]
+    last: Sequence[tuple[int, float]]
+
+
+def encode_history(history: History) -> str:
+    """Turn a history into JSON: `{"n_ratings": 2, "highest": [[50, 5]], "last": …}`."""
+    return json.dumps(asdict(history))
+
+
+def decode_history(text: str) -> History:
+    """Turn the JSON back into a history; raise ValueError if it is none."""
+    try:
+        fields = json.loads(text)
+        return History(
+            n_ratings=int(fields["n_ratings"]),
+            highest=_ratings(fields["highest"]),
+            last=_ratings(fields["last"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no history: {text[:80]!r}") from error
+
+
+def _ratings(pairs: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
+    return [(int(item_id), float(rating)) for item_id, rating in pairs]
+
+
+@dataclass(frozen=True)
+class About:
+    """What people are told of a generation as a whole.
+
+    Attributes:
+        n_users: how many have a list.
+        n_items: how many there are to recommend.
+        genres: of the items.
+        examples: some users who have a list.
+        protocol: how the model was measured; None if that is not known.
+        metrics: ranker, such as `model`, → metric → value on the hold-out.
+    """
+
+    n_users: int
+    n_items: int
+    genres: Sequence[str]
+    examples: Sequence[int]
+    protocol: str | None
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+def encode_about(about: About) -> str:
+    """Turn it into JSON."""
+    return json.dumps(asdict(about), ensure_ascii=False)
+
+
+def decode_about(text: str) -> About:
+    """Turn the JSON back; raise ValueError if it is none."""
+    try:
+        fields = json.loads(text)
+        return About(
+            n_users=int(fields["n_users"]),
+            n_items=int(fields["n_items"]),
+            genres=[str(genre) for genre in fields["genres"]],
+            examples=[int(user_id) for user_id in fields["examples"]],
+            protocol=fields["protocol"],
+            metrics={
+                ranker: {name: float(value) for name, value in metrics.items()}
+                for ranker, metrics in fields["metrics"].items()
+            },
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"tells nothing about it: {text[:80]!r}") from error

@@ -5,11 +5,11 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lookup import problem
+from lookup import page, problem
 
 HEADER = "X-API-Key"
-OPEN = frozenset({"/health", "/ready"})
-"""The paths that probes ask, which have no key."""
+OPEN = frozenset({"/health", "/ready"}) | page.PATHS
+"""What probes ask, which have no key, and the page, which asks a person for it."""
 
 
 class KeyMiddleware:

@@ -3,12 +3,16 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.datastructures import QueryParams
 
 from lookup.problem import Problem, unprocessable
 
 PAGE = ("k", "offset", "genre", "exclude")
+REMEMBERED_LENGTH = 100
+POSITIVE = re.compile("0*[1-9][0-9]{0,999}")
+"""Far beyond any id, and short of what int() refuses: such a user is just not known."""
 REPEATABLE = frozenset({"genre", "exclude"})
 
 
@@ -21,6 +25,7 @@ class Query:
     genres: frozenset[str]
     exclude: frozenset[int]
     fallback: bool
+    because: bool
 
     @property
     def filters(self) -> bool:
@@ -36,11 +41,19 @@ class Query:
         return self.k
 
 
-def parse(params: QueryParams, known: Sequence[str], top_n: int | None) -> Query:
+def parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
     """Read the parameters, of which a route knows some; a Problem if one is bad.
 
     `top_n`, where it is known already, is for the message about a bad `k`.
     """
+    # the same few come all the time; long ones would take memory
+    read = _parse if len(query) <= REMEMBERED_LENGTH else _parse.__wrapped__
+    return read(query, tuple(known), top_n)
+
+
+@lru_cache(maxsize=1024)
+def _parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
+    params = QueryParams(query)
     _check_names(params, known)
     k = params.get("k")
     if k is not None and not _is_integer(k, least=1):
@@ -51,13 +64,13 @@ def parse(params: QueryParams, known: Sequence[str], top_n: int | None) -> Query
         genres=frozenset(genre.casefold() for genre in params.getlist("genre")),
         exclude=_exclude(params.getlist("exclude")),
         fallback=_fallback(params.get("fallback", "popular")),
+        because=_because(params.get("because", "0")),
     )
 
 
 def positive_integer(name: str, text: str) -> int:
     """Read an id in plain ASCII digits; a Problem if it is none."""
-    # far beyond any id, and short of what int() refuses: such a user is just not known
-    if not re.fullmatch("0*[1-9][0-9]{0,999}", text):
+    if not POSITIVE.fullmatch(text):
         raise unprocessable(f"{name}={text!r}: expected a positive integer")
     return int(text)
 
@@ -66,7 +79,9 @@ def _check_names(params: QueryParams, known: Sequence[str]) -> None:
     names = [name for name, _ in params.multi_items()]
     for name, value in params.multi_items():
         if name not in known:
-            raise unprocessable(f"{name!r} is no parameter; known: {', '.join(known)}")
+            raise unprocessable(
+                f"{name!r} is no parameter; known: {', '.join(known) or 'none'}"
+            )
         if value == "":
             raise unprocessable(f"{name}={value!r}: expected a value")
         if name not in REPEATABLE and names.count(name) > 1:
@@ -89,6 +104,12 @@ def _fallback(text: str) -> bool:
     if text not in {"popular", "none"}:
         raise unprocessable(f"fallback={text!r}: expected 'popular' or 'none'")
     return text == "popular"
+
+
+def _because(text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise unprocessable(f"because={text!r}: expected 0 or 1")
+    return text == "1"
 
 
 def _bad_k(text: str, top_n: int | None) -> Problem:

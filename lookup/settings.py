@@ -7,6 +7,7 @@ from typing import Self
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 K_DEFAULT = 10
+CACHE_MB = 64
 
 REDIS_OPTIONS = frozenset(
     {
@@ -37,6 +38,9 @@ class Settings:
     redis_url: str | None = None
     k_default: int = K_DEFAULT
     api_key: str | None = field(default=None, repr=False)
+    cache_mb: int = CACHE_MB
+    cors_origins: tuple[str, ...] = ()
+    log_requests: bool = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -47,10 +51,16 @@ class Settings:
         url = environ.get("REDIS_URL")
         k_default = environ.get("K_DEFAULT")
         key = environ.get("LOOKUP_API_KEY")
+        cache_mb = environ.get("LOOKUP_CACHE_MB")
+        origins = environ.get("LOOKUP_CORS_ORIGINS")
+        logged = environ.get("LOOKUP_LOG")
         return cls(
             redis_url=redis_url("REDIS_URL", url) if url else None,
             k_default=positive_integer("K_DEFAULT", k_default or str(K_DEFAULT)),
             api_key=_api_key("LOOKUP_API_KEY", key) if key else None,
+            cache_mb=_megabytes("LOOKUP_CACHE_MB", cache_mb or str(CACHE_MB)),
+            cors_origins=_origins("LOOKUP_CORS_ORIGINS", origins) if origins else (),
+            log_requests=_log_requests("LOOKUP_LOG", logged or "errors"),
         )
 
 
@@ -115,3 +125,29 @@ def _api_key(name: str, text: str) -> str:
             "with no blank at either end"
         )
     return text
+
+
+def _megabytes(name: str, text: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise SettingError(
+            f"{name}={text!r}: expected megabytes from 0, which is none, to 999999"
+        )
+    return int(text)
+
+
+def _origins(name: str, text: str) -> tuple[str, ...]:
+    """Read the origins of web pages that may ask, or `*` for all."""
+    origins = tuple(part.strip() for part in text.split(","))
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/?#\s,*]+", origin):
+            raise SettingError(
+                f"{name}={text!r}: {origin!r} is no origin; expected some like "
+                "https://host:port with commas between, or *"
+            )
+    return origins
+
+
+def _log_requests(name: str, text: str) -> bool:
+    if text not in {"errors", "requests"}:
+        raise SettingError(f"{name}={text!r}: expected 'errors' or 'requests'")
+    return text == "requests"

@@ -1,27 +1,35 @@
 """Asynchronous reads of what the batch published.
 
-A generation never changes and is removed only after `recs:current` has moved away from
-it. So a list that was read *before* the pointer is whole and of the generation that
-the pointer still names; and one round trip, list first and pointer second, is enough.
+A generation never changes and is removed, each key as a whole, only after
+`recs:current` has moved away from it. So what was found under its name is whole; and
+what was not found is not there if the pointer, read *after* it, still names it.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from lookup import contract
+from lookup.cache import Cache
 from lookup.client import Client, Command
 from lookup.generation import CorruptGeneration, Entry, Generation
+from lookup.pipeline import Pipeline, checked
 
 POINTER: Command = ("GET", contract.CURRENT)
 
+LOAD_SECONDS = 10.0
+"""How long a catalogue may take: one of 90 000 items has 10 MB."""
 MOVING_SECONDS = 1.0
 """How long the pointer may keep moving under the attempts to read one answer."""
 KEPT = 2
 """How many generations stay in memory: the one served and the one before it."""
+
+log = logging.getLogger(__name__)
 
 
 class StoreUnavailable(Exception):
@@ -32,6 +40,14 @@ class NoGeneration(Exception):
     """Nothing has been published yet."""
 
 
+CODES: Mapping[type[Exception], str] = {
+    StoreUnavailable: "redis_unavailable",
+    NoGeneration: "no_generation",
+    CorruptGeneration: "corrupt_generation",
+}
+"""Why there is no answer for now, for programs."""
+
+
 class Store:
     """What is published, read from one Redis.
 
@@ -39,11 +55,38 @@ class Store:
     no answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        cache_bytes: int = 0,
+        trust_seconds: float = 0.0,
+        on_error: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Connect when first asked.
+
+        Args:
+            url: of the Redis.
+            cache_bytes: how much room `cache` has.
+            trust_seconds: for how long the pointer counts as read. 0: it is read for
+                each answer, those included that `cache` has.
+            on_error: told each time that Redis did not answer.
+        """
+        self.cache = Cache(cache_bytes)
         self._redis = Client(url)
+        self._pipeline = Pipeline(self._redis, last=POINTER)
+        self._trust = trust_seconds
+        self._trusted_until = 0.0
+        self._refreshing: asyncio.Task[None] | None = None
+        self._on_error = on_error
         self._latest: Generation | None = None
         self._kept: dict[str, Generation] = {}
         self._loading: dict[str, asyncio.Task[Generation | None]] = {}
+
+    @property
+    def latest(self) -> Generation | None:
+        """The generation that was served when Redis was last asked."""
+        return self._latest
 
     @property
     def top_n(self) -> int | None:
@@ -52,11 +95,30 @@ class Store:
 
     async def generation(self) -> Generation:
         """Give the generation that is served now."""
+        remaining = self._trusted_until - time.monotonic()
+        if self._latest is not None and remaining > 0:
+            if remaining < self._trust / 2 and self._refreshing is None:
+                # before it has to be: under load nobody ever waits for it
+                self._refreshing = asyncio.create_task(self._refresh())
+            return self._latest
+        return await self._read_generation()
+
+    async def read(
+        self, commands_for: Callable[[str], Sequence[Command]]
+    ) -> tuple[Generation, list[Any]]:
+        """Give the answers to commands about the generation served now.
+
+        `commands_for` gives them, given the name of a generation.
+        """
+        generation = self._latest or await self.generation()
         for _ in _attempts():
-            (name,) = await self._execute(POINTER)
-            generation = await self._load(name)
-            if generation is not None:
-                return generation
+            commands = commands_for(generation.name)
+            *answers, current = await self._execute(*commands)
+            if not all(answers):
+                (current,) = await self._execute()  # see the top of this file
+            if current == generation.name:
+                return generation, answers
+            generation = await self._load(current) or generation
         raise _moving()
 
     async def entries(
@@ -66,20 +128,31 @@ class Store:
 
         `key_of` names the list, given a generation.
         """
-        generation = self._latest or await self.generation()
-        for _ in _attempts():
-            key, end = key_of(generation.name), -1 if length is None else length - 1
-            texts, current = await self._execute(("LRANGE", key, 0, end), POINTER)
-            if not texts:  # a cluster may have read the pointer first
-                (current,) = await self._execute(POINTER)
-            if current == generation.name:
-                return generation, generation.entries(key, texts) if texts else None
-            generation = await self._load(current) or generation
-        raise _moving()
+        generation, (texts,) = await self.read(
+            lambda name: [first(key_of(name), length)]
+        )
+        key = key_of(generation.name)
+        return generation, generation.entries(key, texts) if texts else None
 
     async def close(self) -> None:
         """Give the connections back."""
+        if self._refreshing is not None:
+            await self._refreshing
         await self._redis.aclose()
+
+    async def _read_generation(self) -> Generation:
+        for _ in _attempts():
+            (name,) = await self._execute()
+            generation = await self._load(name)
+            if generation is not None:
+                return generation
+        raise _moving()
+
+    async def _refresh(self) -> None:
+        """Read the pointer again; what goes wrong is told to whoever asks next."""
+        with suppress(*CODES):
+            await self._read_generation()
+        self._refreshing = None
 
     async def _load(self, name: str | None) -> Generation | None:
         """Give a generation from memory or from Redis; None if it is no more current.
@@ -95,18 +168,20 @@ class Store:
                 task.add_done_callback(lambda done: self._loaded(name, done))
                 self._loading[name] = task
             generation = await asyncio.shield(self._loading[name])
-        if generation is not None:
+        if generation is not None and generation is not self._latest:
+            log.info("generation %s is served", name)
             self._latest = generation
+            self.cache.clear()
         return generation
 
     async def _fetch(self, name: str) -> Generation | None:
         """Read a generation, the pointer last: see the top of this file."""
-        meta, items, popular = await self._execute(
+        meta, items, popular = await self._execute_alone(
             ("HGETALL", contract.meta_key(name)),
             ("HGETALL", contract.items_key(name)),
-            ("LRANGE", contract.popular_key(name), 0, -1),
+            first(contract.popular_key(name)),
         )
-        (current,) = await self._execute(POINTER)
+        (current,) = await self._execute()
         if current != name:
             return None
         if not meta:
@@ -124,16 +199,33 @@ class Store:
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
 
-    async def _execute(self, *commands: Command) -> list[Any]:
-        """Send commands in one round trip and return their answers."""
+    async def _execute(self, *commands: Command) -> Sequence[Any]:
+        """Send commands and return their answers, and what the pointer was then."""
+        sent_at = time.monotonic()
         try:
-            answers = await self._redis.execute(commands)
+            answers = await self._pipeline.execute(*commands)
         except (RedisError, OSError) as error:
-            raise _unavailable(error) from error
-        for answer in answers:
-            if isinstance(answer, RedisError):
-                raise _unavailable(answer) from answer
+            raise self._failed(error) from error
+        is_latest = self._latest is not None and answers[-1] == self._latest.name
+        self._trusted_until = sent_at + self._trust if is_latest else 0.0
         return answers
+
+    async def _execute_alone(self, *commands: Command) -> Sequence[Any]:
+        """Send what is too long to hold up others."""
+        try:
+            return checked(await self._redis.execute(commands, LOAD_SECONDS))
+        except (RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StoreUnavailable:
+        self._trusted_until = 0.0
+        self._on_error()
+        return StoreUnavailable(f"Redis does not answer: {error}")
+
+
+def first(key: str, length: int | None = None) -> Command:
+    """Read the first entries of a list, or all of them."""
+    return ("LRANGE", key, 0, -1 if length is None else length - 1)
 
 
 def _mapping(answer: Sequence[str]) -> dict[str, str]:
@@ -146,10 +238,6 @@ def _attempts() -> Iterator[None]:
     deadline = time.monotonic() + MOVING_SECONDS
     while time.monotonic() < deadline:
         yield
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"Redis does not answer: {error}")
 
 
 def _moving() -> StoreUnavailable:

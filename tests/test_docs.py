@@ -31,6 +31,9 @@ SETTINGS = (
     "TOP_N",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
+    "LOOKUP_CACHE_MB",
+    "LOOKUP_CORS_ORIGINS",
+    "LOOKUP_LOG",
 )
 
 
@@ -62,6 +65,8 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "MLFLOW_TRACKING_URI": BatchSettings.read({}).tracking_uri,
         "TOP_N": str(BatchSettings.read({}).top_n),
         "K_DEFAULT": str(LookupSettings.from_environ({}).k_default),
+        "LOOKUP_CACHE_MB": str(LookupSettings.from_environ({}).cache_mb),
+        "LOOKUP_LOG": "errors",
     }.get(name, "unset")
 
 
@@ -86,7 +91,10 @@ def test_every_key_is_in_the_readme() -> None:
     g = "{generation}"
     keys = [contract.CURRENT, contract.GENERATIONS, contract.LOCK]
     keys += [contract.meta_key(g), contract.popular_key(g), contract.items_key(g)]
-    for key in [*keys, contract.user_key(g, 42).replace("42", "{user_id}")]:
+    for of_user in (contract.user_key, contract.because_key, contract.history_key):
+        keys.append(of_user(g, 42).replace("42", "{user_id}"))
+    keys.append(contract.similar_key(g, 42).replace("42", "{item_id}"))
+    for key in keys:
         assert f"| `{key}` |" in README
 
 
@@ -106,7 +114,7 @@ def test_every_json_shown_is_json_and_answers_have_the_contracts_fields() -> Non
                 "items",
             ]
         for item in answer["items"]:
-            assert list(item) == [
+            assert [name for name in item if name != "because"] == [
                 "rank",
                 "item_id",
                 "title",

@@ -199,6 +199,21 @@ def test_an_evaluation_as_the_contract_has_it(held_out: Connection) -> None:
         assert set(ranker) == metrics
 
 
+def test_flat_names_are_sorted_by_ranker(held_out: Connection) -> None:
+    """What MLflow keeps flat is told as it was; what is missing is left out."""
+    evaluation = evaluate.evaluate(held_out, [ranking(1, 7, 5), ranking(2, 6)])
+    found = evaluate.by_ranker({**evaluation.as_metrics(), "training_ndcg_at_10": 1.0})
+    assert list(found) == ["model", "popularity", "item_knn"]
+    for ranker, metrics in evaluation.rankers.items():
+        assert found[ranker].items() >= asdict(metrics).items()
+        low, high = evaluation.intervals[ranker]["ndcg_at_10"]
+        assert found[ranker]["ndcg_at_10_low"] == low
+        assert found[ranker]["ndcg_at_10_high"] == high
+    assert evaluate.by_ranker({"popularity_recall_at_10": 0.5, "eta": 0.1}) == {
+        "popularity": {"recall_at_10": 0.5}
+    }
+
+
 def test_each_user_is_kept_to_compare_by(held_out: Connection) -> None:
     """Users 1 and 2 have a hold-out, user 2 alone one that was liked."""
     found = evaluate.evaluate(

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -175,6 +176,17 @@ def test_a_page_is_kept_in_the_run_of_its_version(
     assert path.read_text(encoding="utf-8") == "<p>ü</p>"
     with pytest.raises(BatchError, match="could not log x.html with version 7"):
         registry.log_page("7", "x.html", "")
+
+
+def test_a_version_tells_how_good_it_is(registry: Registry) -> None:
+    """As its run has logged it, under flat names."""
+    record = replace(RECORD, tags={"protocol": "by time"})
+    version = registry.register(trained(), trained(), VALUES, record)
+    protocol, metrics = registry.measured(version)
+    assert protocol == "by time"
+    assert metrics.items() >= RECORD.metrics.items()
+    with pytest.raises(BatchError, match="read the metrics of version 7"):
+        registry.measured("7")
 
 
 def test_prod_follows_whoever_moves_it(registry: Registry) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,9 +15,14 @@ from batch.features import Pairs
 from batch.stopwatch import Stopwatch
 
 
-def parsed(description: str | None) -> argparse.Namespace:
-    """Read the command line of a benchmark."""
-    return parser(description).parse_args()
+def parsed(
+    description: str | None, more: Mapping[str, float] | None = None
+) -> argparse.Namespace:
+    """Read the command line of a benchmark, and numbers of its own with their usual."""
+    arguments = parser(description)
+    for name, usual in (more or {}).items():
+        arguments.add_argument(f"--{name}", type=type(usual), default=usual)
+    return arguments.parse_args()
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

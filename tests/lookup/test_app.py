@@ -1,72 +1,17 @@
 """The routes, each parameter and each error, on a real Redis."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 import redis
-from starlette.requests import Request
-from starlette.routing import Route
 
-from lookup.app import create_app, from_environment
+from lookup.app import from_environment
 from lookup.settings import SettingError, Settings
-from lookup.store import Store
 from tests.conftest import POPULAR, USERS, RedisServer, free_port, publish
+from tests.lookup.serving import error, ids, serving
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def serving(
-    url: str, settings: Settings | None = None
-) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of the app on a Redis."""
-    store = Store(url)
-    app = create_app(store, settings or Settings())
-
-    async def fail(_: Request) -> None:
-        raise RuntimeError("a bug with a secret")
-
-    app.router.routes.append(Route("/fail", fail))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
-        yield client
-    await store.close()
-
-
-@pytest.fixture
-async def api(redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of the app on the session's Redis."""
-    async with serving(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def published(redis_client: "redis.Redis") -> None:
-    """Publish the small generation."""
-    publish(redis_client)
-
-
-async def ids(api: httpx.AsyncClient, path: str) -> list[int]:
-    """Ask for a list and give its item_ids."""
-    answer = await api.get(path)
-    assert answer.status_code == 200, answer.text
-    return [item["item_id"] for item in answer.json()["items"]]
-
-
-async def error(api: httpx.AsyncClient, path: str, status: int, code: str) -> str:
-    """Ask for what is refused; check the form and give the message."""
-    answer = await api.get(path)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"code", "message"}
-    assert body["error"]["code"] == code
-    message: str = body["error"]["message"]
-    return message
 
 
 async def test_body_is_the_contract_s(api: httpx.AsyncClient, published: None) -> None:
@@ -267,18 +212,34 @@ async def test_unknown_routes(api: httpx.AsyncClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/recommend/42", "/popular"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_wrong_methods(api: httpx.AsyncClient, path: str, method: str) -> None:
     """405 says what would be right."""
     answer = await api.request(method, path)
     assert answer.status_code == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
     assert answer.json()["error"]["code"] == "method_not_allowed"
 
 
-async def test_head_is_like_get(api: httpx.AsyncClient, published: None) -> None:
-    """Monitors may ask that way."""
-    assert (await api.head("/recommend/42")).status_code == 200
+async def test_options_say_what_is_right(api: httpx.AsyncClient) -> None:
+    """Nothing is done; what is not there stays unknown."""
+    answer = await api.options("/recommend/42")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert (await api.options("/nothing")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/recommend/42", "/popular", "/items/50", "/ready"])
+async def test_head_is_like_get(
+    api: httpx.AsyncClient, published: None, path: str
+) -> None:
+    """Monitors may ask that way, and see what GET would say."""
+    got = await api.get(path)
+    for _ in range(2):
+        answer = await api.head(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-length"] == got.headers["content-length"]
+        assert answer.headers.get("etag") == got.headers.get("etag")
 
 
 async def test_nothing_published(api: httpx.AsyncClient) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookup import contract
+from lookup.contract import About, History
 
 SCORES = st.floats(allow_nan=False, allow_infinity=False, width=32)
 ENTRIES = st.lists(st.tuples(st.integers(min_value=1), SCORES))
@@ -66,6 +67,60 @@ def test_garbled_entries_are_value_errors(entry: str) -> None:
         contract.decode([entry])
 
 
+@given(st.lists(st.lists(st.integers(min_value=1), max_size=3)))
+def test_because_is_given_back(reasons: list[list[int]]) -> None:
+    """A place with no reason stays a place; Redis keeps no empty list."""
+    texts = contract.encode_because(reasons)
+    assert contract.decode_because(texts) == (reasons or [[]])
+
+
+RATINGS = st.lists(st.tuples(st.integers(min_value=1), SCORES), max_size=10)
+
+
+@given(st.integers(min_value=0), RATINGS, RATINGS)
+def test_history_is_given_back(
+    n_ratings: int, highest: list[tuple[int, float]], last: list[tuple[int, float]]
+) -> None:
+    """As it was, through JSON that `redis-cli` users can read."""
+    history = History(n_ratings, highest, last)
+    assert contract.decode_history(contract.encode_history(history)) == history
+
+
+def test_history_has_the_form_that_the_readme_tells() -> None:
+    """Pairs, not objects: there is one of these for each user."""
+    text = contract.encode_history(History(2, [(50, 5.0)], [(73, 3.5)]))
+    assert text == '{"n_ratings": 2, "highest": [[50, 5.0]], "last": [[73, 3.5]]}'
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"n_ratings": "x"}'])
+def test_garbled_history_is_a_value_error(text: str) -> None:
+    """What is none is not taken for one."""
+    with pytest.raises(ValueError):
+        contract.decode_history(text)
+
+
+METRICS = st.dictionaries(st.text(), st.dictionaries(st.text(), SCORES))
+
+
+@given(st.lists(st.text()), st.lists(st.integers()), st.none() | st.text(), METRICS)
+def test_about_is_given_back(
+    genres: list[str],
+    examples: list[int],
+    protocol: str | None,
+    metrics: dict[str, dict[str, float]],
+) -> None:
+    """As it was, whatever genres and metrics are called."""
+    about = About(943, 1682, genres, examples, protocol, metrics)
+    assert contract.decode_about(contract.encode_about(about)) == about
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"n_users": "x"}'])
+def test_garbled_about_is_a_value_error(text: str) -> None:
+    """What tells nothing is not taken for what does."""
+    with pytest.raises(ValueError):
+        contract.decode_about(text)
+
+
 def test_keys_are_those_of_the_contract() -> None:
     """`redis-cli` users rely on the names."""
     assert contract.CURRENT == "recs:current"
@@ -75,6 +130,10 @@ def test_keys_are_those_of_the_contract() -> None:
     assert contract.user_key("g", 42) == "recs:g:user:42"
     assert contract.popular_key("g") == "recs:g:popular"
     assert contract.items_key("g") == "recs:g:items"
+    assert contract.similar_key("g", 50) == "recs:g:similar:50"
+    assert contract.because_key("g", 42) == "recs:g:because:42"
+    assert contract.history_key("g", 42) == "recs:g:history:42"
+    assert contract.about_key("g") == "recs:g:about"
 
 
 def test_generation_of_inverts_the_keys() -> None:

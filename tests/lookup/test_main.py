@@ -6,57 +6,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
 import redis
 
 from tests.conftest import answers, free_port, publish, wait_until
-
-ROOT = Path(__file__).parents[2]
-Start = Callable[..., "subprocess.Popen[str]"]
+from tests.lookup.programs import Start, ask, command, environment, wait_for
 
 pytestmark = pytest.mark.slow
-
-
-def command(*flags: object) -> list[str]:
-    """Say how the lookup is started."""
-    return [sys.executable, "-m", "lookup", *map(str, flags)]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    """Give the settings of a test and none of the machine's."""
-    ours = ("REDIS_URL", "K_DEFAULT", "LOOKUP_API_KEY")
-    rest = {name: value for name, value in os.environ.items() if name not in ours}
-    return {**rest, "PYTHONPATH": str(ROOT), **settings}
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Give a function that starts a lookup in an empty folder."""
-    programs = []
-
-    def start(*flags: object, **settings: str) -> "subprocess.Popen[str]":
-        program = subprocess.Popen(
-            command(*flags),
-            cwd=tmp_path,
-            env=environment(**settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # a terminal's Ctrl-C can be sent to all of it
-        )
-        programs.append(program)
-        return program
-
-    yield start
-    for program in programs:
-        with suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        program.communicate()
 
 
 def refused(*flags: object, cwd: Path, **settings: str) -> tuple[int, str]:
@@ -71,22 +29,6 @@ def refused(*flags: object, cwd: Path, **settings: str) -> tuple[int, str]:
         timeout=20,
     )
     return done.returncode, done.stderr
-
-
-def ask(port: int, path: str) -> httpx.Response:
-    """Ask a lookup."""
-    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5)
-
-
-def wait_for(port: int) -> None:
-    """Wait until a lookup serves."""
-
-    def serves() -> bool:
-        with suppress(httpx.HTTPError):
-            return ask(port, "/health").status_code == 200
-        return False
-
-    wait_until(serves)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

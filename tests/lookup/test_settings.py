@@ -115,3 +115,38 @@ def test_batch_can_import_it_with_the_standard_library(module: str) -> None:
     """No package is needed for what the batch shares with the lookup."""
     program = f"import sys; sys.path.insert(0, '.'); import lookup.{module}"
     subprocess.run([sys.executable, "-IS", "-c", program], check=True)
+
+
+def test_those_of_the_lookup_alone() -> None:
+    """How much is kept, who may ask from where, and what is logged."""
+    settings = Settings.from_environ(
+        {
+            "LOOKUP_CACHE_MB": "0",
+            "LOOKUP_CORS_ORIGINS": "https://a.example, http://localhost:3000",
+            "LOOKUP_LOG": "requests",
+        }
+    )
+    assert settings.cache_mb == 0
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert settings.log_requests
+    assert Settings.from_environ({"LOOKUP_CORS_ORIGINS": "*"}).cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("LOOKUP_CACHE_MB", "-1"),
+        ("LOOKUP_CACHE_MB", "1.5"),
+        ("LOOKUP_CACHE_MB", "64MB"),
+        ("LOOKUP_CORS_ORIGINS", "a.example"),
+        ("LOOKUP_CORS_ORIGINS", "https://a.example/"),
+        ("LOOKUP_CORS_ORIGINS", "https://a.example,"),
+        ("LOOKUP_LOG", "all"),
+    ],
+)
+def test_bad_ones_are_named(name: str, text: str) -> None:
+    """With the value and what was expected."""
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environ({name: text})
+    assert f"{name}={text!r}" in str(caught.value)
+    assert "expected" in str(caught.value)

@@ -61,6 +61,7 @@ TYPES: dict[str, str] = {
     "last_ten_avg_release_year double, avg_n_item_ratings double, "
     "last_ten_avg_n_item_ratings double, last_ten_avg_position_share double, "
     "age integer, age_audience varchar, occupation_audience varchar",
+    "ranked_items": "user_id integer, rank integer, item_id integer",
     "candidate_pairs": "user_id integer, item_id integer, label double",
     "user_states": "user_id integer, item_id integer, whole integer, slow integer, "
     "recent integer, soon integer, liked integer",

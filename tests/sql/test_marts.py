@@ -6,6 +6,7 @@ from batch import linear, warehouse
 from batch.features import FEATURES
 from tests.sql.given import (
     Connection,
+    Row,
     constant,
     expect,
     fetched,
@@ -416,6 +417,84 @@ def test_popular_items(connection: Connection) -> None:
     given(connection, "int_item_counts", "item_id n_ratings", counts)
     popular = fetched(connection, "marts/popular_items", top_n=3)
     expect(popular, [(20, 5, 1), (10, 3, 2), (30, 3, 3)])
+
+
+NEIGHBOURS = "item_id other_item_id similarity"
+
+
+def test_similar_items(connection: Connection) -> None:
+    """The most alike come first, of equals the lower item_id; each has its own list."""
+    rows = [(10, 40, 0.1), (10, 30, 0.5), (10, 20, 0.5), (10, 50, 0.05), (20, 10, 0.5)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, rows)
+    expect(
+        fetched(connection, "marts/similar_items", top_n=3),
+        [(10, 20, 0.5, 1), (10, 30, 0.5, 2), (10, 40, 0.1, 3), (20, 10, 0.5, 1)],
+    )
+
+
+def test_user_highlights(connection: Connection) -> None:
+    """The two highest, of equals the newer, and the two last; others' are left out."""
+    history = [
+        (1, 10, 5.0, 4, 3),
+        (1, 20, 5.0, 4, 2),
+        (1, 30, 1.0, 4, 1),
+        (1, 40, 4.5, 4, 0),
+        (2, 10, 3.0, 1, 0),
+        (3, 10, 3.0, 1, 0),
+    ]
+    columns = "user_id item_id rating n_history n_back"
+    given(connection, "int_history", columns, history)
+    expect(
+        fetched(connection, "marts/user_highlights", user_ids=[1, 2], n=2),
+        [
+            (1, 10, 5.0, 4, 2, 4),
+            (1, 20, 5.0, 4, 1, 3),
+            (1, 30, 1.0, 4, 4, 2),
+            (1, 40, 4.5, 4, 3, 1),
+            (2, 10, 3.0, 1, 1, 1),
+        ],
+    )
+
+
+def reasons(connection: Connection, *places: tuple[int, int, int]) -> list[Row]:
+    """Explain places of lists, given as (user_id, rank, item_id)."""
+    given(connection, "ranked_items", "user_id rank item_id", places)
+    return fetched(connection, "marts/list_reasons")
+
+
+REASONED = "user_id item_id weight is_disliked"
+
+
+def test_reasons_are_the_greatest_terms_of_recent_similarity(
+    connection: Connection,
+) -> None:
+    """Similarity times weight: 0.3 × 1 before 0.32 × 0.9; of equals the lower id."""
+    history = [
+        (1, 10, 1.0, False),
+        (1, 20, 0.9, False),
+        (1, 30, 0.5, False),
+        (1, 40, 0.5, False),
+        (2, 40, 1.0, False),
+    ]
+    given(connection, "int_history", REASONED, history)
+    near = [(10, 50, 0.3), (20, 50, 0.32), (30, 50, 0.4), (40, 50, 0.4), (10, 60, 0.1)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, near)
+    expect(
+        reasons(connection, (1, 1, 60), (1, 2, 50), (2, 1, 50)),
+        [(1, 1, "10"), (1, 2, "10,20,30"), (2, 1, "40")],
+    )
+
+
+def test_what_has_no_reason_has_a_place_all_the_same(connection: Connection) -> None:
+    """Nothing near it was rated, or it is forgotten, or was disliked."""
+    history = [(1, 10, 0.0, False), (1, 20, 1.0, True), (1, 30, 1.0, False)]
+    given(connection, "int_history", REASONED, history)
+    near = [(10, 50, 0.3), (20, 50, 0.3), (30, 60, 0.0)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, near)
+    expect(
+        reasons(connection, (1, 1, 50), (1, 2, 60), (1, 3, 70)),
+        [(1, 1, ""), (1, 2, ""), (1, 3, "")],
+    )
 
 
 COUNTS = "item_id n_ratings"

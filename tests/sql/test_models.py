@@ -1,10 +1,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from batch import linear, warehouse
+from batch import linear, reasons, warehouse
 from batch.features import FEATURES
+from batch.ranking import Ranking
 from tests import worlds
 from tests.sql.given import (
     TYPES,
@@ -21,7 +23,10 @@ FILES = sorted(
 )
 STAGING = [model for model in FILES if model.startswith("staging/")]
 CHECKS = [model for model in FILES if model.startswith("checks/")]
-MADE_OF = {linear.SCORES_TABLE: "marts/user_states"}
+MADE_OF = {
+    linear.SCORES_TABLE: "marts/user_states",
+    reasons.RANKED_TABLE: "marts/pair_features",
+}
 """A table that Python makes → the last model that it makes it of."""
 
 
@@ -183,6 +188,8 @@ def test_the_models_give_the_types_that_their_tests_are_given(
     states = connection.table("user_states").to_arrow_table()
     scores = linear.scores(linear.read(connection), [1], states)
     connection.from_arrow(scores).create(linear.SCORES_TABLE)
+    ranking = Ranking(1, np.array([2], np.int32), np.array([0.5], np.float32))
+    connection.from_arrow(reasons.as_table([ranking])).create(reasons.RANKED_TABLE)
     for name in TYPES:
         built = described(connection, name)
         given(connection, name, "", [])

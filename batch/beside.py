@@ -1,0 +1,109 @@
+"""What Redis holds beside users' lists: why, what they rated, and what is like an item.
+
+Of users it is written as their lists pass, so that any part of them can be published by
+itself; of items once a generation.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import duckdb
+
+from batch import highlights, publish, reasons, servers, similar, wire
+from batch.errors import BatchError
+from batch.ranking import Ranking
+from batch.servers import Client
+from lookup import contract
+
+USERS_PER_QUERY = 1000
+
+Connection = duckdb.DuckDBPyConnection
+
+
+def written(
+    connection: Connection,
+    client: Client,
+    generation: str,
+    rankings: Iterable[Ranking],
+) -> Iterator[Ranking]:
+    """Pass rankings on and write, for each one's user, what stands beside the list.
+
+    Args:
+        connection: holds the tables of the moment.
+        client: of the Redis.
+        generation: to write under.
+        rankings: of any users of the moment.
+
+    Raises:
+        BatchError: at the end, when Redis holds less than was written.
+    """
+    keys: list[str] = []
+    # whoever ranks may be in the middle of a query on the other connection
+    with connection.cursor() as own, servers.Stream(client) as stream:
+        for some in publish.batches(rankings, USERS_PER_QUERY):
+            commands = _commands(own, generation, some)
+            stream.send(list(commands), list(commands.values()))
+            keys += commands
+            yield from some  # Redis stores meanwhile
+            _check(generation, some, stream.receive())
+    check_whole(client, generation, keys)
+
+
+def write_similar(
+    connection: Connection, client: Client, generation: str, top_n: int
+) -> None:
+    """Write the list of each item that is like others.
+
+    Raises:
+        BatchError: when Redis holds less than was written.
+    """
+    lists = list(similar.read(connection, top_n))
+    keys = [contract.similar_key(generation, one.user_id) for one in lists]
+    servers.total(
+        client, "UNLINK", keys
+    )  # who was interrupted here may have written it
+    publish.write_lists(client, generation, lists, contract.similar_key)
+    check_whole(client, generation, keys)
+
+
+def check_whole(client: Client, generation: str, keys: Sequence[str]) -> None:
+    """Count keys.
+
+    Raises:
+        BatchError: some are gone.
+    """
+    n_kept = servers.total(client, "EXISTS", keys)
+    if n_kept != len(keys):
+        raise BatchError(
+            f"{generation} is not whole: Redis holds {n_kept} of {len(keys)} keys like "
+            f"{keys[0]}; does maxmemory-policy evict?"
+        )
+
+
+def _commands(
+    connection: Connection, generation: str, rankings: Sequence[Ranking]
+) -> dict[str, bytes]:
+    """Write the commands for some users by key, those for the reasons first."""
+    user_ids = [ranking.user_id for ranking in rankings]
+    why = reasons.read(connection, rankings)
+    rated = highlights.read(connection, user_ids)
+    commands: dict[str, bytes] = {}
+    for user_id in user_ids:
+        key = contract.because_key(generation, user_id)
+        commands[key] = _command("RPUSH", key, *(why[user_id] or [contract.NO_ITEMS]))
+    for user_id in user_ids:
+        key = contract.history_key(generation, user_id)
+        commands[key] = _command("SET", key, contract.encode_history(rated[user_id]))
+    return commands
+
+
+def _command(*parts: str) -> bytes:
+    return wire.command(*(part.encode() for part in parts))
+
+
+def _check(
+    generation: str, rankings: Sequence[Ranking], answers: Sequence[int]
+) -> None:
+    """See that each list of reasons is as long as the list beside it."""
+    lengths = [max(1, len(ranking.item_ids)) for ranking in rankings]
+    if answers[: len(lengths)] != lengths:
+        raise BatchError(f"{generation} is not new: some of its reasons were there")

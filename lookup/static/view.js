@@ -1,0 +1,93 @@
+// Elements out of answers. Whatever was typed or published only ever becomes text.
+
+const ARTICLE = /^(.+), (The|A|An|La|Le|Les|Il|El|Das|Der|Die)$/;
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) {
+    made.setAttribute(attribute, value);
+  }
+  made.append(...children); // strings become text nodes
+  return made;
+}
+
+// "Wrong Trousers, The (1993)" as people say it; the year stands beside it.
+export function named(title) {
+  const bare = title.replace(/\s*\(\d{4}\)\s*$/, "") || title;
+  return bare.replace(ARTICLE, "$2 $1");
+}
+
+export function movie(item, onSimilar) {
+  const told = element("div", { class: "told" }, opener(item, onSimilar), facts(item));
+  if (item.because?.length) told.append(because(item.because));
+  const score = element("data", { class: "score", value: item.score, title: "score" });
+  score.append(element("span", { class: "hidden" }, "score "), item.score.toFixed(2));
+  return element("li", { value: item.rank, "data-item": item.item_id }, told, score);
+}
+
+export function rating(item, onSimilar) {
+  const told = element("div", { class: "told" }, opener(item, onSimilar), facts(item));
+  const stars = element("span", { class: "stars" }, `${item.rating} `);
+  stars.append(
+    element("span", { "aria-hidden": "true" }, "★"),
+    element("span", { class: "hidden" }, "of 5 stars"),
+  );
+  return element("li", { "data-item": item.item_id }, told, stars);
+}
+
+export function metricsRow(name, metrics, best, isOurs) {
+  const bar = element("span", { class: "bar", "aria-hidden": "true" });
+  bar.style.setProperty("--share", metrics.ndcg_at_10 / best);
+  const ndcg = element("td", { class: "with-bar" }, number(metrics.ndcg_at_10), bar);
+  const low = metrics.ndcg_at_10_low;
+  const high = metrics.ndcg_at_10_high;
+  const interval = low === undefined ? "–" : `${number(low)} – ${number(high)}`;
+  const others = ["recall_at_10", "hit_rate_at_10", "coverage_at_10"];
+  return element(
+    "tr",
+    isOurs ? { class: "ours" } : {},
+    element("th", { scope: "row" }, name),
+    ndcg,
+    element("td", { class: "quiet" }, interval),
+    ...others.map((metric) => element("td", {}, number(metrics[metric]))),
+  );
+}
+
+export function age(text) {
+  const seconds = (new Date(text) - Date.now()) / 1000;
+  const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  const [unit, size] = units.find(([, n]) => Math.abs(seconds) >= n) ?? units.at(-1);
+  const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  const told = words.format(Math.round(seconds / size), unit);
+  return element("time", { datetime: text, title: text }, told);
+}
+
+function opener(item, onSimilar) {
+  const button = element("button", {
+    type: "button",
+    class: "movie",
+    "aria-haspopup": "dialog",
+    title: "Similar movies",
+  });
+  button.append(named(item.title));
+  button.addEventListener("click", () => onSimilar(item));
+  return button;
+}
+
+function facts(item) {
+  const parts = [item.year, ...item.genres].filter((part) => part !== null);
+  return element("p", { class: "facts" }, parts.join(" · "));
+}
+
+function because(reasons) {
+  const told = element("p", { class: "because" }, "Because of ");
+  reasons.forEach((reason, i) => {
+    if (i > 0) told.append(i === reasons.length - 1 ? " and " : ", ");
+    told.append(element("cite", {}, named(reason.title)));
+  });
+  return told;
+}
+
+function number(value) {
+  return value === undefined ? "–" : value.toFixed(3);
+}

@@ -1,0 +1,25 @@
+-- one row per (item_id, rank) of the $top_n items that are most like an item by taste
+with neighbours as (
+    select * from int_item_neighbours
+),
+
+ranked as (
+    select
+        item_id,
+        other_item_id,
+        similarity as score,
+        row_number() over (
+            partition by item_id
+            order by similarity desc, other_item_id asc
+        ) as rank
+    from neighbours
+),
+
+similar_items as (
+    select *
+    from ranked
+    where rank <= $top_n
+    order by item_id, rank
+)
+
+select * from similar_items

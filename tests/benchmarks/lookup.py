@@ -1,0 +1,171 @@
+"""How fast the lookup answers, beside a Starlette route that does nothing.
+
+    python -m tests.benchmarks.lookup [--raw DIR_OR_ZIP] [--json]
+
+One worker, a real Redis with lists made up by a fixed seed, `wrk` on 64 connections.
+Hot users are in the worker's cache; cold ones are asked of a worker that has none. The
+servers take turns, and what is told is the median over the turns, of ratios too, and
+the processor's time that each spends on a request, which other work on the machine
+disturbs least. The plain way, which computes on request, is measured where the raw
+files are.
+"""
+
+import json
+import os
+import random
+import statistics
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import redis
+
+from lookup.settings import K_DEFAULT
+from tests.benchmarks import frame
+from tests.benchmarks.load import Load, find_wrk, load, megabytes, served
+from tests.conftest import publish, running
+
+N_USERS = 10_000
+N_HOT = 2_000
+N_ITEMS = 1_700
+TOP_N = 100
+N_STARTS = 5
+GENRES = ("Action", "Adventure", "Comedy", "Crime", "Drama", "Romance", "Sci-Fi")
+
+
+def main() -> None:
+    """Print a table, and with `--json` one JSON line after it."""
+    arguments = frame.parsed(__doc__, {"turns": 9, "seconds": 3.0})
+    find_wrk()
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as server:
+        with redis.Redis.from_url(server.url) as client:
+            publish_users(client)
+        environ = {**os.environ, "REDIS_URL": server.url}
+        results: dict[str, float | None] = measure_all(
+            environ, arguments.turns, arguments.seconds
+        )
+        results["start_seconds"] = start_seconds(environ)
+    results["compute_on_request_rps"] = on_request(arguments.raw)
+    show(results)
+    frame.finish(arguments, results)
+
+
+def publish_users(client: "redis.Redis") -> None:
+    """Publish lists as long as ml-100k's, the same each time."""
+    draw = random.Random(1)  # noqa: S311 - made up, not secret
+    items = {
+        item_id: {
+            "title": f"Movie number {item_id}, The ({1930 + item_id % 69})",
+            "genres": draw.sample(GENRES, 1 + item_id % 3),
+            "year": 1930 + item_id % 69,
+        }
+        for item_id in range(1, N_ITEMS + 1)
+    }
+
+    def ranking() -> list[tuple[int, float]]:
+        chosen = draw.sample(sorted(items), TOP_N)
+        scores = sorted((draw.uniform(-3, 3) for _ in chosen), reverse=True)
+        return list(zip(chosen, scores, strict=True))
+
+    users = {user_id: ranking() for user_id in range(1, N_USERS + 1)}
+    publish(client, users=users, popular=ranking(), items=items, top_n=TOP_N)
+
+
+def measure_all(
+    environ: Mapping[str, str], n_turns: int, seconds: float
+) -> dict[str, float | None]:
+    """Let the servers take turns."""
+    with ExitStack() as stack:
+        lookup = ("lookup", "--port", "PORT")
+        hot = stack.enter_context(served(*lookup, environ=environ))
+        off = {**environ, "LOOKUP_CACHE_MB": "0"}
+        cold = stack.enter_context(served(*lookup, environ=off))
+        n_bytes = warm(hot.port)
+        constant = ("tests.benchmarks.bare", "PORT", str(n_bytes))
+        bare = stack.enter_context(served(*constant, environ=environ))
+        turns = [
+            {
+                "bare": load(bare, N_HOT, seconds, seed=seed),
+                "hot": load(hot, N_HOT, seconds, seed=seed),
+                "cold": load(cold, N_USERS, seconds, seed=seed),
+            }
+            for seed in range(n_turns)
+        ]
+        return {
+            "n_bytes": n_bytes,
+            **medians(turns),
+            "worker_megabytes": megabytes(hot.pid),
+        }
+
+
+def warm(port: int) -> int:
+    """Ask once for each hot user; say how long an answer is."""
+    for user_id in range(1, N_HOT + 1):
+        url = f"http://127.0.0.1:{port}/recommend/{user_id}"
+        with urllib.request.urlopen(url) as answer:
+            body = answer.read()
+    assert len(json.loads(body)["items"]) == K_DEFAULT
+    return len(body)
+
+
+def medians(turns: list[dict[str, Load]]) -> dict[str, float]:
+    """Sum the turns up."""
+    assert not any(turn.failed for turns_ in turns for turn in turns_.values())
+    median = statistics.median
+    found = {}
+    for name in ("bare", "hot", "cold"):
+        found[f"{name}_rps"] = median(turn[name].rps for turn in turns)
+        found[f"{name}_p50"] = median(turn[name].p50 for turn in turns)
+        found[f"{name}_cpu"] = median(turn[name].cpu for turn in turns)
+        found[f"{name}_p99"] = median(turn[name].p99 for turn in turns)
+    for name in ("hot", "cold"):
+        ratios = [turn[name].rps / turn["bare"].rps for turn in turns]
+        found[f"{name}_ratio"] = median(ratios)
+        slower = [turn[name].p99 / turn["bare"].p99 for turn in turns]
+        found[f"{name}_p99_ratio"] = median(slower)
+    found["p99_ratio"] = found["hot_p99_ratio"]
+    return found
+
+
+def start_seconds(environ: Mapping[str, str]) -> float:
+    """Measure how long a lookup takes from nothing to its first answer."""
+    starts = []
+    for _ in range(N_STARTS):
+        with served("lookup", "--port", "PORT", environ=environ) as server:
+            starts.append(server.started)
+    return statistics.median(starts)
+
+
+def on_request(raw: Path) -> float | None:
+    """Measure the plain way; None, and a line that says so, without raw files."""
+    if not raw.exists():
+        print(f"{raw} is not there: computing on request is not measured (--raw DIR)")
+        return None
+    plain = ("tests.benchmarks.on_request", "PORT", str(raw))
+    with served(*plain, environ=os.environ, patience=600) as server:
+        load(server, 900, 5, connections=2)
+        return load(server, 900, 20, connections=8).rps
+
+
+def show(results: Mapping[str, float | None]) -> None:
+    """Print the table."""
+    frame.header("", "requests/s", "of bare", "p50 ms", "p99 ms", "CPU µs")
+    for name in ("bare", "hot", "cold"):
+        rps, ratio = results[f"{name}_rps"], results.get(f"{name}_ratio") or 1.0
+        p50, p99 = results[f"{name}_p50"], results[f"{name}_p99"]
+        cells = (f"{rps:.0f}", f"{ratio:.0%}", f"{p50:.1f}", f"{p99:.1f}")
+        frame.row(name, *cells, f"{results[f'{name}_cpu']:.0f}")
+    plain = results["compute_on_request_rps"]
+    if plain is not None:
+        frame.row("computed on request", f"{plain:.1f}", *[""] * 4)
+    print(
+        f"\n{results['n_bytes']} bytes an answer; a worker's memory "
+        f"{results['worker_megabytes']:.0f} MB; from start to the first answer "
+        f"{results['start_seconds']:.2f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Lookups as people start them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[2]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def command(*flags: object) -> list[str]:
+    """Say how the lookup is started."""
+    return [sys.executable, "-m", "lookup", *map(str, flags)]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Give the settings of a test and none of the machine's."""
+    ours = ("REDIS_URL", "K_DEFAULT")
+    rest = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and not name.startswith("LOOKUP_")
+    }
+    return {**rest, "PYTHONPATH": str(ROOT), **settings}
+
+
+def ask(port: int, path: str) -> httpx.Response:
+    """Ask a lookup."""
+    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+
+
+def wait_for(port: int) -> None:
+    """Wait until a lookup serves."""
+
+    def serves() -> bool:
+        with suppress(httpx.HTTPError):
+            return ask(port, "/health").status_code == 200
+        return False
+
+    wait_until(serves)
