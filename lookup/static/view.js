@@ -22,7 +22,7 @@ export function movie(item, onSimilar) {
   if (item.because?.length) told.append(because(item.because));
   const score = element("data", { class: "score", value: item.score, title: "score" });
   score.append(element("span", { class: "hidden" }, "score "), item.score.toFixed(2));
-  return element("li", { value: item.rank, "data-item": item.item_id }, told, score);
+  return element("li", { "data-rank": item.rank, "data-item": item.item_id }, told, score);
 }
 
 export function rating(item, onSimilar) {
@@ -80,7 +80,7 @@ function facts(item) {
 }
 
 function because(reasons) {
-  const told = element("p", { class: "because" }, "Because of ");
+  const told = element("p", { class: "because" }, "Because they rated ");
   reasons.forEach((reason, i) => {
     if (i > 0) told.append(i === reasons.length - 1 ? " and " : ", ");
     told.append(element("cite", {}, named(reason.title)));
