@@ -21,7 +21,7 @@ export function movie(item, onSimilar) {
   const told = element("div", { class: "told" }, opener(item, onSimilar), facts(item));
   if (item.because?.length) told.append(because(item.because));
   const score = element("data", { class: "score", value: item.score, title: "score" });
-  score.append(element("span", { class: "hidden" }, "score "), item.score.toFixed(2));
+  score.append(element("span", { class: "hidden" }, "score "), scored(item.score));
   return element("li", { "data-rank": item.rank, "data-item": item.item_id }, told, score);
 }
 
@@ -60,6 +60,11 @@ export function age(text) {
   const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   const told = words.format(Math.round(seconds / size), unit);
   return element("time", { datetime: text, title: text }, told);
+}
+
+// Those of the popular list count ratings.
+function scored(score) {
+  return Number.isInteger(score) ? score.toLocaleString("en") : score.toFixed(2);
 }
 
 function opener(item, onSimilar) {
