@@ -10,8 +10,8 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ from batch import (
     exports,
     features,
     gate,
+    pending,
     publish,
     release,
     report,
@@ -41,9 +42,11 @@ from batch.alias import MODEL_NAME
 from batch.config import Settings
 from batch.errors import BatchError, LockHeld
 from batch.evaluate import Evaluation, by_ranker, evaluate
+from batch.part import Part, n_parts
+from batch.pending import Pending
 from batch.progress import Progress
 from batch.stopwatch import Stopwatch
-from lookup import embedded
+from lookup import contract, embedded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,10 +58,14 @@ if TYPE_CHECKING:
 Result = dict[str, object]
 Connection = duckdb.DuckDBPyConnection
 
-MAX_TRAINING_USERS = 20_000
+MAX_TRAINING_USERS = 3_000
 MAX_EVALUATED_USERS = 10_000
+MAX_EVALUATED_PAIRS = 200_000_000
 N_NEAR = 3
 """The last ratings that are the future of the nearer of the windows to learn from."""
+
+SHARD_PATIENCE = 10.0
+"""Seconds to wait for others, who begin or end a part at the same time."""
 
 PAGE = "evaluation.html"
 TRAINING_PAIRS = "training_pairs.parquet"
@@ -92,6 +99,8 @@ class Measured:
 
 def run(arguments_: Namespace, settings: Settings) -> Result:
     """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
+    if arguments_.shard is not None:
+        return run_shard(arguments_, settings)
     watch = Stopwatch()
     with open_redis(settings) as (url, client), publish.Lock(client) as lock:
         publish.retire(client, lock, publish.kept(client))
@@ -116,24 +125,47 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
                     registry, version, PAGE, page(connection, raw, version, measured)
                 )
                 registry.promote(version)
-            booster = registry.load(version)
-            generation = score_and_publish(
+            job = Job(
                 connection,
-                booster,
+                registry.load(version),
                 client,
-                lock,
                 settings,
                 watch,
                 {"model_version": version, "fingerprint": fingerprint},
                 read_measured(registry, version),
             )
-        log.info("%s is served", generation)
-        served = publish.current(client)
-        if served is None:
-            raise BatchError(
-                f"{generation} vanished from Redis right after it was served"
-            )
+            served = score_and_publish(job, lock)
         return told(served, url, watch) | {"skipped": False, "promoted": promoted}
+
+
+def run_shard(arguments_: Namespace, settings: Settings) -> Result:
+    """Score one part of the users; whoever is done last serves the generation."""
+    watch, part = Stopwatch(), arguments_.shard
+    with open_redis(settings) as (url, client):
+        raw = find_raw(settings)
+        version = prod_version(settings)
+        fingerprint = fingerprint_of(tags_of(raw), settings)
+        if version is None:
+            raise BatchError(
+                f"no version of {MODEL_NAME} is prod, and parts of the users can be "
+                "scored with one and the same only; train it: python -m batch train"
+            )
+        served = publish.current(client)
+        if served and not arguments_.force and is_made_of(served, version, fingerprint):
+            log.info("nothing changed since %s: skipped", served[0])
+            return told(served, url, watch) | {"skipped": True, "promoted": False}
+        registry = open_registry(settings)
+        with open_warehouse(raw, settings, watch) as connection:
+            job = Job(
+                connection,
+                registry.load(version),
+                client,
+                settings,
+                watch,
+                {"model_version": version, "fingerprint": fingerprint},
+                read_measured(registry, version),
+            )
+            return score_shard(job, part, url)
 
 
 def fetch(_: Namespace, settings: Settings) -> Result:
@@ -205,7 +237,7 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
         )
     raw = find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
-        warehouse.build_moment(connection, n_cuts=1)
+        build_moment(connection, n_cuts=1)
         booster, which = load_to_measure(registry, version)
         measured = measure(connection, booster, which, settings)
         told = page(connection, raw, version, measured)
@@ -287,12 +319,21 @@ def open_warehouse(
         yield connection
 
 
+def build_moment(connection: Connection, n_cuts: int, n_next: int = 0) -> None:
+    """Build the features as of a moment, and drop what they were counted from.
+
+    What that takes, the stages after it have for themselves.
+    """
+    warehouse.build_moment(connection, n_cuts, n_next)
+    warehouse.forget(connection, *warehouse.SCAFFOLDING)
+
+
 def sample_window(
     connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
 ) -> features.Pairs:
     """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
-        warehouse.build_moment(connection, n_cuts, n_next)
+        build_moment(connection, n_cuts, n_next)
         user_ids = features.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
         return features.sample(connection, user_ids)
 
@@ -335,6 +376,7 @@ def fit_and_register(
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
         trained = train(windows, newer[-1].of_every(CURVE_SHARE))
+        windows.clear()  # the memory is the evaluation's
         # The one that serves has the same parameters, and no evaluation: there is
         # nothing left that it has not seen. Joins leave half a core to grow it on.
         with ThreadPoolExecutor(max_workers=1) as beside:
@@ -372,7 +414,9 @@ def rank_and_evaluate(
     connection: Connection, booster: "xgboost.Booster", settings: Settings
 ) -> Evaluation:
     """Evaluate a model's lists beside those of the baselines."""
-    user_ids = features.every(warehouse.user_ids(connection), MAX_EVALUATED_USERS)
+    n_items = warehouse.count(connection, "stg_items")
+    at_most = min(MAX_EVALUATED_USERS, max(1, MAX_EVALUATED_PAIRS // max(1, n_items)))
+    user_ids = features.every(warehouse.user_ids(connection), at_most)
     rankings = score.score(connection, booster, user_ids, 10, settings.scorer)
     progress = Progress("evaluating", "users")
     return evaluate(connection, progress.counted(rankings, len(user_ids)))
@@ -505,7 +549,7 @@ def build_now(
     """Build the features as of now and write down those of users and items."""
     with watch.stage("features"):
         log.info("building the features as of now")
-        warehouse.build_moment(connection, n_cuts=0)
+        build_moment(connection, n_cuts=0)
         paths = []
         for name in ("user_features", "item_features"):
             path = settings.processed / f"{name}.parquet"
@@ -514,79 +558,215 @@ def build_now(
         return paths
 
 
-def score_and_publish(
-    connection: Connection,
-    booster: "xgboost.Booster",
-    client: servers.Client,
-    lock: publish.Lock,
-    settings: Settings,
-    watch: Stopwatch,
-    made_of: Mapping[str, str],
-    measured: tuple[str | None, Mapping[str, float]],
-) -> str:
+@dataclass(frozen=True)
+class Job:
+    """What it takes to make a generation.
+
+    Attributes:
+        connection: holds the staging tables.
+        booster: of the version in `made_of`.
+        client: of the Redis that gets the lists.
+        made_of: `model_version` and `fingerprint`, as the generation's meta has them.
+        measured: the protocol that this version was measured by, None where nobody
+            knows, and the metrics.
+    """
+
+    connection: Connection
+    booster: "xgboost.Booster"
+    client: servers.Client
+    settings: Settings
+    watch: Stopwatch
+    made_of: Mapping[str, str]
+    measured: tuple[str | None, Mapping[str, float]]
+
+    @property
+    def digest(self) -> str:
+        """Tells generations apart that are made of other things."""
+        return ":".join((self.made_of["model_version"], self.made_of["fingerprint"]))
+
+
+Served = tuple[str, Mapping[str, str]]
+
+
+def score_and_publish(job: Job, lock: publish.Lock) -> Served:
     """Rank for every user, write the lists down as a generation and serve it."""
-    build_now(connection, settings, watch)
-    now = datetime.now(UTC)
-    generation = publish.new_generation(now)
-    user_ids = warehouse.user_ids(connection)
-    rankings = watch.charged(
-        "score",
-        score.score(connection, booster, user_ids, settings.top_n, settings.scorer),
-    )
-    progress = Progress("scoring", "users").counted(rankings, len(user_ids))
-    path = settings.recommendations / f"{generation}.parquet"
-    with watch.stage("publish"):
-        try:
-            with exports.replacing(path) as file:
-                exported = exports.written(file, progress)
-                n_users = publish.stage(
-                    client,
-                    generation,
-                    beside.written(connection, client, generation, exported),
-                    warehouse.popular(connection, settings.top_n),
-                    read_items(connection),
-                )
-            beside.write_similar(connection, client, generation, settings.top_n)
-            protocol, metrics = measured[0], by_ranker(measured[1])
-            publish.tell(
-                client,
-                generation,
-                about.read(connection, user_ids, protocol, metrics),
-            )
-            meta = publish.Meta(
-                model_name=MODEL_NAME,
-                scored_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                n_users=n_users,
-                n_items=warehouse.count(connection, "stg_items"),
-                n_pairs=warehouse.n_unseen(connection),
-                top_n=settings.top_n,
-                **made_of,
-            )
-            publish.describe(client, generation, meta)
-            former = publish.current(client)
-            lock.flip(generation, time.time())
-        except BaseException:
-            give_up(client, lock, generation, path)
-            raise
-        tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
-    if settings.redis_url is None:
-        publish.save(client)
-    return generation
+    client, settings = job.client, job.settings
+    build_now(job.connection, settings, job.watch)
+    user_ids = warehouse.user_ids(job.connection)
+    made = begin(job, lock, len(user_ids))
+    try:
+        counts = dict(pending.done(client, made))
+        for part in made.parts:
+            path = settings.recommendations / part.file_name(made.generation)
+            if part.number not in counts or not path.exists():
+                lock.check()
+                counts[part.number] = score_part(job, made, part, user_ids)
+        with job.watch.stage("publish"):
+            return complete(job, lock, made, user_ids, sum(counts.values()))
+    except BaseException as error:
+        if made.n == 1 or isinstance(error, BatchError) or servers.is_full(error):
+            abandon(job, lock, made)
+        raise
 
 
-def give_up(
-    client: servers.Client, lock: publish.Lock, generation: str, path: Path
-) -> None:
+def begin(job: Job, lock: publish.Lock, n_users: int) -> Pending:
+    """Begin a generation, or go on with one that was begun of the same inputs."""
+    client = job.client
+    if pending.clear_way(client, job.digest):
+        publish.retire(client, lock, publish.kept(client))
+    made = pending.read(client).get(job.digest)
+    if made is None:
+        made = Pending(publish.new_generation(datetime.now(UTC)), n_parts(n_users))
+        return pending.register(client, job.digest, made) if made.n > 1 else made
+    if pending.is_being_scored(client, made):
+        raise LockHeld(f"another batch is scoring parts of {made.generation}")
+    log.info("going on with %s, which was interrupted", made.generation)
+    return made
+
+
+def abandon(job: Job, lock: publish.Lock, made: Pending) -> None:
     """Remove what there is of a generation that failed, as far as that is possible."""
     try:
         # what was interrupted may have left an answer unread
-        servers.disconnect(client)
-        held = publish.generations(client)
-        publish.retire(client, lock, held)
-        if generation not in held:  # an interrupt may come just after the flip
-            path.unlink(missing_ok=True)
+        servers.disconnect(job.client)
+        lock.check()
+        pending.forget(job.client, [job.digest])
+        held = publish.generations(job.client)
+        publish.retire(job.client, lock, held)
+        # an interrupt may come just after the flip
+        exports.prune(job.settings.recommendations, held)
     except Exception as error:
-        log.warning("left for the next run to remove: %s (%s)", generation, error)
+        log.warning("left for the next run to remove: %s (%s)", made.generation, error)
+
+
+def score_shard(job: Job, part: Part, url: str) -> Result:
+    """Score a part of the users of a generation that others score parts of as well."""
+    client, watch = job.client, job.watch
+    with ExitStack() as stack:
+        with publish.Lock(client, patience=SHARD_PATIENCE) as lock:
+            if pending.clear_way(client, job.digest, part.n):
+                publish.retire(client, lock, publish.kept(client))
+            wanted = Pending(publish.new_generation(datetime.now(UTC)), part.n)
+            made = pending.register(client, job.digest, wanted)
+            key = contract.part_lock_key(made.generation, part.number)
+            stack.enter_context(publish.Lock(client, key))
+        build_now(job.connection, job.settings, watch)
+        user_ids = warehouse.user_ids(job.connection)
+        if part.number in pending.done(client, made):
+            log.info("part %s of %s was written before", part, made.generation)
+        else:
+            score_part(job, made, part, user_ids)
+    counts, served = pending.done(client, made), publish.current(client)
+    if len(counts) == made.n and (served is None or served[0] != made.generation):
+        with (
+            publish.Lock(client, patience=SHARD_PATIENCE) as lock,
+            watch.stage("publish"),
+        ):
+            served = complete(job, lock, made, user_ids, sum(counts.values()))
+    result: Result = {"shard": str(part), "n_parts_written": len(counts)}
+    if served is not None and served[0] == made.generation:
+        return told(served, url, watch) | {"skipped": False, "promoted": False} | result
+    log.info("%d of %d parts of %s are there", len(counts), made.n, made.generation)
+    meta = asdict(meta_of(job, made, len(part.of(user_ids))))
+    return {
+        "generation": made.generation,
+        **meta,
+        "seconds": watch.seconds("features", "train", "score", "publish"),
+        "redis_url": url,
+        "skipped": False,
+        "promoted": False,
+    } | result
+
+
+def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> int:
+    """Rank for a part of the users and write their lists; return their entries."""
+    client, settings, watch = job.client, job.settings, job.watch
+    some = part.of(user_ids)
+    if made.n > 1:
+        log.info("part %s of %s", part, made.generation)
+        publish.clear(client, made.generation, some)
+    rankings = watch.charged(
+        "score",
+        score.score(
+            job.connection,
+            job.booster,
+            some,
+            settings.top_n,
+            settings.scorer,
+            settings.scheduler,
+        ),
+    )
+    progress = Progress("scoring", "users").counted(rankings, len(some))
+    path = settings.recommendations / part.file_name(made.generation)
+    with watch.stage("publish"):
+        with exports.replacing(path) as file:
+            lists = exports.written(file, progress)
+            told = beside.written(job.connection, client, made.generation, lists)
+            written = publish.write_lists(client, made.generation, told)
+        if made.n > 1:
+            pending.record(client, made, part, written.n_entries)
+    return written.n_entries
+
+
+def complete(
+    job: Job,
+    lock: publish.Lock,
+    made: Pending,
+    user_ids: Sequence[int],
+    n_entries: int,
+) -> Served:
+    """Count the lists of all users, add what they share, and serve the generation."""
+    client, settings, generation = job.client, job.settings, made.generation
+    publish.complete(
+        client,
+        generation,
+        user_ids,
+        n_entries,
+        warehouse.popular(job.connection, settings.top_n),
+        read_items(job.connection),
+    )
+    beside.write_similar(job.connection, client, generation, settings.top_n)
+    protocol, metrics = job.measured[0], by_ranker(job.measured[1])
+    told = about.read(job.connection, user_ids, protocol, metrics)
+    publish.tell(client, generation, told)
+    publish.describe(client, generation, meta_of(job, made, len(user_ids)))
+    join_files(settings, made)
+    former = publish.current(client)
+    lock.flip(generation, time.time())
+    pending.forget(client, [job.digest])
+    tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
+    if settings.redis_url is None:
+        publish.save(client)
+    log.info("%s is served", generation)
+    served = publish.current(client)
+    if served is None:
+        raise BatchError(f"{generation} vanished from Redis right after it was served")
+    return served
+
+
+def meta_of(job: Job, made: Pending, n_users: int) -> publish.Meta:
+    """Say how a generation was made."""
+    began = datetime.strptime(made.generation[:16], "%Y%m%dT%H%M%SZ")
+    return publish.Meta(
+        model_name=MODEL_NAME,
+        scored_at=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        n_users=n_users,
+        n_items=warehouse.count(job.connection, "stg_items"),
+        n_pairs=warehouse.n_unseen(job.connection),
+        top_n=job.settings.top_n,
+        **job.made_of,
+    )
+
+
+def join_files(settings: Settings, made: Pending) -> None:
+    """Put the files of the parts into one, unless other machines have some of them."""
+    folder = settings.recommendations
+    paths = [folder / part.file_name(made.generation) for part in made.parts]
+    missing = [path.name for path in paths if not path.exists()]
+    if made.n > 1 and not missing:
+        exports.join(paths, folder / Part(1, 1).file_name(made.generation))
+    elif missing:
+        log.info("not joined into one file: %s are elsewhere", ", ".join(missing))
 
 
 def read_items(connection: Connection) -> list[publish.Item]:

@@ -1,8 +1,11 @@
 """The command line of `python -m batch`."""
 
 import argparse
+import re
 from collections.abc import Sequence
 
+from batch.part import Part
+from batch.part import parse as parse_part
 from lookup.settings import SettingError, positive_integer
 
 COMMANDS = {
@@ -45,6 +48,18 @@ def parser() -> argparse.ArgumentParser:
         if name == "run":
             command.add_argument(
                 "--force", action="store_true", help="score even if nothing changed"
+            )
+            command.add_argument(
+                "--shard",
+                metavar="I/N",
+                type=part,
+                help="score one of N parts of the users; the last to be done is served",
+            )
+            command.add_argument(
+                "--scheduler",
+                metavar="tcp://HOST:PORT",
+                type=scheduler,
+                help="score on the workers of a Dask cluster",
             )
         if name == "train":
             command.add_argument(
@@ -97,6 +112,23 @@ def count(text: str) -> str:
         return str(positive_integer("--top-n", text))
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def part(text: str) -> Part:
+    """Check a part of the users."""
+    try:
+        return parse_part(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def scheduler(text: str) -> str:
+    """Check the address of a Dask scheduler."""
+    if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no scheduler; expected tcp://HOST:PORT or tls://HOST:PORT"
+        )
+    return text
 
 
 def version(text: str) -> str:

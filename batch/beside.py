@@ -56,10 +56,12 @@ def write_similar(
     Raises:
         BatchError: when Redis holds less than was written.
     """
-    lists = similar.read(connection, top_n)
-    key_of = contract.similar_key
-    item_ids = publish.write_lists(client, generation, lists, key_of)
-    keys = [key_of(generation, item_id) for item_id in item_ids]
+    lists = list(similar.read(connection, top_n))
+    keys = [contract.similar_key(generation, one.user_id) for one in lists]
+    servers.total(
+        client, "UNLINK", keys
+    )  # who was interrupted here may have written it
+    publish.write_lists(client, generation, lists, contract.similar_key)
     check_whole(client, generation, keys)
 
 

@@ -56,7 +56,7 @@ class Scorer:
         top_n = min(top_n, len(self.moment.item_ids))
         with ExitStack() as stack:
             workers = elsewhere or stack.enter_context(Threads(self))
-            ranked: deque[tuple[Sequence[int], list[Future[Ranked]]]] = deque()
+            ranked: deque[tuple[Sequence[int], list[Task]]] = deque()
             for some in cut(user_ids, USERS_PER_BLOCK):
                 users = facts.read_users(self._connection, self.moment, some)
                 parts = facts.parts_of(users, workers.users_per_task)
@@ -68,7 +68,7 @@ class Scorer:
                 yield from self._rankings(*block)
 
     def _rankings(
-        self, user_ids: Sequence[int], tasks: Sequence[Future[Ranked]]
+        self, user_ids: Sequence[int], tasks: Sequence["Task"]
     ) -> Iterator[Ranking]:
         """Give the users' rankings as they come."""
         remaining = iter(user_ids)
@@ -89,8 +89,16 @@ class Workers(Protocol):
     users_per_task: int
     blocks_ahead: int
 
-    def submit(self, users: Users, top_n: int) -> Future[Ranked]:
+    def submit(self, users: Users, top_n: int) -> "Task":
         """Have users ranked."""
+        ...
+
+
+class Task(Protocol):
+    """Users who are being ranked."""
+
+    def result(self) -> Ranked:
+        """Wait for their items and scores."""
         ...
 
 

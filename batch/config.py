@@ -21,6 +21,7 @@ class Settings:
     tracking_uri: str
     top_n: int
     scorer: str = "compiled"
+    scheduler: str | None = None
     data: Path = Path("data")
 
     @classmethod
@@ -30,6 +31,7 @@ class Settings:
         raw: str | None = None,
         top_n: str | None = None,
         scorer: str = "compiled",
+        scheduler: str | None = None,
     ) -> "Settings":
         """Read the environment; the arguments, from flags, win over it.
 
@@ -46,6 +48,7 @@ class Settings:
             ),
             top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
             scorer=scorer,
+            scheduler=scheduler,
         )
 
     @property

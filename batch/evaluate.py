@@ -6,7 +6,7 @@ asked what comes next, and a random hold-out lets a model look at what came afte
 """
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import duckdb
@@ -25,6 +25,15 @@ PROTOCOL = (
     "per-user time split: the last 20 % of each user's ratings by (timestamp, item_id) "
     "are held out, every item not in the rest is ranked"
 )
+
+HELD_OUT = """
+    select user_id, item_id, rating
+    from int_future
+    semi join (select unnest($user_ids::integer[]) as user_id) using (user_id)
+"""
+
+USERS_PER_BLOCK = 250
+"""Whose baselines are computed at once: memory has a sum for each user and item."""
 
 PREFIXES = {"model": "", "popularity": "popularity_", "item_knn": "item_knn_"}
 """Ranker → how the flat names of its metrics begin."""
@@ -202,14 +211,13 @@ def with_leads(ndcg: ByUser) -> dict[str, Values]:
 
 
 def read_held_out(
-    connection: duckdb.DuckDBPyConnection, user_ids: Container[int]
+    connection: duckdb.DuckDBPyConnection, user_ids: Iterable[int]
 ) -> dict[int, dict[int, float]]:
     """Return these users' held-out ratings: user_id → item_id → rating."""
     held_out: dict[int, dict[int, float]] = {}
-    query = "select user_id, item_id, rating from int_future"
-    for user_id, item_id, rating in connection.sql(query).fetchall():
-        if user_id in user_ids:
-            held_out.setdefault(user_id, {})[item_id] = rating
+    found = connection.execute(HELD_OUT, {"user_ids": list(user_ids)})
+    for user_id, item_id, rating in found.fetchall():
+        held_out.setdefault(user_id, {})[item_id] = rating
     return held_out
 
 
@@ -218,10 +226,11 @@ def read_baselines(
 ) -> dict[str, dict[int, list[int]]]:
     """Return the baselines' lists: name → user_id → item_ids, best first."""
     lists: dict[str, dict[int, list[int]]] = {"popularity": {}, "item_knn": {}}
-    parameters = {"user_ids": user_ids}
-    table = warehouse.fetch(connection, "marts/baseline_lists", parameters)
-    for row in table.to_pylist():
-        lists[row["baseline"]].setdefault(row["user_id"], []).append(row["item_id"])
+    for start in range(0, len(user_ids), USERS_PER_BLOCK):
+        parameters = {"user_ids": user_ids[start : start + USERS_PER_BLOCK]}
+        table = warehouse.fetch(connection, "marts/baseline_lists", parameters)
+        for row in table.to_pylist():
+            lists[row["baseline"]].setdefault(row["user_id"], []).append(row["item_id"])
     return lists
 
 

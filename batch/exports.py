@@ -4,7 +4,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from batch.ranking import Ranking
 
 PARTIAL = ".partial"
-GENERATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+GENERATION = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(\.part-\d+-of-\d+)?")
 USERS_PER_ROW_GROUP = 1000
 
 RECOMMENDATIONS = pa.schema(
@@ -76,6 +76,17 @@ def written(file: BinaryIO, rankings: Iterable[Ranking]) -> Iterator[Ranking]:
             writer.write_table(as_table(group))
 
 
+def join(paths: Sequence[Path], path: Path) -> None:
+    """Put the lists of several files, one behind the other, into one in their place."""
+    with replacing(path) as file, pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
+        for one in paths:
+            with pq.ParquetFile(one) as lists:
+                for number in range(lists.num_row_groups):
+                    writer.write_table(lists.read_row_group(number))
+    for one in paths:
+        one.unlink()
+
+
 def as_table(rankings: list[Ranking]) -> pa.Table:
     """Lay rankings out as rows."""
     lengths = [len(ranking.item_ids) for ranking in rankings]
@@ -103,5 +114,6 @@ def remove_abandoned(folder: Path) -> None:
 def prune(folder: Path, generations: Collection[str]) -> None:
     """Remove the lists of generations no longer held."""
     for path in folder.glob("*.parquet"):
-        if GENERATION.fullmatch(path.stem) and path.stem not in generations:
+        found = GENERATION.fullmatch(path.stem)
+        if found and found[1] not in generations:
             path.unlink(missing_ok=True)

@@ -73,11 +73,11 @@ FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LIN
 
 NEGATIVE_SHARE = 0.25
 MIN_NEGATIVES = 400
-MAX_PAIRS = 2_000_000
-PAIRS_PER_BLOCK = 500_000
-MIN_BLOCK_SHARE = 0.1
-"""Bound the memory: a block's features take 230 bytes a pair, and as much in SQL; what
-linear models say of it takes 40 bytes a pair, kept or not."""
+MAX_PAIRS = 500_000
+PAIRS_PER_BLOCK = 250_000
+MIN_BLOCK_SHARE = 0.2
+"""Bound the memory: a block's features take 230 bytes a pair, and 2000 in SQL, whose
+joins cannot spill them; what linear models say takes 40 bytes a pair, kept or not."""
 
 Ids = npt.NDArray[np.int32]
 
@@ -125,6 +125,12 @@ class Pairs:
             self.values.take(rows),
         )
 
+    def in_order(self) -> "Pairs":
+        """Sort by user, as ranking wants it, and by item; no copy where they are."""
+        order = np.lexsort((self.item_ids, self.user_ids))
+        is_sorted = bool((order == np.arange(len(order))).all())
+        return self if is_sorted else self.take(order)
+
     def of_every(self, nth: int) -> "Pairs":
         """Give the pairs of every nth user."""
         some = np.unique(self.user_ids)[::nth]
@@ -155,6 +161,8 @@ def as_table(windows: Sequence[Pairs]) -> pa.Table:
 def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pairs:
     """Compute the features of a sample of pairs to train with, all positives in it.
 
+    They are in order, so that training needs no other copy of them.
+
     Every stage of training draws its own negatives from this part of them; more of a
     small catalogue, and fewer on larger releases.
     """
@@ -164,7 +172,7 @@ def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pa
     weights = linear.read(connection)
     return Pairs.joined(
         [
-            pairs(connection, block, negative_share=share, weights=weights)
+            pairs(connection, block, negative_share=share, weights=weights).in_order()
             for block in blocks(connection, user_ids, share)
         ]
     )

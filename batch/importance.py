@@ -11,7 +11,7 @@ from batch import warehouse
 from batch.features import FEATURES, Pairs, every, pairs
 
 MAX_USERS = 50
-MAX_PAIRS = 500_000
+MAX_PAIRS = 250_000
 """As many are computed at most: one block of scoring."""
 
 N_DRAWN = 2_000

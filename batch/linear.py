@@ -10,7 +10,7 @@ after a history that fades, slower or faster, in the direction of time (after th
 transitions of Choi and others, Session-aware Linear Item-Item Models, 2021).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -67,7 +67,7 @@ def build(connection: duckdb.DuckDBPyConnection) -> None:
     item_ids = items["item_id"].to_numpy()
     n_ratings = items["n_ratings"].to_numpy().astype(np.float64)
     columns = {"item_id": pa.array(item_ids, pa.int32())}
-    for name, weights in solve(connection, item_ids, n_ratings).items():
+    for name, weights in solve(connection, item_ids, n_ratings):
         whole = np.rint(weights / UNIT).astype(np.int32).ravel()
         columns[name] = pa.FixedSizeListArray.from_arrays(
             pa.array(whole), max(1, len(item_ids))
@@ -79,35 +79,29 @@ def build(connection: duckdb.DuckDBPyConnection) -> None:
 
 def solve(
     connection: duckdb.DuckDBPyConnection, item_ids: Ids, n_ratings: Matrix
-) -> dict[str, Matrix]:
-    """Return each model's weights, of shape (n_known, n_known)."""
-    pairs = connection.sql(
-        "select item_id, other_item_id, n_both from int_item_pairs "
-        "semi join int_known_items using (item_id) where other_item_id in "
-        "(select item_id from int_known_items)"
-    ).to_arrow_table()
-    sequels = connection.table("int_item_sequels").to_arrow_table()
-    both = dense(pairs, item_ids)["n_both"]
-    models = {"ease": autoencoder(both + np.diag(n_ratings), PENALTIES["ease"])}
-    matrices = dense(sequels, item_ids)
+) -> Iterator[tuple[str, Matrix]]:
+    """Give one model's weights after the other, of shape (n_known, n_known)."""
+    pairs = connection.table("int_item_pairs")
+    gram = dense(pairs, "n_both", item_ids) + np.diag(n_ratings)
+    yield "ease", autoencoder(gram, PENALTIES["ease"])
+    sequels = connection.table("int_item_sequels")
     for name in MODELS[1:]:
-        together, following = matrices[f"{name}_together"], matrices[f"{name}_next"]
-        gram = together + together.T + np.diag(n_ratings + PENALTIES[name])
-        models[name] = np.asarray(np.linalg.solve(gram, following), np.float64)
-    return models
+        gram = dense(sequels, f"{name}_together", item_ids)
+        gram = gram + gram.T + np.diag(n_ratings + PENALTIES[name])
+        following = dense(sequels, f"{name}_next", item_ids)
+        yield name, np.asarray(np.linalg.solve(gram, following), np.float64)
 
 
-def dense(table: pa.Table, item_ids: Ids) -> dict[str, Matrix]:
-    """Lay the columns of a table of pairs of items out as matrices."""
-    places = np.zeros(int(item_ids[-1]) + 1 if len(item_ids) else 1, np.int64)
-    places[item_ids] = np.arange(len(item_ids))
-    rows = places[table["item_id"].to_numpy()]
-    columns = places[table["other_item_id"].to_numpy()]
-    matrices = {}
-    for name in table.column_names[2:]:
-        matrices[name] = np.zeros((len(item_ids), len(item_ids)))
-        matrices[name][rows, columns] = table[name].to_numpy()
-    return matrices
+def dense(pairs: duckdb.DuckDBPyRelation, name: str, item_ids: Ids) -> Matrix:
+    """Lay a column of a table of pairs out as a matrix of the items that are known."""
+    matrix = np.zeros((len(item_ids), len(item_ids)))
+    for block in pairs.select("item_id", "other_item_id", name).to_arrow_reader():
+        ids, others = block["item_id"].to_numpy(), block["other_item_id"].to_numpy()
+        known = np.isin(ids, item_ids) & np.isin(others, item_ids)
+        rows = np.searchsorted(item_ids, ids[known])
+        columns = np.searchsorted(item_ids, others[known])
+        matrix[rows, columns] = block[name].to_numpy()[known]
+    return matrix
 
 
 def autoencoder(gram: Matrix, penalty: float) -> Matrix:

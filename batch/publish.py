@@ -29,7 +29,7 @@ from typing import TypeVar, cast
 
 import redis
 
-from batch import servers, wire
+from batch import pending, servers, wire
 from batch.errors import BatchError, LockHeld
 from batch.ranking import Ranking
 from batch.servers import Client
@@ -109,11 +109,20 @@ def generations_key(client: Client) -> str:
 
 
 class Lock:
-    """The right to publish, renewed by a thread for as long as it is held."""
+    """The right to publish, renewed by a thread for as long as it is held.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        client: of the Redis.
+        key: of the lock; that of all generations if none is given.
+        patience: how many seconds to wait for who holds it.
+    """
+
+    def __init__(
+        self, client: Client, key: str | None = None, patience: float = 0.0
+    ) -> None:
         self._client = client
-        self._key = lock_key(client)
+        self._key = key or lock_key(client)
+        self._patience = patience
         self._token = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
@@ -124,7 +133,11 @@ class Lock:
         Raises:
             LockHeld: when another batch has it.
         """
-        if not self._taken():
+        give_up_at = time.monotonic() + self._patience
+        while not self._taken():
+            if time.monotonic() < give_up_at:
+                time.sleep(0.1)
+                continue
             holder = cast("str | None", self._client.get(self._key))
             name = holder.rpartition(":")[0] if holder else "one that just ended"
             raise LockHeld(
@@ -141,6 +154,18 @@ class Lock:
             self._client.eval(RELEASE, 1, self._key, self._token)
         except redis.RedisError:
             log.warning("could not release %s; it expires by itself", self._key)
+
+    def check(self) -> None:
+        """Make sure that the lock is still held.
+
+        Raises:
+            BatchError: it was lost to another batch.
+        """
+        if self._client.get(self._key) != self._token:
+            raise BatchError(
+                f"lost {self._key}: another batch took over, nothing that is served "
+                "has changed"
+            )
 
     def flip(self, generation: str, published_at: float) -> None:
         """Make a generation current, in the same step that checks for the lock.
@@ -199,23 +224,45 @@ class Lock:
                 log.warning("could not renew %s: %s", self._key, error)
 
 
-def stage(
+@dataclass(frozen=True)
+class Written:
+    """What has been written of a generation's lists.
+
+    Attributes:
+        n_users: who have a list.
+        n_entries: of all of these lists.
+    """
+
+    n_users: int
+    n_entries: int
+
+
+def complete(
     client: Client,
     generation: str,
-    rankings: Iterable[Ranking],
+    user_ids: Sequence[int],
+    n_entries: int,
     popular: Sequence[tuple[int, float]],
     items: Iterable[Item],
-) -> int:
-    """Write a generation's lists and items under its own name.
+) -> None:
+    """Add to all users' lists what is the same for them, and count everything.
 
-    Returns:
-        How many users have a list.
+    Args:
+        client: of the Redis.
+        generation: of which every user's list has been written.
+        user_ids: all users.
+        n_entries: that their lists have together.
+        popular: item_id and score, best first.
+        items: the catalogue.
 
     Raises:
-        BatchError: when Redis holds less than was written.
+        BatchError: when Redis holds other than was written.
     """
-    user_ids = write_lists(client, generation, rankings)
-    popular_key = contract.popular_key(generation)
+    popular_key, items_key = (
+        contract.popular_key(generation),
+        contract.items_key(generation),
+    )
+    client.delete(popular_key)  # who was interrupted here may have written it
     client.rpush(popular_key, *contract.encode(popular))
     described = {
         str(item.item_id): json.dumps(
@@ -226,17 +273,28 @@ def stage(
     }
     for names in batches(described, COMMANDS_PER_TRIP):
         fields = [part for name in names for part in (name, described[name])]
-        client.hset(contract.items_key(generation), items=fields)
+        client.hset(items_key, items=fields)
     keys = [contract.user_key(generation, user_id) for user_id in user_ids]
-    n_kept = servers.total(client, "EXISTS", keys)
-    n_items = client.hlen(contract.items_key(generation))
+    lengths = servers.lengths(client, keys)
+    n_kept, n_items = sum(length > 0 for length in lengths), client.hlen(items_key)
     is_whole = (n_kept, n_items) == (len(user_ids), len(described))
     if not is_whole or not client.exists(popular_key):
         raise BatchError(
             f"{generation} is not whole: Redis holds {n_kept} of {len(user_ids)} lists "
             f"and {n_items} of {len(described)} items; does maxmemory-policy evict?"
         )
-    return len(user_ids)
+    if sum(lengths) != n_entries:
+        raise BatchError(
+            f"{generation} is not what was written: its lists have {sum(lengths)} "
+            f"entries, not {n_entries}; did two batches write it?"
+        )
+
+
+def clear(client: Client, generation: str, user_ids: Sequence[int]) -> None:
+    """Remove what somebody who was interrupted has written of some users."""
+    kinds = (contract.user_key, contract.because_key, contract.history_key)
+    keys = [key_of(generation, user_id) for key_of in kinds for user_id in user_ids]
+    servers.total(client, "UNLINK", keys)
 
 
 def write_lists(
@@ -244,7 +302,7 @@ def write_lists(
     generation: str,
     rankings: Iterable[Ranking],
     key_of: Callable[[str, int], str] = contract.user_key,
-) -> list[int]:
+) -> Written:
     """Write lists, each trip while Redis stores the one before.
 
     Args:
@@ -253,13 +311,10 @@ def write_lists(
         rankings: the lists.
         key_of: names the key, given the generation and whose list it is.
 
-    Returns:
-        Whose they are.
-
     Raises:
         BatchError: when there were lists of that generation.
     """
-    user_ids: list[int] = []
+    n_users = n_entries = 0
     sent: deque[list[int]] = deque()
 
     def check() -> None:
@@ -272,12 +327,13 @@ def write_lists(
             keys = [key_of(generation, user_id) for user_id in ids]
             stream.send(keys, wire.pushes(keys, some))
             sent.append([max(1, len(ranking.item_ids)) for ranking in some])
-            user_ids += ids
+            n_users += len(ids)
+            n_entries += sum(sent[-1])
             if len(sent) > 1:
                 check()
         while sent:
             check()
-    return user_ids
+    return Written(n_users, n_entries)
 
 
 def tell(client: Client, generation: str, about: contract.About) -> None:
@@ -344,6 +400,7 @@ def retire(client: Client, lock: Lock, keep: Collection[str]) -> None:
 def sweep(client: Client, remove_keys: Callable[[Sequence[str]], int]) -> None:
     """Remove the keys of generations not held, such as those of a batch that died."""
     held = set(generations(client)) | {client.get(contract.CURRENT)}
+    held |= {made.generation for made in pending.read(client).values()}
     names = client.scan_iter(match=f"{contract.PREFIX}*", count=COMMANDS_PER_TRIP)
     orphans = (
         name for name in names if contract.generation_of(name) not in held | {None}

@@ -39,6 +39,7 @@ def score(
     user_ids: Sequence[int],
     top_n: int,
     scorer: str = SCORERS[0],
+    scheduler: str | None = None,
 ) -> Iterator[Ranking]:
     """Rank every unseen item for each user, in the order of `user_ids`.
 
@@ -50,14 +51,21 @@ def score(
         scorer: one of SCORERS. Where the compiled one cannot score with this booster,
             or with features that the SQL computes in another way now, a warning says
             so and xgboost scores.
+        scheduler: of the Dask cluster whose workers do it, instead of this machine's.
+            What the compiled scorer cannot do is done here.
     """
     own = None
     if scorer == "compiled" and len(user_ids):
         own = trusted(connection, booster, user_ids, top_n)
     if own is None:
         yield from score_plainly(connection, booster, user_ids, top_n)
-    else:
+    elif scheduler is None:
         yield from own.rank(user_ids, top_n)
+    else:
+        from batch.cluster import Cluster
+
+        with Cluster(scheduler, own) as workers:
+            yield from own.rank(user_ids, top_n, workers)
 
 
 def trusted(

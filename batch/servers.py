@@ -67,13 +67,18 @@ def _open(url: str) -> Client:
 
 def remedy(error: Exception) -> str:
     """Say what to do about a failure of Redis."""
-    if isinstance(error, redis.exceptions.OutOfMemoryError):
+    if is_full(error):
         return "it is full: give it more memory (maxmemory) or store less (TOP_N)"
     if isinstance(error, redis.exceptions.ClusterError | RedisClusterException):
         return "are all nodes of the cluster up, and REDIS_URL right?"
     if isinstance(error, redis.ResponseError):
         return "it refused the command"
     return "is the server up and REDIS_URL right?"
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether a server had no memory left."""
+    return isinstance(error, redis.exceptions.OutOfMemoryError)
 
 
 def is_cluster(client: Client) -> bool:
@@ -104,6 +109,17 @@ def total(client: Client, verb: str, keys: Sequence[str]) -> int:
             )
             n += sum(stream.receive())
     return n
+
+
+def lengths(client: Client, keys: Sequence[str]) -> list[int]:
+    """Return the lengths of lists, 0 where there is none."""
+    found: list[int] = []
+    with Stream(client) as stream:
+        for i in range(0, len(keys), KEYS_PER_TRIP):
+            some = keys[i : i + KEYS_PER_TRIP]
+            stream.send(some, [wire.command(b"LLEN", key.encode()) for key in some])
+            found += stream.receive()
+    return found
 
 
 class Stream:

@@ -88,7 +88,8 @@ def train(
         BatchError: when no user has both a positive and a negative pair.
     """
     chosen = PARAMETERS | dict(parameters or {})
-    usable = [in_order(window) for window in windows if can_teach(window)]
+    # the order of rows decides in which gradients are added, and what is drawn
+    usable = [window.in_order() for window in windows if can_teach(window)]
     if not usable:
         raise BatchError(
             f"nothing to learn from in {sum(map(len, windows))} training pairs: a "
@@ -105,7 +106,7 @@ def train(
             bins = matrix
             if validation is not None:
                 some = usable[0].of_every(CURVE_SHARE)
-                curve.open(bins, training=some, validation=in_order(validation))
+                curve.open(bins, training=some, validation=validation.in_order())
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
         # continuing would draw the columns of the first stage again
         settings = chosen | {"seed": seed}
@@ -143,14 +144,6 @@ def can_teach(pairs: Pairs) -> bool:
     """Tell whether some user has both a positive and a negative pair."""
     positive, user_ids = pairs.labels > 0, pairs.user_ids
     return bool(np.intersect1d(user_ids[positive], user_ids[~positive]).size)
-
-
-def in_order(pairs: Pairs) -> Pairs:
-    """Sort pairs by user, as ranking wants them, and by item.
-
-    The order of rows decides the order in which gradients are added, and what is drawn.
-    """
-    return pairs.take(np.lexsort((pairs.item_ids, pairs.user_ids)))
 
 
 def drawn(pairs: Pairs, seed: int) -> Pairs:

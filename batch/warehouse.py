@@ -22,7 +22,9 @@ MODELS = (
     "intermediate/int_moments",
     "intermediate/int_history",
     "intermediate/int_future",
+    "intermediate/int_teachers",
     "intermediate/int_item_counts",
+    "intermediate/int_lessons",
     "intermediate/int_known_items",
     "intermediate/int_item_pairs",
     "intermediate/int_item_sequels",
@@ -35,6 +37,14 @@ MODELS = (
     "marts/user_features",
 )
 """Built anew for each moment, from the staging tables."""
+
+IN_PARTS = ("intermediate/int_item_pairs", "intermediate/int_item_sequels")
+LESSONS_PER_PART = 50_000
+"""Both pair up what the same user rated: it takes a third of the time in small parts,
+whose sums stay in the processor's cache, and no more memory for more users."""
+
+SCAFFOLDING = ("intermediate/int_lessons", *IN_PARTS)
+"""Large, and read by nothing but other models of the moment."""
 
 ON_DEMAND = (
     "marts/candidate_pairs",
@@ -54,20 +64,35 @@ ON_DEMAND = (
 )
 """Run with parameters of their own, when a stage asks for them."""
 
-LARGEST_MEMORY = 4 * 2**30
-"""Bytes; half of what is installed where that is less. XGBoost needs some too."""
+Parameters = Mapping[str, object]
+
+LARGEST_MEMORY = 768 * 2**20
+"""Bytes, before DuckDB spills; half of what is installed where that is less. Linear
+models, training pairs and XGBoost need as much besides."""
+
+MEMORY_PER_THREAD = 256 * 2**20
+"""What each of its threads joins and sums cannot all be spilled."""
+
+LIMITS: Parameters = {"n_lessons": 1_000_000_000, "n_compared": 4_000}
+"""Bound the time and the memory of a moment: pairs of ratings by one user that tell
+which items go together, and items that are compared. ml-1m stays below both."""
 
 PARAMETER = re.compile(r"\$([a-z_]+)")
-
-Parameters = Mapping[str, object]
 
 
 def connect(spill: Path) -> duckdb.DuckDBPyConnection:
     """Open a database in memory that spills into the folder `spill` when it is full."""
     spill.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = f"{min(LARGEST_MEMORY, installed // 2) // 2**20}MiB"
-    return duckdb.connect(config={"temp_directory": str(spill), "memory_limit": limit})
+    limit = min(LARGEST_MEMORY, installed // 2)
+    threads = min(os.cpu_count() or 1, max(1, limit // MEMORY_PER_THREAD))
+    return duckdb.connect(
+        config={
+            "temp_directory": str(spill),
+            "memory_limit": f"{limit // 2**20}MiB",
+            "threads": threads,
+        }
+    )
 
 
 def read(model: str) -> str:
@@ -84,6 +109,27 @@ def build(
     connection.execute(
         f"create or replace table {name} as {query}", used(query, parameters)
     )
+
+
+def build_in_parts(
+    connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
+) -> None:
+    """Build a model one part after the other, as many as there are lessons for."""
+    n_parts = 1 + count(connection, "int_lessons") // LESSONS_PER_PART
+    name, query = model.rpartition("/")[2], read(model)
+    for part in range(n_parts):
+        values = {**parameters, "n_parts": n_parts, "part": part}
+        if part == 0:
+            build(connection, model, values)
+        else:
+            connection.execute(f"insert into {name} {query}", used(query, values))
+
+
+def forget(connection: duckdb.DuckDBPyConnection, *models: str) -> None:
+    """Drop the tables of models, if they are there."""
+    for model in models:
+        name = model.rpartition("/")[2]
+        connection.execute(f"drop table if exists {name}")
 
 
 def fetch(
@@ -115,8 +161,13 @@ def build_moment(
     it is, which a model that is to be evaluated can learn from. With `n_next` the
     moment is so many ratings before that, and these are its future.
     """
+    parameters = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
+    forget(connection, *MODELS)  # the tables of two moments need twice the memory
     for model in MODELS:
-        build(connection, model, {"n_cuts": n_cuts, "n_next": n_next})
+        if model in IN_PARTS:
+            build_in_parts(connection, model, parameters)
+        else:
+            build(connection, model, parameters)
     linear.build(connection)
 
 

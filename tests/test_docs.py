@@ -75,9 +75,8 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
-    assert (
-        len(dataclasses.fields(BatchSettings)) == 7
-    )  # data and scorer have no variable
+    # data, scorer and scheduler have no variable
+    assert len(dataclasses.fields(BatchSettings)) == 8
 
 
 def test_every_route_is_in_the_readme() -> None:

@@ -1,8 +1,13 @@
--- one row per ordered pair of items that some user rated both before the moment
-with history as (
-    select * from int_history
-    -- the work grows with the square of a history's length
-    where n_back < 1000
+-- one row per ordered pair of items that some teacher rated both before the moment; of
+-- $n_parts parts the one that holds the pairs whose lower id leaves $part
+with lessons as (
+    select * from int_lessons
+),
+
+-- what is counted at once fits into the processor's cache
+of_part as (
+    select * from lessons
+    where mod(item_id, $n_parts) = $part
 ),
 
 together as (
@@ -12,8 +17,8 @@ together as (
         other.position - one.position as distance,
         abs(other.rated_at - one.rated_at) < 300 as is_same_session,
         one.is_liked and other.is_liked as is_both_liked
-    from history as one
-    inner join history as other
+    from of_part as one
+    inner join lessons as other
         on
             one.user_id = other.user_id
             and one.item_id < other.item_id

@@ -1,9 +1,22 @@
--- one row per (item_id, other_item_id) of which the other came within 100 ratings
-with history as (
-    select int_history.*
-    from int_history
+-- one row per (item_id, other_item_id) of which the other came within 100 ratings; of
+-- $n_parts parts the one that holds the items whose id leaves $part
+with lessons as (
+    select
+        int_lessons.*,
+        int_lessons.position // 100 as hundred
+    from int_lessons
     semi join int_known_items using (item_id)
-    where int_history.n_back < 1000
+),
+
+-- who comes within 100 ratings is in the same hundred of them or in the next
+of_part as (
+    select
+        user_id,
+        item_id,
+        position,
+        unnest([hundred, hundred + 1]) as hundred
+    from lessons
+    where mod(item_id, $n_parts) = $part
 ),
 
 distances as (
@@ -36,10 +49,11 @@ followed as (
         one.item_id,
         other.item_id as other_item_id,
         other.position - one.position as distance
-    from history as one
-    inner join history as other
+    from of_part as one
+    inner join lessons as other
         on
             one.user_id = other.user_id
+            and one.hundred = other.hundred
             and other.position between one.position + 1 and one.position + 100
 ),
 

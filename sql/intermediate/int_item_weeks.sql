@@ -1,6 +1,12 @@
--- one row per (item_id, week in which some user's history ends): its ratings until then
+-- one row per (item_id, week in which some user's history ends): its ratings until
+-- then, of the $n_compared most rated items
 with history as (
     select * from int_history
+),
+
+compared as (
+    select item_id from int_item_counts
+    where popularity_rank <= $n_compared
 ),
 
 last_ratings as (
@@ -16,24 +22,74 @@ ends as (
 
 weekly as (
     select
-        item_id,
-        rated_at // 604800 as week,
+        history.item_id,
+        history.rated_at // 604800 as week,
         count(*) as n_ratings
     from history
-    group by item_id, rated_at // 604800
+    semi join compared using (item_id)
+    group by history.item_id, history.rated_at // 604800
+),
+
+first_weeks as (
+    select
+        item_id,
+        min(week) as week
+    from weekly
+    group by item_id
+),
+
+wanted as (
+    select
+        first_weeks.item_id,
+        ends.week
+    from first_weeks
+    inner join ends on first_weeks.week <= ends.week
+),
+
+every_week as (
+    select
+        item_id,
+        week,
+        coalesce(weekly.n_ratings, 0) as n_ratings
+    from weekly
+    full join wanted using (item_id, week)
+),
+
+running as (
+    select
+        item_id,
+        week,
+        sum(n_ratings) over (
+            partition by item_id
+            order by week asc, item_id asc
+        ) as n_until
+    from every_week
+),
+
+-- a rating is recent in its own week and in the four after it
+later as (
+    select unnest(range(5)) as n_weeks
+),
+
+recent as (
+    select
+        weekly.item_id,
+        weekly.week + later.n_weeks as week,
+        sum(weekly.n_ratings) as n_last_weeks
+    from weekly
+    cross join later
+    group by weekly.item_id, weekly.week + later.n_weeks
 ),
 
 until as (
     select
-        weekly.item_id,
-        ends.week,
-        sum(weekly.n_ratings) as n_until,
-        coalesce(
-            sum(weekly.n_ratings) filter (weekly.week > ends.week - 5), 0
-        ) as n_last_weeks
-    from weekly
-    inner join ends on weekly.week <= ends.week
-    group by weekly.item_id, ends.week
+        item_id,
+        week,
+        running.n_until,
+        coalesce(recent.n_last_weeks, 0) as n_last_weeks
+    from running
+    semi join wanted using (item_id, week)
+    left join recent using (item_id, week)
 )
 
 select * from until

@@ -13,10 +13,6 @@ counts as (
     select * from int_item_counts
 ),
 
-pairs as (
-    select * from int_item_pairs
-),
-
 histories as (
     select
         user_id,
@@ -44,25 +40,17 @@ popularity as (
     inner join by_popularity on by_popularity.rank <= histories.n_ratings + 10
 ),
 
-similarities as (
-    select
-        pairs.item_id,
-        pairs.other_item_id,
-        (
-            pairs.n_both / (sqrt(item.n_ratings * other.n_ratings) + 10)
-        )::decimal(7, 6) as similarity
-    from pairs
-    inner join counts as item on pairs.item_id = item.item_id
-    inner join counts as other on pairs.other_item_id = other.item_id
-),
-
+-- of an item's neighbours those by all that was rated, not by what was liked
 neighbours as (
-    select *
-    from similarities
+    select
+        item_id,
+        other_item_id,
+        similarity
+    from int_item_neighbours
     qualify
         row_number() over (
-            partition by other_item_id
-            order by similarity desc, item_id asc
+            partition by item_id
+            order by similarity desc, other_item_id asc
         ) <= 100
 ),
 
@@ -70,11 +58,11 @@ item_knn as (
     select
         'item_knn' as baseline,
         history.user_id,
-        neighbours.other_item_id as item_id,
+        neighbours.item_id,
         sum(neighbours.similarity) as score
     from history
-    inner join neighbours using (item_id)
-    group by history.user_id, neighbours.other_item_id
+    inner join neighbours on history.item_id = neighbours.other_item_id
+    group by history.user_id, neighbours.item_id
 ),
 
 scored as (

@@ -9,11 +9,15 @@ items as (
 ),
 
 history as (
-    select * from int_history
+    select int_history.*
+    from int_history
+    semi join users using (user_id)
 ),
 
 future as (
-    select * from int_future
+    select int_future.*
+    from int_future
+    semi join users using (user_id)
 ),
 
 unseen as (

@@ -10,7 +10,7 @@ from batch import beside, publish, warehouse
 from batch.errors import BatchError
 from batch.ranking import Ranking
 from lookup import contract
-from tests import worlds
+from tests import generations, worlds
 from tests.batch.test_publish import ITEMS, ranking
 from tests.worlds import Connection
 
@@ -170,7 +170,7 @@ def test_it_goes_with_its_generation(
     """No key is left of one that is given up."""
     with publish.Lock(redis_client) as lock:
         passing = beside.written(board, redis_client, "g", [unseen(board, 1)])
-        publish.stage(redis_client, "g", passing, [(50, 9.0)], ITEMS)
+        generations.stage(redis_client, "g", passing, [(50, 9.0)], ITEMS)
         beside.write_similar(board, redis_client, "g", top_n=5)
         publish.tell(redis_client, "g", contract.About(1, 2, [], [1], None, {}))
         assert len(redis_client.keys("recs:g:*")) == 3 + 40 + 3

@@ -18,6 +18,7 @@ from lookup import contract
 from lookup.app import create_app
 from lookup.settings import Settings
 from lookup.store import Store
+from tests import generations
 from tests.batch.test_publish import ITEMS, META, ranking
 from tests.cluster import Cluster, clustered
 from tests.conftest import wait_until
@@ -51,7 +52,7 @@ def client(cluster: Cluster) -> Iterator[Client]:
 def publish_one(client: Client, generation: str) -> None:
     """Write a generation and make it current."""
     with Lock(client) as lock:
-        publish.stage(client, generation, RANKINGS, [(50, 9.0)], ITEMS)
+        generations.stage(client, generation, RANKINGS, [(50, 9.0)], ITEMS)
         publish.describe(client, generation, META)
         lock.flip(generation, time.time())
 
@@ -81,7 +82,7 @@ def test_what_one_script_touches_is_on_one_node(client: Client) -> None:
 def test_flip_rollback_and_retire(client: Client) -> None:
     for generation in ("g1", "g2", "g3"):
         publish_one(client, generation)
-    publish.stage(client, "died", RANKINGS, [(50, 9.0)], ITEMS)
+    generations.stage(client, "died", RANKINGS, [(50, 9.0)], ITEMS)
     client.set("others", "stay")
     with Lock(client) as lock:
         publish.retire(client, lock, publish.kept(client))
@@ -101,7 +102,7 @@ def test_who_lost_the_lock_can_neither_flip_nor_remove(client: Client) -> None:
         with pytest.raises(LockHeld, match=r"recs:lock\{recs:current\}: .+:\d+"):
             Lock(client).__enter__()
         client.set(publish.lock_key(client), "somebody else")
-        publish.stage(client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+        generations.stage(client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
         held = names(client)
         with pytest.raises(BatchError, match="lost recs:lock.* before g2"):
             lock.flip("g2", time.time())
@@ -118,9 +119,9 @@ def test_the_lock_of_who_is_done_is_gone(client: Client) -> None:
 
 
 def test_a_generation_is_not_written_twice(client: Client) -> None:
-    publish.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
+    generations.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
     with pytest.raises(BatchError, match="g1 is not new"):
-        publish.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
+        generations.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
 
 
 def test_a_slot_that_moves_meanwhile_is_followed(

@@ -164,7 +164,7 @@ def test_a_model_that_cannot_be_compiled_is_scored_by_xgboost(
 ) -> None:
     """With a warning that says why."""
     pairs = features.pairs(ragged, warehouse.user_ids(ragged))
-    matrix = train.to_matrix(train.in_order(pairs))
+    matrix = train.to_matrix(pairs.in_order())
     parameters = {"booster": "dart", "objective": "rank:ndcg", "rate_drop": 0.5}
     booster = xgboost.train(parameters, matrix, 3)
     user_ids = warehouse.user_ids(ragged)

@@ -272,13 +272,14 @@ def test_the_past_moves_features(connection: Connection, moment: Moment) -> None
 LEAKS = {
     "int_item_weeks": ("from int_history", "from int_ratings"),
     "int_item_audiences": ("from int_history", "from int_ratings"),
-    "int_item_sequels": (
+    "int_lessons": (
         "from int_history",
-        "from (select *, 0 as n_back from int_ratings) as int_history",
+        "from (select *, 0 as n_back, true as is_liked from int_ratings)",
     ),
     "int_known_items": (
         "from int_item_counts",
-        "from (select item_id, count(*) as n_ratings from int_ratings group by all)",
+        "from (select item_id, count(*) as n_taught, 1 as popularity_rank "
+        "from int_ratings group by all)",
     ),
 }
 """Model → what it reads, and the same of all ratings."""

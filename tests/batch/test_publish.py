@@ -13,6 +13,7 @@ from batch.errors import BatchError, LockHeld
 from batch.publish import Item, Lock, Meta
 from batch.ranking import Ranking
 from lookup import contract
+from tests import generations
 from tests.conftest import RedisServer, free_port, wait_until
 
 ITEMS = [
@@ -37,7 +38,7 @@ def publish_one(
 ) -> None:
     """Write a generation and make it current."""
     with Lock(client) as lock:
-        publish.stage(client, generation, rankings, [(50, 9.0)], ITEMS)
+        generations.stage(client, generation, rankings, [(50, 9.0)], ITEMS)
         publish.describe(client, generation, META)
         lock.flip(generation, time.time())
 
@@ -75,7 +76,7 @@ def test_a_staged_generation_is_not_served_before_the_flip(
     redis_client: redis.Redis,
 ) -> None:
     publish_one(redis_client, "g1")
-    publish.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+    generations.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
     assert redis_client.get("recs:current") == "g1"
 
 
@@ -87,7 +88,7 @@ def test_more_users_than_a_pipeline_holds(
     monkeypatch.setattr(servers, "KEYS_PER_TRIP", 7)
     rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 31)]
     items = [Item(item_id, str(item_id), [], None) for item_id in range(1, 20)]
-    n_users = publish.stage(redis_client, "g1", rankings, [(50, 9.0)], items)
+    n_users = generations.stage(redis_client, "g1", rankings, [(50, 9.0)], items)
     assert n_users == 30
     assert len(redis_client.keys("recs:g1:user:*")) == 30
     assert redis_client.hlen("recs:g1:items") == 19
@@ -102,7 +103,7 @@ def test_a_generation_that_lost_a_list_is_refused(redis_client: redis.Redis) -> 
         yield ranking(1001, (50, 1.0))
 
     with pytest.raises(BatchError, match="1000 of 1001 lists.*maxmemory-policy"):
-        publish.stage(redis_client, "g1", losing(), [(50, 9.0)], ITEMS)
+        generations.stage(redis_client, "g1", losing(), [(50, 9.0)], ITEMS)
 
 
 def test_only_one_batch_at_a_time(redis_client: redis.Redis) -> None:
@@ -140,7 +141,7 @@ def test_retire_keeps_what_it_is_told_and_sweeps_the_rest(
 ) -> None:
     for generation in ("g1", "g2", "g3"):
         publish_one(redis_client, generation)
-    publish.stage(redis_client, "died", RANKINGS, [(50, 9.0)], ITEMS)
+    generations.stage(redis_client, "died", RANKINGS, [(50, 9.0)], ITEMS)
     redis_client.set("others", "stay")
     with Lock(redis_client) as lock:
         publish.retire(redis_client, lock, {"g2", "g3"})
@@ -166,7 +167,7 @@ def test_who_lost_the_lock_removes_nothing(redis_client: redis.Redis) -> None:
     publish_one(redis_client, "g1")
     with Lock(redis_client) as lock:
         redis_client.set("recs:lock", "somebody else")
-        publish.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+        generations.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
         before = set(redis_client.keys("*"))
         for keep in ({"g1"}, ()):
             with pytest.raises(BatchError, match="lost recs:lock to another batch"):
@@ -181,7 +182,7 @@ def test_a_generation_that_failed_is_discarded(redis_client: redis.Redis) -> Non
     publish_one(redis_client, "g1")
     before = set(redis_client.keys("*"))
     with Lock(redis_client) as lock:
-        publish.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+        generations.stage(redis_client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
         publish.describe(redis_client, "g2", META)
         publish.retire(redis_client, lock, publish.generations(redis_client))
     assert set(redis_client.keys("*")) == before
@@ -254,7 +255,7 @@ def test_a_redis_that_dies_under_a_run_is_reported(own_server: RedisServer) -> N
         pytest.raises(BatchError, match="failed: .*is the server up"),
         servers.connect(own_server.url) as client,
     ):
-        publish.stage(client, "g1", killing(), [(50, 9.0)], ITEMS)
+        generations.stage(client, "g1", killing(), [(50, 9.0)], ITEMS)
 
 
 def test_a_connection_that_breaks_doubles_no_list(own_server: RedisServer) -> None:
@@ -271,7 +272,7 @@ def test_a_connection_that_breaks_doubles_no_list(own_server: RedisServer) -> No
             pytest.raises(BatchError, match="failed: .*is the server up"),
             servers.connect(own_server.url) as client,
         ):
-            publish.stage(client, "g1", breaking(), [(50, 9.0)], ITEMS)
+            generations.stage(client, "g1", breaking(), [(50, 9.0)], ITEMS)
         keys = list(admin.scan_iter(match="recs:g1:user:*", count=1000))
         assert 128 <= len(keys) < 1000
         assert {admin.llen(key) for key in keys} == {2}
@@ -295,7 +296,7 @@ def test_a_redis_that_is_full_is_told_as_such(own_server: RedisServer) -> None:
     ):
         used = int(client.info("memory")["used_memory"])
         client.config_set("maxmemory", used + 100_000)
-        publish.stage(client, "g1", rankings, [(50, 9.0)], ITEMS)
+        generations.stage(client, "g1", rankings, [(50, 9.0)], ITEMS)
 
 
 def test_who_may_not_ask_what_the_server_is_has_one_server(

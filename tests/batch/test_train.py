@@ -19,7 +19,6 @@ from batch.train import (
     NEGATIVE_SHARE,
     PARAMETERS,
     drawn,
-    in_order,
     to_matrix,
     train,
 )
@@ -152,7 +151,7 @@ def test_pairs_are_sorted_by_user_and_item() -> None:
     pairs = literal(
         [(2, 7, 0.0), (1, 9, 1.0), (1, 4, 0.0), (2, 3, 4.0), (1, 5, 3.5), (2, 1, 5.0)]
     )
-    matrix = to_matrix(in_order(pairs))
+    matrix = to_matrix(pairs.in_order())
     assert matrix.get_label().tolist() == [0.0, 3.0, 3.0, 4.0, 4.0, 0.0]
     assert matrix.get_group().tolist() == [3, 3]
     assert matrix.feature_names == ["item"]
@@ -271,7 +270,7 @@ def sampled(connection: Connection, moment: Moment, every: int = 1) -> Pairs:
 
 def dealt_out(pairs: Pairs, seed: int) -> Pairs:
     """Shuffle the labels of each user: as many of each, on any of their items."""
-    ordered = in_order(pairs)
+    ordered = pairs.in_order()
     order = np.lexsort(
         (np.random.default_rng(seed).random(len(pairs)), ordered.user_ids)
     )

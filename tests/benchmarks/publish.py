@@ -27,6 +27,7 @@ from batch.publish import Item, Lock, Meta
 from batch.ranking import Ranking
 from batch.servers import Client
 from lookup import contract
+from tests import generations
 from tests.benchmarks import frame
 from tests.cluster import clustered
 from tests.conftest import RedisServer, running
@@ -144,7 +145,7 @@ def seconds_of_ours(client: Client, rankings: Sequence[Ranking]) -> float:
     client.flushall()
     start = time.perf_counter()
     with Lock(client) as lock:
-        publish.stage(client, GENERATION, rankings, POPULAR, ITEMS)
+        generations.stage(client, GENERATION, rankings, POPULAR, ITEMS)
         publish.describe(client, GENERATION, META)
         lock.flip(GENERATION, time.time())
     return time.perf_counter() - start

@@ -28,8 +28,11 @@ TYPES: dict[str, str] = {
     "is_liked boolean, is_disliked boolean, slow_weight decimal(5, 4), "
     "weight decimal(5, 4), fast_weight decimal(5, 4), soon_weight decimal(5, 4)",
     "int_future": "user_id integer, item_id integer, rating double",
+    "int_teachers": "user_id integer",
     "int_item_counts": "item_id integer, n_ratings bigint, n_liked bigint, "
-    "n_disliked bigint",
+    "n_disliked bigint, n_taught bigint, n_taught_liked bigint, popularity_rank bigint",
+    "int_lessons": "user_id integer, item_id integer, position bigint, "
+    "rated_at bigint, is_liked boolean",
     "int_item_pairs": "item_id integer, other_item_id integer, n_both bigint, "
     "n_both_liked bigint, n_same_session bigint, n_next double, n_previous double",
     "int_known_items": "item_id integer, n_ratings bigint",

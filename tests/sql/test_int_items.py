@@ -13,9 +13,40 @@ MODEL = "intermediate/{}".format
 WEEK = 604_800
 
 
+def test_teachers_are_all_where_they_are_few(connection: Connection) -> None:
+    """Of so few pairs of ratings none is too many; only the last thousand count."""
+    moments = [(1, 3), (2, 4), (3, 5000)]
+    given(connection, "int_moments", "user_id n_history", moments)
+
+    def teachers(n_lessons: int) -> list[tuple[object, ...]]:
+        return fetched(connection, MODEL("int_teachers"), n_lessons=n_lessons)
+
+    expect(teachers(1_000_025), [(1,), (2,), (3,)])
+    assert len(teachers(1_000_024)) == 2
+    assert teachers(8) == []
+
+
+def test_teachers_are_drawn_evenly_and_stay(connection: Connection) -> None:
+    """As many as their histories allow, whoever they are; fewer are some of more."""
+    moments = [(user, 10) for user in range(1, 2001)]
+    given(connection, "int_moments", "user_id n_history", moments)
+    drawn = []
+    for n in (200, 1000):
+        rows = fetched(connection, MODEL("int_teachers"), n_lessons=100 * n)
+        drawn.append({user for (user,) in rows})
+    few, many = drawn
+    assert (len(few), len(many)) == (200, 1000)
+    assert few < many
+    assert 400 < len(many & set(range(1, 1001))) < 600
+
+
 def test_counts_of_an_item(connection: Connection) -> None:
-    """Ratings of 4 are liked, those of 2 are disliked; an unrated item has no row."""
-    given(connection, "stg_items", "item_id", [(10,), (20,), (30,)])
+    """Ratings of 4 are liked, those of 2 are disliked; an unrated item has no row.
+
+    User 3 is no teacher, and counts where all do. The most rated item ranks first, and
+    of equals the one with the lower item_id.
+    """
+    given(connection, "int_teachers", "user_id", [(1,), (2,)])
     given(
         connection,
         "int_history",
@@ -23,35 +54,37 @@ def test_counts_of_an_item(connection: Connection) -> None:
         [
             (1, 10, True, False),
             (2, 10, True, False),
-            (3, 10, False, False),
+            (3, 10, True, False),
             (1, 20, False, True),
+            (3, 30, False, False),
         ],
     )
     expect(
-        fetched(connection, MODEL("int_item_counts")), [(10, 3, 2, 0), (20, 1, 0, 1)]
+        fetched(connection, MODEL("int_item_counts")),
+        [(10, 3, 3, 0, 2, 2, 1), (20, 1, 0, 1, 1, 0, 2), (30, 1, 0, 0, 0, 0, 3)],
     )
 
 
-HISTORY = "user_id item_id position rated_at n_back is_liked"
+LESSONS = "user_id item_id position rated_at is_liked"
 
 
 def test_pairs_of_items_are_counted_both_ways(connection: Connection) -> None:
     """A session is shorter than five minutes; what follows at once counts most."""
     given(
         connection,
-        "int_history",
-        HISTORY,
+        "int_lessons",
+        LESSONS,
         [
-            (1, 10, 1, 0, 2, True),
-            (1, 20, 2, 299, 1, False),
-            (1, 30, 3, 599, 0, True),
-            (2, 10, 1, 0, 1, True),
-            (2, 30, 2, 0, 0, True),
-            (3, 40, 1, 0, 0, True),
+            (1, 10, 1, 0, True),
+            (1, 20, 2, 299, False),
+            (1, 30, 3, 599, True),
+            (2, 10, 1, 0, True),
+            (2, 30, 2, 0, True),
+            (3, 40, 1, 0, True),
         ],
     )
     expect(
-        fetched(connection, MODEL("int_item_pairs")),
+        fetched(connection, MODEL("int_item_pairs"), part=0, n_parts=1),
         [
             (10, 20, 1, 0, 1, 1.0, 0.0),
             (20, 10, 1, 0, 1, 0.0, 1.0),
@@ -68,15 +101,17 @@ def test_twenty_ratings_later_is_still_next(connection: Connection) -> None:
     """A rating twenty places on counts a twentieth, one after that nothing."""
     given(
         connection,
-        "int_history",
-        HISTORY,
-        [(1, 10, 1, 0, 21, True), (1, 20, 21, 0, 1, True), (1, 30, 22, 0, 0, True)],
+        "int_lessons",
+        LESSONS,
+        [(1, 10, 1, 0, True), (1, 20, 21, 0, True), (1, 30, 22, 0, True)],
     )
     expect(
         fetched(
             connection,
             MODEL("int_item_pairs"),
             "item_id other_item_id n_both n_next n_previous",
+            part=0,
+            n_parts=1,
         ),
         [
             (10, 20, 1, 0.05, 0.0),
@@ -89,42 +124,61 @@ def test_twenty_ratings_later_is_still_next(connection: Connection) -> None:
     )
 
 
-def test_only_the_last_thousand_ratings_pair_up(connection: Connection) -> None:
-    """Whoever rated all there is must not cost the square of it."""
+def test_pairs_are_counted_in_parts(connection: Connection) -> None:
+    """Each part has what another has not, and all of them everything."""
+    ratings = [(user, item, item, 0, True) for user in (1, 2) for item in range(1, 8)]
+    given(connection, "int_lessons", LESSONS, ratings)
+    model = MODEL("int_item_pairs")
+    parts = [fetched(connection, model, part=part, n_parts=3) for part in range(3)]
+    assert all(parts)
+    expect(
+        fetched(connection, model, part=0, n_parts=1),
+        [row for part in parts for row in part],
+    )
+
+
+def test_lessons_are_of_teachers_and_of_what_is_compared(
+    connection: Connection,
+) -> None:
+    """The last thousand ratings of each; whoever rated all must not cost its square."""
+    given(connection, "int_teachers", "user_id", [(1,)])
+    counts = [(10, 1), (20, 2), (30, 3)]
+    given(connection, "int_item_counts", "item_id popularity_rank", counts)
     given(
         connection,
         "int_history",
-        HISTORY,
+        "user_id item_id position rated_at n_back is_liked",
         [
-            (1, 10, 1, 0, 1000, True),
-            (1, 20, 2, 0, 999, True),
-            (1, 30, 1001, 0, 0, True),
+            (1, 10, 1, 5, 1000, True),
+            (1, 20, 2, 6, 999, True),
+            (1, 10, 3, 7, 998, False),
+            (1, 30, 4, 8, 0, True),
+            (2, 10, 1, 9, 0, True),
         ],
     )
     expect(
-        fetched(connection, MODEL("int_item_pairs"), "item_id other_item_id"),
-        [(20, 30), (30, 20)],
+        fetched(connection, MODEL("int_lessons"), n_compared=2),
+        [(1, 20, 2, 6, True), (1, 10, 3, 7, False)],
     )
 
 
 def test_linear_models_know_what_five_users_rated(connection: Connection) -> None:
-    """Four are too few to go by; who they are does not matter."""
-    counts = [(30, 5), (10, 900), (20, 4), (40, 6)]
-    given(connection, "int_item_counts", "item_id n_ratings", counts)
+    """Four teachers are too few to go by; who they are does not matter."""
+    counts = [(30, 5, 3), (10, 900, 1), (20, 4, 4), (40, 6, 2)]
+    given(connection, "int_item_counts", "item_id n_taught popularity_rank", counts)
     expect(fetched(connection, MODEL("int_known_items")), [(10, 900), (30, 5), (40, 6)])
 
 
 def test_linear_models_know_only_so_many_items(connection: Connection) -> None:
-    """The most rated ones, and of equals those of the lower item_id."""
+    """The most rated ones, whichever they are."""
     n = constant(MODEL("int_known_items"), r"popularity_rank <= (\d+)")
-    # two items too many; the first is the least rated one
-    counts = [(item, 6 if item > 1 else 5) for item in range(1, n + 3)]
-    given(connection, "int_item_counts", "item_id n_ratings", counts)
+    counts = [(item, 5, n + 3 - item) for item in range(1, n + 3)]
+    given(connection, "int_item_counts", "item_id n_taught popularity_rank", counts)
     known = fetched(connection, MODEL("int_known_items"), "item_id")
-    assert {item for (item,) in known} == set(range(2, n + 2))
+    assert {item for (item,) in known} == set(range(3, n + 3))
 
 
-SEQUELS = "user_id item_id position n_back"
+SEQUELS = "user_id item_id position"
 KNOWN = [(10, 5), (20, 5), (30, 5)]
 
 
@@ -137,9 +191,9 @@ def test_sequels_fade_with_the_distance(connection: Connection) -> None:
     given(connection, "int_known_items", "item_id n_ratings", KNOWN)
     given(
         connection,
-        "int_history",
+        "int_lessons",
         SEQUELS,
-        [(1, 10, 1, 2), (1, 20, 2, 1), (1, 30, 3, 0), (2, 10, 1, 1), (2, 20, 2, 0)],
+        [(1, 10, 1), (1, 20, 2), (1, 30, 3), (2, 10, 1), (2, 20, 2)],
     )
     one = (0.9, 0.5, 0.97, 0.03, 0.5, 0.7)
     two = (
@@ -151,7 +205,7 @@ def test_sequels_fade_with_the_distance(connection: Connection) -> None:
         0.7 * (0.5 + 0.3),
     )
     expect(
-        fetched(connection, MODEL("int_item_sequels")),
+        fetched(connection, MODEL("int_item_sequels"), part=0, n_parts=1),
         [
             (10, 20, *(2 * value for value in one)),  # of two users
             (20, 30, *one),
@@ -165,29 +219,38 @@ def test_sequels_come_within_a_hundred_ratings(connection: Connection) -> None:
     given(connection, "int_known_items", "item_id n_ratings", KNOWN)
     given(
         connection,
-        "int_history",
+        "int_lessons",
         SEQUELS,
-        [(1, 10, 1, 101), (1, 99, 2, 100), (1, 20, 101, 1), (1, 30, 102, 0)],
+        [(1, 10, 1), (1, 99, 2), (1, 20, 101), (1, 30, 102)],
     )
     names = "item_id other_item_id near_together"
     expect(
-        fetched(connection, MODEL("int_item_sequels"), names),
+        fetched(connection, MODEL("int_item_sequels"), names, part=0, n_parts=1),
         # decimals of eight places
         [(10, 20, 0.00002656), (20, 30, 0.9)],
     )
 
 
-def test_only_the_last_thousand_ratings_have_sequels(connection: Connection) -> None:
-    """As with pairs."""
-    given(connection, "int_known_items", "item_id n_ratings", KNOWN)
-    given(
-        connection,
-        "int_history",
-        SEQUELS,
-        [(1, 10, 1, 1000), (1, 20, 2, 999), (1, 30, 3, 998)],
-    )
-    names = "item_id other_item_id"
-    expect(fetched(connection, MODEL("int_item_sequels"), names), [(20, 30)])
+def test_sequels_are_summed_in_parts(connection: Connection) -> None:
+    """Each part has the items whose id leaves it, across every hundred of ratings."""
+    known = [(item, 5) for item in range(1, 251)]
+    given(connection, "int_known_items", "item_id n_ratings", known)
+    ratings = [(1, item, item) for item in range(1, 251)]
+    given(connection, "int_lessons", SEQUELS, ratings)
+    model, names = MODEL("int_item_sequels"), "item_id other_item_id"
+    parts = [
+        fetched(connection, model, names, part=part, n_parts=2) for part in range(2)
+    ]
+    for part, rows in enumerate(parts):
+        expect(
+            rows,
+            [
+                (item, other)
+                for item in range(1, 251)
+                if item % 2 == part
+                for other in range(item + 1, min(item + 100, 250) + 1)
+            ],
+        )
 
 
 def test_neighbours_are_compared_by_shrunk_cosines(connection: Connection) -> None:
@@ -195,7 +258,7 @@ def test_neighbours_are_compared_by_shrunk_cosines(connection: Connection) -> No
     given(
         connection,
         "int_item_counts",
-        "item_id n_ratings n_liked",
+        "item_id n_taught n_taught_liked",
         [(1, 4, 0), (2, 9, 4), (3, 16, 9)],
     )
     given(
@@ -231,7 +294,7 @@ def test_neighbours_are_cut_by_item_where_they_tie(connection: Connection) -> No
     given(
         connection,
         "int_item_counts",
-        "item_id n_ratings n_liked",
+        "item_id n_taught n_taught_liked",
         [(item, 1, 1) for item in (1, *others)],
     )
     given(
@@ -246,7 +309,7 @@ def test_neighbours_are_cut_by_item_where_they_tie(connection: Connection) -> No
 
 def test_sequences_are_shares_and_shrunk_cosines(connection: Connection) -> None:
     """A pair that only shares a session is in, one far apart in time is not."""
-    given(connection, "int_item_counts", "item_id n_ratings", [(1, 4), (2, 9), (3, 16)])
+    given(connection, "int_item_counts", "item_id n_taught", [(1, 4), (2, 9), (3, 16)])
     given(
         connection,
         "int_item_pairs",
@@ -284,7 +347,7 @@ def test_sequences_are_cut_by_item_where_they_tie(
     given(
         connection,
         "int_item_counts",
-        "item_id n_ratings",
+        "item_id n_taught",
         [(item, 1) for item in (1, *others)],
     )
     names = ("n_next", "n_previous", "n_same_session")
@@ -311,7 +374,7 @@ def test_sequences_keep_what_follows_often_though_it_is_popular(
     given(
         connection,
         "int_item_counts",
-        "item_id n_ratings",
+        "item_id n_taught",
         [(1, 1), *((other, 10_000 if other == last else 1) for other in others)],
     )
     given(
@@ -391,7 +454,12 @@ def test_no_audiences_without_demographics(connection: Connection) -> None:
 
 
 def test_weeks_of_an_item(connection: Connection) -> None:
-    """Only weeks that end a history are kept; a rating is recent for five of them."""
+    """Only weeks that end a history are kept; a rating is recent for five of them.
+
+    Item 40 is not among those that are compared.
+    """
+    counts = [(10, 1), (30, 2), (20, 3), (40, 4)]
+    given(connection, "int_item_counts", "item_id popularity_rank", counts)
     given(
         connection,
         "int_history",
@@ -399,11 +467,12 @@ def test_weeks_of_an_item(connection: Connection) -> None:
         [
             (1, 10, 1 * WEEK),
             (1, 30, 1 * WEEK),
+            (1, 40, 1 * WEEK),
             (1, 20, 6 * WEEK),
             (2, 10, 3 * WEEK - 1),
         ],
     )
     expect(
-        fetched(connection, MODEL("int_item_weeks")),
+        fetched(connection, MODEL("int_item_weeks"), n_compared=3),
         [(10, 2, 2, 2), (30, 2, 1, 1), (10, 6, 2, 1), (20, 6, 1, 1), (30, 6, 1, 0)],
     )

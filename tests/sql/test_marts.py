@@ -498,7 +498,7 @@ def test_what_has_no_reason_has_a_place_all_the_same(connection: Connection) -> 
 
 
 COUNTS = "item_id n_ratings"
-PAIRS = "item_id other_item_id n_both"
+NEIGHBOURS = "item_id other_item_id similarity"
 
 
 def lists(connection: Connection, *user_ids: int) -> list[tuple[object, ...]]:
@@ -507,15 +507,15 @@ def lists(connection: Connection, *user_ids: int) -> list[tuple[object, ...]]:
 
 
 def test_baselines_list_unseen_items(connection: Connection) -> None:
-    """Popularity by the number of ratings, item-kNN by the sum of shrunk cosines."""
+    """Popularity by the number of ratings, item-kNN by the sum of similarities."""
     history = [(1, 10), (2, 20), (2, 30), (3, 10)]
     given(connection, "int_history", "user_id item_id", history)
     counts = [(10, 4), (20, 4), (30, 1), (40, 9), (50, 1)]
     given(connection, "int_item_counts", COUNTS, counts)
-    both = {(10, 20): 2, (10, 30): 1, (20, 30): 1, (20, 40): 3, (30, 50): 1}
-    pairs = [(a, b, n) for (a, b), n in both.items()]
-    pairs += [(b, a, n) for (a, b), n in both.items()]
-    given(connection, "int_item_pairs", PAIRS, pairs)
+    near = {(10, 20): 0.4, (10, 30): 0.2, (20, 30): 0.1, (20, 40): 0.3, (30, 50): 0.1}
+    pairs = [(a, b, n) for (a, b), n in near.items()]
+    pairs += [(b, a, n) for (a, b), n in near.items()]
+    given(connection, "int_item_neighbours", NEIGHBOURS, pairs)
     expect(
         lists(connection, 1, 2),
         [
@@ -526,11 +526,11 @@ def test_baselines_list_unseen_items(connection: Connection) -> None:
             ("popularity", 2, 40, 1),
             ("popularity", 2, 10, 2),
             ("popularity", 2, 50, 3),
-            ("item_knn", 1, 20, 1),  # 2 / (4 + 10)
-            ("item_knn", 1, 30, 2),  # 1 / (2 + 10)
-            ("item_knn", 2, 10, 1),  # 2 / (4 + 10) + 1 / (2 + 10)
-            ("item_knn", 2, 40, 2),  # 3 / (6 + 10)
-            ("item_knn", 2, 50, 3),  # 1 / (1 + 10): one user is little to go by
+            ("item_knn", 1, 20, 1),
+            ("item_knn", 1, 30, 2),
+            ("item_knn", 2, 10, 1),  # 0.4 + 0.2
+            ("item_knn", 2, 40, 2),
+            ("item_knn", 2, 50, 3),
         ],
     )
 
@@ -541,8 +541,8 @@ def test_baselines_list_ten_and_break_ties_by_item(connection: Connection) -> No
     given(connection, "int_history", "user_id item_id", [(1, 1)])
     counts = [(item, 1) for item in (1, *items)]
     given(connection, "int_item_counts", COUNTS, counts)
-    pairs = [(1, item, 1) for item in reversed(items)]
-    given(connection, "int_item_pairs", PAIRS, pairs)
+    pairs = [(item, 1, 0.5) for item in reversed(items)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, pairs)
     expect(
         lists(connection, 1),
         [
@@ -558,7 +558,7 @@ def test_item_knn_counts_the_nearest_hundred(connection: Connection) -> None:
     given(connection, "int_history", "user_id item_id", [(1, 101), (2, 102)])
     counts = [(item, 1) for item in range(1, 103)]
     given(connection, "int_item_counts", COUNTS, counts)
-    pairs = [(item, 1, 1) for item in range(2, 103)]
-    given(connection, "int_item_pairs", PAIRS, pairs)
+    pairs = [(1, item, 0.5) for item in range(2, 103)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, pairs)
     by_knn = [row for row in lists(connection, 1, 2) if row[0] == "item_knn"]
     expect(by_knn, [("item_knn", 1, 1, 1)])

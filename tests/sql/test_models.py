@@ -144,7 +144,7 @@ def test_python_pastes_no_value_into_a_query() -> None:
 
 
 WINDOW = re.compile(
-    r"\b(?:row_number|rank|dense_rank|ntile|lag|lead|first_value|last_value)"
+    r"\b(?:row_number|rank|sum|dense_rank|ntile|lag|lead|first_value|last_value)"
     r"\([^()]*\) over \(([^()]*)\)"
 )
 RANKED = [(model, window) for model in FILES for window in WINDOW.findall(code(model))]

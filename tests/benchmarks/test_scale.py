@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import scale
+from tests.benchmarks.generate import generate
+from tests.benchmarks.shapes import SHAPES
+
+
+def test_a_million_pairs_are_what_is_compared() -> None:
+    """By hand: two million pairs in three seconds with 400 MB."""
+    seconds = dict.fromkeys(scale.STAGES, 3.0)
+    result = {"n_users": 2, "n_items": 3, "n_pairs": 2_000_000, "seconds": seconds}
+    measured = scale.told(result | {"top_n": 9}, peak_bytes=400_000_000)
+    shown = measured.as_dict()
+    assert shown["score_seconds_per_million_pairs"] == 1.5
+    assert shown["peak_bytes_per_million_pairs"] == 200_000_000
+    assert scale.columns(measured)[-3:] == ("400", "1.50", "200000")
+
+
+@pytest.mark.slow
+def test_a_first_run_and_another_are_measured(tmp_path: Path) -> None:
+    """The first trains, the other only scores the same pairs."""
+    generate(SHAPES["ml-100k"], tmp_path, n_users=150)
+    (_, first), (_, again) = scale.measure(tmp_path)
+    assert first.n_users == again.n_users == 150
+    assert first.n_pairs == again.n_pairs > 200_000
+    assert first.seconds["train"] > 0 == again.seconds["train"]
+    assert first.peak_bytes > again.peak_bytes > 50_000_000
+
+
+def test_a_batch_that_fails_is_no_measurement(tmp_path: Path) -> None:
+    """What it said is on the terminal."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "ratings.csv").write_text("")
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        scale.run(tmp_path / "raw", tmp_path)

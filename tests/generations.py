@@ -1,0 +1,27 @@
+"""Generations as the batch writes them, whole at once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from batch import publish, servers
+from batch.publish import Item
+from batch.ranking import Ranking
+
+
+def stage(
+    client: servers.Client,
+    generation: str,
+    rankings: Iterable[Ranking],
+    popular: Sequence[tuple[int, float]],
+    items: Iterable[Item],
+) -> int:
+    """Write lists and what they share; return how many users have one."""
+    user_ids: list[int] = []
+
+    def noted() -> Iterator[Ranking]:
+        for ranking in rankings:
+            user_ids.append(ranking.user_id)
+            yield ranking
+
+    written = publish.write_lists(client, generation, noted())
+    publish.complete(client, generation, user_ids, written.n_entries, popular, items)
+    return written.n_users
