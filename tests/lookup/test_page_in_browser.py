@@ -25,6 +25,10 @@ METRICS = {
     "model": {"ndcg_at_10": 0.2861, "ndcg_at_10_low": 0.27, "ndcg_at_10_high": 0.3},
     "popularity": {"ndcg_at_10": 0.1111},
 }
+ITEMS_OF = """
+const items = document.getElementById(arguments[0])?.children ?? [];
+return [...items].map((item) => Number(item.dataset.item));
+"""
 ABOUT = About(3, 6, ["Action", "Drama", "Sci-Fi"], [7, 42], "by time", METRICS)
 
 
@@ -56,7 +60,9 @@ class Page:
 
     def ids(self, name: str) -> list[int]:
         """Name the items of a list."""
-        return [int(i.get_attribute("data-item") or 0) for i in self.all(f"#{name} li")]
+        # in one step: the page may be exchanging them
+        found: list[int] = self.browser.execute_script(ITEMS_OF, name)
+        return found
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Wait for something to be so."""
