@@ -91,6 +91,7 @@ def test_every_key_is_in_the_readme() -> None:
     g = "{generation}"
     keys = [contract.CURRENT, contract.GENERATIONS, contract.LOCK]
     keys += [contract.meta_key(g), contract.popular_key(g), contract.items_key(g)]
+    keys.append(contract.about_key(g))
     for of_user in (contract.user_key, contract.because_key, contract.history_key):
         keys.append(of_user(g, 42).replace("42", "{user_id}"))
     keys.append(contract.similar_key(g, 42).replace("42", "{item_id}"))

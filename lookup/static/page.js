@@ -49,6 +49,7 @@ async function open(userId) {
   $("list").replaceChildren();
   showList(list);
   $("main").hidden = false;
+  $("welcome").hidden = true;
 }
 
 async function filter() {
@@ -92,6 +93,8 @@ async function openSimilar(item) {
 
 function showAbout() {
   showOrigin(about);
+  const [users, items] = [about.n_users, about.n_items].map((n) => n.toLocaleString("en"));
+  $("extent").textContent = `There are ${users} users and ${items} movies.`;
   $("genre").append(...about.genres.map((name) => element("option", {}, name)));
   const picks = about.examples.map((userId) => {
     const button = element("button", { type: "button", class: "pick" }, String(userId));
@@ -233,6 +236,8 @@ function returned() {
     attempt(returned, () => open(asked));
   } else {
     $("main").hidden = true;
+    $("welcome").hidden = false;
+    document.title = "MovieLens-XGB";
     $("user").value = "";
   }
 }

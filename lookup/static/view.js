@@ -21,8 +21,8 @@ export function movie(item, onSimilar) {
   const told = element("div", { class: "told" }, opener(item, onSimilar), facts(item));
   if (item.because?.length) told.append(because(item.because));
   const score = element("data", { class: "score", value: item.score, title: "score" });
-  score.append(element("span", { class: "hidden" }, "score "), item.score.toFixed(2));
-  return element("li", { value: item.rank, "data-item": item.item_id }, told, score);
+  score.append(element("span", { class: "hidden" }, "score "), scored(item.score));
+  return element("li", { "data-rank": item.rank, "data-item": item.item_id }, told, score);
 }
 
 export function rating(item, onSimilar) {
@@ -62,6 +62,11 @@ export function age(text) {
   return element("time", { datetime: text, title: text }, told);
 }
 
+// Those of the popular list count ratings.
+function scored(score) {
+  return Number.isInteger(score) ? score.toLocaleString("en") : score.toFixed(2);
+}
+
 function opener(item, onSimilar) {
   const button = element("button", {
     type: "button",
@@ -80,7 +85,7 @@ function facts(item) {
 }
 
 function because(reasons) {
-  const told = element("p", { class: "because" }, "Because of ");
+  const told = element("p", { class: "because" }, "Because they rated ");
   reasons.forEach((reason, i) => {
     if (i > 0) told.append(i === reasons.length - 1 ? " and " : ", ");
     told.append(element("cite", {}, named(reason.title)));

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from lookup import contract
-from lookup.contract import History
+from lookup.contract import About, History
 from tests.benchmarks.load import served
 from tests.conftest import ITEMS, publish
 
@@ -26,6 +26,8 @@ def test_schemathesis_finds_nothing(
     history = contract.encode_history(History(1, [(50, 5.0)], [(50, 5.0)]))
     for user_id in range(1, 10):
         redis_client.set(contract.history_key("g1", user_id), history)
+    about = About(3, 9, ["Action"], [7, 42], None, {"model": {"ndcg_at_10": 0.25}})
+    redis_client.set(contract.about_key("g1"), contract.encode_about(about))
     similar = contract.encode([(181, 0.5)])
     redis_client.rpush(contract.similar_key("g1", 1), *similar)
     environ = {**os.environ, "REDIS_URL": redis_url, "LOOKUP_API_KEY": key}
@@ -41,4 +43,4 @@ def test_schemathesis_finds_nothing(
             check=False,
         )
     assert done.returncode == 0, done.stdout[-6000:]
-    assert "8 passed" in done.stdout
+    assert "9 passed" in done.stdout

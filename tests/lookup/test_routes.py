@@ -1,6 +1,7 @@
 """Similar items, items, users and reasons, on a real Redis."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -8,7 +9,7 @@ import pytest
 import redis
 
 from lookup import contract
-from lookup.contract import History
+from lookup.contract import About, History
 from tests.conftest import ITEMS
 from tests.lookup.serving import error, ids
 
@@ -37,6 +38,28 @@ def published(redis_client: "redis.Redis", published: None) -> None:
         contract.history_key("g1", 13),
         contract.encode_history(History(n_ratings=0, highest=[], last=[])),
     )
+
+
+ABOUT = About(3, 5, ["Action"], [7, 42], "by time", {"model": {"ndcg_at_10": 0.25}})
+
+
+async def test_about(
+    api: httpx.AsyncClient, published: None, redis_client: "redis.Redis"
+) -> None:
+    """The generation as a whole, from when on it tells of itself."""
+    await error(api, "/about", 404, "unknown_about")
+    redis_client.set(contract.about_key("g1"), contract.encode_about(ABOUT))
+    body = (await api.get("/about")).json()
+    assert body == {**ORIGIN, "top_n": 5, **asdict(ABOUT)}
+    await error(api, "/about?k=1", 422, "invalid_parameter")
+
+
+async def test_garbled_about_is_named(
+    api: httpx.AsyncClient, published: None, redis_client: "redis.Redis"
+) -> None:
+    redis_client.set(contract.about_key("g1"), "{}")
+    message = await error(api, "/about", 503, "corrupt_generation")
+    assert "recs:g1:about" in message
 
 
 async def test_similar_items(api: httpx.AsyncClient, published: None) -> None:

@@ -1,0 +1,300 @@
+"""The page, in a real Chromium, on a real lookup and a real Redis."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from lookup import contract
+from lookup.contract import About, History
+from tests.conftest import ITEMS, free_port, publish, wait_until
+from tests.lookup.browser import chromium, prefer, resize
+from tests.lookup.programs import Start
+from tests.test_end_to_end import get
+
+pytestmark = pytest.mark.slow
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> (1999)"
+METRICS = {
+    "model": {"ndcg_at_10": 0.2861, "ndcg_at_10_low": 0.27, "ndcg_at_10_high": 0.3},
+    "popularity": {"ndcg_at_10": 0.1111},
+}
+ITEMS_OF = """
+const items = document.getElementById(arguments[0])?.children ?? [];
+return [...items].map((item) => Number(item.dataset.item));
+"""
+ABOUT = About(3, 6, ["Action", "Drama", "Sci-Fi"], [7, 42], "by time", METRICS)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """One for this file."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+class Page:
+    """What a person sees and does."""
+
+    def __init__(self, browser: Chrome, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        browser.get_log("browser")  # type: ignore[no-untyped-call] # forget earlier ones
+
+    def open(self, path: str = "/") -> None:
+        """Go there, and wait until the generation is told."""
+        self.browser.get(self.url + path)
+
+    def __getitem__(self, name: str) -> WebElement:
+        return self.browser.find_element(By.ID, name)
+
+    def all(self, selector: str) -> list[WebElement]:
+        """Find all of a kind."""
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def ids(self, name: str) -> list[int]:
+        """Name the items of a list."""
+        # in one step: the page may be exchanging them
+        found: list[int] = self.browser.execute_script(ITEMS_OF, name)
+        return found
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Wait for something to be so."""
+        WebDriverWait(self.browser, 10).until(lambda _: condition())
+
+    def ask(self, user_id: object) -> None:
+        """Type a user id and press Enter."""
+        self["user"].clear()
+        self["user"].send_keys(str(user_id), Keys.ENTER)
+
+    def complaints(self) -> list[str]:
+        """What the browser had to say against the page."""
+        entries = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in entries]
+
+
+@pytest.fixture
+def page(
+    browser: Chrome, start: Start, redis_url: str, redis_client: "redis.Redis"
+) -> Page:
+    """The page of a small generation, on a wide screen."""
+    write(redis_client)
+    resize(browser, 1280, 900)
+    prefer(browser, color_scheme="light")
+    return Page(browser, served(start, redis_url))
+
+
+def served(start: Start, redis_url: str, **settings: str) -> str:
+    """Start a lookup and give its address."""
+    port = free_port()
+    start("--port", port, REDIS_URL=redis_url, **settings)
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(f"{url}/health"))
+    return url
+
+
+def answers(url: str) -> bool:
+    """Tell whether anybody answers there."""
+    try:
+        get(url)
+    except OSError:
+        return False
+    return True
+
+
+def write(client: "redis.Redis") -> None:
+    """Publish what the page shows of user 42."""
+    hostile = {"title": HOSTILE, "genres": ["Drama"], "year": 1999}
+    publish(client, items={**ITEMS, 300: hostile}, current=False)
+    history = History(2, [(300, 5.0), (258, 4.5)], [(258, 4.5), (300, 5.0)])
+    reasons = contract.encode_because([[300], [258, 300], [], [300], []])
+    client.set(contract.history_key("g1", 42), contract.encode_history(history))
+    client.rpush(contract.because_key("g1", 42), *reasons)
+    client.rpush(contract.similar_key("g1", 50), *contract.encode([(181, 0.9)]))
+    client.rpush(contract.similar_key("g1", 181), *contract.encode([(50, 0.9)]))
+    client.set(contract.about_key("g1"), contract.encode_about(ABOUT))
+    client.set(contract.CURRENT, "g1")
+
+
+def shown(page: Page, user_id: int = 42) -> None:
+    """Ask for a user, and wait for the lists."""
+    page.ask(user_id)
+    page.until(
+        lambda: f"user {user_id}" in str(page["status"].get_attribute("textContent"))
+    )
+
+
+def test_it_says_what_is_served_and_how_good_it_is(page: Page) -> None:
+    page.open()
+    page.until(lambda: page["measured"].is_displayed())
+    assert "Model version 3, scored" in page["origin"].text
+    assert "g1" in page["origin"].text
+    first, second = (row.text for row in page.all("#metrics tr"))
+    assert first.startswith("This model 0.286 0.270 – 0.300")
+    assert second.startswith("Popularity 0.111 –")
+    assert "by time" in page["protocol"].text
+    assert page.complaints() == []
+
+
+def test_lists_appear_side_by_side_and_say_why(page: Page) -> None:
+    """Nothing that a title holds becomes more than text."""
+    page.open()
+    shown(page)
+    assert page.ids("list") == [50, 73, 181, 258, 267]
+    assert page.ids("highest") == [300, 258]
+    assert page.ids("last") == [258, 300]
+    first = page.all("#list li")[0].text
+    assert "Star Wars" in first
+    assert "1977 · Action · Sci-Fi" in first
+    assert "3.14" in first
+    assert "Because they rated <img src=x onerror=alert(1)>" in first
+    assert "because" not in page.all("#list li")[2].text.lower()
+    assert page.all("#main img") == page.all("#main script") == []
+    left, right = page["rated"].rect, page["recommended"].rect
+    assert left["x"] + left["width"] <= right["x"]
+    assert page.browser.current_url.endswith("/?user=42")
+    assert page.complaints() == []
+
+
+def test_a_user_can_be_picked_and_left_again(page: Page) -> None:
+    """The address names the user, so that Back and links work."""
+    page.open()
+    page.until(lambda: page.all(".pick"))
+    page.all(".pick")[0].click()
+    page.until(lambda: page.ids("list") == [258, 50])
+    page.browser.back()
+    page.until(lambda: page["welcome"].is_displayed())
+    page.open("/?user=42")
+    page.until(lambda: len(page.ids("list")) == 5)
+
+
+def test_genres_filter(page: Page) -> None:
+    page.open("/?user=42")
+    page.until(lambda: len(page.ids("list")) == 5)
+    Select(page["genre"]).select_by_visible_text("Drama")
+    page.until(lambda: page.ids("list") == [73, 258])
+    Select(page["genre"]).select_by_visible_text("All")
+    page.until(lambda: len(page.ids("list")) == 5)
+
+
+def test_a_click_shows_similar_movies(page: Page) -> None:
+    """From which one goes on to others, and Escape leads back to where one was."""
+    page.open("/?user=42")
+    page.until(lambda: len(page.ids("list")) == 5)
+    opener = page.all("#list .movie")[0]
+    opener.click()
+    page.until(lambda: page.ids("similar-list") == [181])
+    assert page["similar-title"].text == "Like Star Wars"
+    page.all("#similar-list .movie")[0].click()
+    page.until(lambda: page.ids("similar-list") == [50])
+    page.browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    page.until(lambda: not page["similar"].is_displayed())
+    assert page.browser.switch_to.active_element == opener
+    assert page.complaints() == []
+
+
+def test_a_keyboard_is_enough(page: Page) -> None:
+    """Tab leads everywhere, and where one is can be seen."""
+    page.open()
+    page.until(lambda: page.all(".pick"))
+    reached = tab_to(page, "user")
+    reached.send_keys("42", Keys.ENTER)
+    page.until(lambda: len(page.ids("list")) == 5)
+    tab_to(page, "genre").send_keys("Dr")
+    page.until(lambda: page.ids("list") == [73, 258])
+    page.browser.switch_to.active_element.send_keys(Keys.TAB)
+    focused = page.browser.switch_to.active_element
+    assert focused.get_attribute("class") == "movie"
+    assert focused.value_of_css_property("outline-style") == "solid"
+    focused.send_keys(Keys.ENTER)
+    page.until(lambda: page["similar"].is_displayed())
+    page.until(lambda: "Too few people" in page["similar-note"].text)
+    assert page.browser.switch_to.active_element == page["close"]
+
+
+def tab_to(page: Page, name: str) -> WebElement:
+    """Press Tab until an element has the focus."""
+    for _ in range(30):
+        page.browser.switch_to.active_element.send_keys(Keys.TAB)
+        focused = page.browser.switch_to.active_element
+        if focused.get_attribute("id") == name:
+            return focused
+    raise AssertionError(f"Tab does not lead to {name}")
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(page: Page) -> None:
+    """What was asked for comes first."""
+    resize(page.browser, 360, 740)
+    page.open("/?user=42")
+    page.until(lambda: len(page.ids("list")) == 5)
+    width = page.browser.execute_script("return document.documentElement.scrollWidth")
+    assert width <= 360
+    assert page["recommended"].rect["y"] < page["rated"].rect["y"]
+
+
+def test_dark_is_dark_and_light_is_light(page: Page) -> None:
+    page.open()
+    assert brightness(page) > 200
+    prefer(page.browser, color_scheme="dark")
+    assert brightness(page) < 60
+
+
+def brightness(page: Page) -> float:
+    """How bright the ground is, of 255."""
+    body = page.browser.find_element(By.TAG_NAME, "body")
+    colour = body.value_of_css_property("background-color")
+    channels = colour.partition("(")[2].rstrip(")").split(",")[:3]
+    return sum(map(float, channels)) / 3
+
+
+def test_somebody_unknown_gets_what_is_popular_and_a_word(page: Page) -> None:
+    page.open("/?user=99")
+    page.until(lambda: page.ids("list") == [181, 50, 258, 73])
+    assert page["recommended-title"].text == "What most people rated"
+    assert "Nobody of this id" in page["rated-note"].text
+    assert not page["rated-lists"].is_displayed()
+
+
+def test_what_is_no_id_is_refused_with_the_reason(page: Page) -> None:
+    page.open("/?user=x")
+    page.until(lambda: page["trouble"].is_displayed())
+    assert "user_id" in page["trouble-text"].text
+
+
+def test_trouble_can_be_tried_again(page: Page, redis_client: "redis.Redis") -> None:
+    """Nothing is published; then something is."""
+    redis_client.delete(contract.CURRENT)
+    page.open("/?user=42")
+    page.until(lambda: page["trouble"].is_displayed())
+    assert "Nothing has been published yet" in page["trouble-text"].text
+    redis_client.set(contract.CURRENT, "g1")
+    page["retry"].click()
+    page.until(lambda: len(page.ids("list")) == 5)
+    assert not page["trouble"].is_displayed()
+
+
+def test_a_key_is_asked_for_and_forgotten_with_the_page(
+    page: Page, start: Start, redis_url: str
+) -> None:
+    page.url = served(start, redis_url, LOOKUP_API_KEY="secret")
+    page.open("/?user=42")
+    page.until(lambda: page["key-form"].is_displayed())
+    page["key"].send_keys("wrong", Keys.ENTER)
+    page.until(lambda: page["key-form"].is_displayed() and not value(page["key"]))
+    page["key"].send_keys("secret", Keys.ENTER)
+    page.until(lambda: len(page.ids("list")) == 5)
+    stored = "return [localStorage.length, sessionStorage.length, document.cookie]"
+    assert page.browser.execute_script(stored) == [0, 0, ""]
+    page.open("/?user=42")
+    page.until(lambda: page["key-form"].is_displayed())
+
+
+def value(field: WebElement) -> str | None:
+    """What is in a field."""
+    return field.get_attribute("value")
