@@ -26,7 +26,7 @@ def test_a_first_run_and_another_are_measured(tmp_path: Path) -> None:
     assert first.n_users == again.n_users == 150
     assert first.n_pairs == again.n_pairs > 200_000
     assert first.seconds["train"] > 0 == again.seconds["train"]
-    assert first.peak_bytes > again.peak_bytes > 50_000_000
+    assert min(first.peak_bytes, again.peak_bytes) > 50_000_000
 
 
 def test_a_batch_that_fails_is_no_measurement(tmp_path: Path) -> None:
