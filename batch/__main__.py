@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     import xgboost
 
     from batch.registry import Registry
-    from batch.train import Trained
+    from batch.train import Grow, Trained
 
 Result = dict[str, object]
 Connection = duckdb.DuckDBPyConnection
@@ -375,13 +375,15 @@ def fit_and_register(
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
-        trained = train(windows, newer[-1].of_every(CURVE_SHARE))
+        elsewhere = growth(settings, n_pairs)
+        curve = newer[-1].of_every(CURVE_SHARE)
+        trained = train(windows, curve, elsewhere=elsewhere)
         windows.clear()  # the memory is the evaluation's
         # The one that serves has the same parameters, and no evaluation: there is
         # nothing left that it has not seen. Joins leave half a core to grow it on.
         with ThreadPoolExecutor(max_workers=1) as beside:
             log.info("refitting on %d pairs", sum(map(len, newer)))
-            refitting = beside.submit(train, newer)
+            refitting = beside.submit(train, newer, elsewhere=elsewhere)
             measured = measure(connection, trained.booster, "evaluated", settings)
             served = refitting.result().booster
         example = newer[-1].values.slice(0, 5)
@@ -397,6 +399,15 @@ def fit_and_register(
         evaluation.popularity.ndcg_at_10,
     )
     return version, measured
+
+
+def growth(settings: Settings, n_pairs: int) -> "Grow | None":
+    """Say what grows trees, where that is not this machine."""
+    if settings.scheduler is None:
+        return None
+    from batch.cluster_training import FEWEST_PAIRS, Growth
+
+    return Growth(settings.scheduler) if n_pairs >= FEWEST_PAIRS else None
 
 
 def measure(

@@ -55,11 +55,12 @@ def parser() -> argparse.ArgumentParser:
                 type=part,
                 help="score one of N parts of the users; the last to be done is served",
             )
+        if name in ("run", "train"):
             command.add_argument(
                 "--scheduler",
                 metavar="tcp://HOST:PORT",
                 type=scheduler,
-                help="score on the workers of a Dask cluster",
+                help="score, and train on a million pairs, on a Dask cluster",
             )
         if name == "train":
             command.add_argument(

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import xgboost
 
 from batch.errors import BatchError
@@ -41,6 +43,22 @@ GAIN_OF_LIKED, GAIN_OF_RATED = 4.0, 3.0
 model serves those who ask what comes next and those who ask what will be liked."""
 
 Curve = dict[str, list[float]]
+Parameters = Mapping[str, str | int | float | bool]
+
+
+class Grow(Protocol):
+    """What grows trees; see `batch/cluster_training.py`."""
+
+    def __call__(
+        self,
+        parameters: Parameters,
+        pairs: Pairs,
+        labels: npt.NDArray[np.float32],
+        n_rounds: int,
+        former: xgboost.Booster | None,
+    ) -> xgboost.Booster:
+        """Grow trees after those of `former`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,7 @@ def train(
     validation: Pairs | None = None,
     parameters: Mapping[str, str | int | float | bool] | None = None,
     n_rounds: int = N_ROUNDS,
+    elsewhere: "Grow | None" = None,
 ) -> Trained:
     """Learn to rank what users rated next above what they did not.
 
@@ -83,6 +102,7 @@ def train(
             no progress is shown: it is a refit, beside other work.
         parameters: of xgboost, over the ones above.
         n_rounds: how many trees.
+        elsewhere: what grows them, if not this machine.
 
     Raises:
         BatchError: when no user has both a positive and a negative pair.
@@ -101,17 +121,21 @@ def train(
     bins, n_done = None, 0
     for stage in range(N_STAGES):
         seed = int(chosen["seed"]) + stage
-        matrix = to_matrix(drawn(usable[stage % len(usable)], seed), bins)
-        if bins is None:
-            bins = matrix
+        some = drawn(usable[stage % len(usable)], seed)
+        if bins is None and (validation is not None or elsewhere is None):
+            bins = to_matrix(some)
             if validation is not None:
-                some = usable[0].of_every(CURVE_SHARE)
-                curve.open(bins, training=some, validation=validation.in_order())
+                few = usable[0].of_every(CURVE_SHARE)
+                curve.open(bins, training=few, validation=validation.in_order())
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
         # continuing would draw the columns of the first stage again
         settings = chosen | {"seed": seed}
         former = grown[-1] if grown else None
-        grown.append(xgboost.train(settings, matrix, n_more, xgb_model=former))
+        if elsewhere is not None:
+            grown.append(elsewhere(settings, some, gains(some), n_more, former))
+        else:
+            matrix = bins if stage == 0 else to_matrix(some, bins)
+            grown.append(xgboost.train(settings, matrix, n_more, xgb_model=former))
         n_done += n_more
         if validation is not None:
             curve.draw(grown[-1])
@@ -159,11 +183,16 @@ def to_matrix(
     pairs: Pairs, bins: xgboost.QuantileDMatrix | None = None
 ) -> xgboost.QuantileDMatrix:
     """Bin ordered pairs, as others were if given, and grade them."""
-    grades = np.where(pairs.labels >= LIKED_FROM, GAIN_OF_LIKED, GAIN_OF_RATED)
     return xgboost.QuantileDMatrix(
         pairs.values,
-        label=np.where(pairs.labels > 0, grades, 0).astype(np.float32),
+        label=gains(pairs),
         qid=pairs.user_ids,
         feature_names=list(pairs.values.column_names),
         ref=bins,
     )
+
+
+def gains(pairs: Pairs) -> npt.NDArray[np.float32]:
+    """Grade pairs, of shape (n_pairs,), by what the user made of them."""
+    grades = np.where(pairs.labels >= LIKED_FROM, GAIN_OF_LIKED, GAIN_OF_RATED)
+    return np.where(pairs.labels > 0, grades, 0).astype(np.float32)

@@ -5,13 +5,16 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import xgboost
 from distributed import Client, LocalCluster
 
 from batch import cluster, features, score, train, warehouse
 from batch.cluster import Cluster
+from batch.cluster_training import Growth, between_users
 from batch.compiled import Ranked
 from batch.errors import BatchError
 from batch.ranking import Ranking
@@ -129,3 +132,38 @@ def test_workers_with_other_code_are_refused(
     user_ids, address = warehouse.user_ids(connection), workers.scheduler_address
     with pytest.raises(BatchError, match="another version"):
         list(score.score(connection, booster, user_ids, 10, scheduler=address))
+
+
+def test_trees_that_grow_on_a_cluster_rank_like_those_of_one_machine(
+    tmp_path: Path, workers: LocalCluster
+) -> None:
+    """On a checkerboard, where the right answer is obvious, with a model to go on."""
+    with warehouse.connect(tmp_path / "spill") as connection:
+        worlds.stage(connection, worlds.checkerboard())
+        warehouse.build_moment(connection, n_cuts=1)
+        pairs = features.pairs(connection, warehouse.user_ids(connection)).in_order()
+    settings = {"nthread": 1, "min_child_weight": 0.0}
+    growth = Growth(workers.scheduler_address)
+    there = train.train([pairs], None, settings, n_rounds=20, elsewhere=growth)
+    here = train.train([pairs], None, settings, n_rounds=20)
+    assert there.booster.num_boosted_rounds() == 20
+    assert there.booster.feature_names == here.booster.feature_names
+    ndcg = [ndcg_of(trained.booster, pairs) for trained in (there, here)]
+    assert ndcg[0] == pytest.approx(ndcg[1], abs=0.05)
+    assert ndcg[0] > 0.6
+
+
+def ndcg_of(booster: xgboost.Booster, pairs: features.Pairs) -> float:
+    """Measure how well pairs are ranked."""
+    told = booster.eval(train.to_matrix(pairs))
+    return float(told.rpartition(":")[2])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 50])
+def test_no_user_is_cut_in_two(n: int) -> None:
+    user_ids = np.repeat([3, 5, 8, 9], [10, 1, 30, 4])
+    sizes = between_users(user_ids, n)
+    assert sum(sizes) == len(user_ids)
+    assert len(sizes) <= n
+    edges = np.cumsum(sizes)[:-1]
+    assert all(user_ids[edge] != user_ids[edge - 1] for edge in edges)
