@@ -736,6 +736,7 @@ def complete(
         warehouse.popular(job.connection, settings.top_n),
         read_items(job.connection),
     )
+    beside.check_users(client, generation, user_ids)
     beside.write_similar(job.connection, client, generation, settings.top_n)
     protocol, metrics = job.measured[0], by_ranker(job.measured[1])
     told = about.read(job.connection, user_ids, protocol, metrics)

@@ -34,17 +34,25 @@ def written(
         rankings: of any users of the moment.
 
     Raises:
-        BatchError: at the end, when Redis holds less than was written.
+        BatchError: when there were reasons of that generation.
     """
-    keys: list[str] = []
     # whoever ranks may be in the middle of a query on the other connection
     with connection.cursor() as own, servers.Stream(client) as stream:
         for some in publish.batches(rankings, USERS_PER_QUERY):
             commands = _commands(own, generation, some)
             stream.send(list(commands), list(commands.values()))
-            keys += commands
             yield from some  # Redis stores meanwhile
             _check(generation, some, stream.receive())
+
+
+def check_users(client: Client, generation: str, user_ids: Sequence[int]) -> None:
+    """Count what was written of all users, before it is served.
+
+    Raises:
+        BatchError: when Redis holds less.
+    """
+    kinds = (contract.because_key, contract.history_key)
+    keys = [key_of(generation, user_id) for key_of in kinds for user_id in user_ids]
     check_whole(client, generation, keys)
 
 
@@ -58,9 +66,8 @@ def write_similar(
     """
     lists = list(similar.read(connection, top_n))
     keys = [contract.similar_key(generation, one.user_id) for one in lists]
-    servers.total(
-        client, "UNLINK", keys
-    )  # who was interrupted here may have written it
+    # who was interrupted here may have written it
+    servers.total(client, "UNLINK", keys)
     publish.write_lists(client, generation, lists, contract.similar_key)
     check_whole(client, generation, keys)
 

@@ -196,6 +196,33 @@ def test_the_lookup_answers_what_redis_holds(clone: Clone, client: redis.Redis) 
     assert ready["generation"] == generation
 
 
+def test_every_user_is_told_why_and_every_item_what_is_like_it(
+    clone: Clone, client: redis.Redis
+) -> None:
+    """Beside each list, with the metrics that MLflow has of the version."""
+    generation = current(client)
+    rated: dict[int, set[int]] = {}
+    for user_id, item_id, *_ in ratings_of(clone):
+        rated.setdefault(user_id, set()).add(item_id)
+    for user_id, own in rated.items():
+        reasons = client.lrange(f"recs:{generation}:because:{user_id}", 0, -1)
+        assert len(reasons) == len(lists(client, generation, user_id))
+        assert own >= {int(i) for text in reasons for i in str(text).split(",") if i}
+    assert len(client.keys(f"recs:{generation}:history:*")) == len(rated)
+    with serving(clone) as url:
+        answer = get(f"{url}/recommend/7?k=5&because=1")
+        user, about = get(f"{url}/users/7"), get(f"{url}/about")
+        similar = get(f"{url}/similar/1?k=3")
+    assert any(item["because"] for item in answer["items"])
+    assert user["n_ratings"] == len(rated[7])
+    assert {item["item_id"] for item in user["highest"]} <= rated[7]
+    assert {item["item_id"] % 2 for item in similar["items"]} == {1}
+    assert (about["n_users"], about["n_items"]) == (40, 60)
+    assert about["genres"] == ["Comedy", "Drama", "Romance"]
+    assert set(about["metrics"]) == {"model", "popularity", "item_knn"}
+    assert "held out" in about["protocol"]
+
+
 def test_force_scores_again_the_same_lists_and_rollback_goes_back(
     clone: Clone, client: redis.Redis
 ) -> None:

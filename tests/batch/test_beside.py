@@ -129,13 +129,22 @@ def test_reasons_of_an_old_generation_are_not_added_to(
 
 def test_what_was_lost_is_missed(board: Connection, redis_client: redis.Redis) -> None:
     """As a server that evicts keys would lose it, before it is served."""
-    passing = beside.written(board, redis_client, "g", map(ranking, range(1, 4)))
-    next(passing)
-    next(passing)
-    next(passing)
-    redis_client.flushall()
-    with pytest.raises(BatchError, match=r"holds 0 of 6 keys like recs:g:because:1"):
-        next(passing)
+    write(board, redis_client, *map(ranking, range(1, 4)))
+    beside.check_users(redis_client, "g", [1, 2, 3])
+    redis_client.delete(contract.history_key("g", 2))
+    with pytest.raises(BatchError, match=r"holds 5 of 6 keys like recs:g:because:1"):
+        beside.check_users(redis_client, "g", [1, 2, 3])
+    beside.check_users(redis_client, "g", [1, 3])
+
+
+def test_similar_items_are_written_anew_after_an_interruption(
+    board: Connection, redis_client: redis.Redis
+) -> None:
+    """Appended to, they would have each item twice."""
+    beside.write_similar(board, redis_client, "g", top_n=5)
+    once = contents(redis_client)
+    beside.write_similar(board, redis_client, "g", top_n=5)
+    assert contents(redis_client) == once
 
 
 def test_similar_items_are_lists_like_others(

@@ -204,7 +204,7 @@ async def test_bad_k_is_422_before_anything_is_known(api: httpx.AsyncClient) -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/nothing", "/recommend", "/recommend/", "/popular/", "/recommend/4/2"],
+    ["/static", "/nothing", "/recommend", "/recommend/", "/popular/", "/recommend/4/2"],
 )
 async def test_unknown_routes(api: httpx.AsyncClient, path: str) -> None:
     """404 in the form of every error, no redirects."""
@@ -314,9 +314,9 @@ async def test_bugs_are_500(api: httpx.AsyncClient) -> None:
     assert "secret" not in message
 
 
-@pytest.mark.parametrize("path", ["/recommend/42", "/popular", "/nothing", "/"])
+@pytest.mark.parametrize("path", ["/recommend/42", "/popular", "/nothing", "/about"])
 async def test_key_is_wanted(redis_url: str, published: None, path: str) -> None:
-    """Every route but the probes' wants it."""
+    """Every route but the probes' and the page's files wants it."""
     async with serving(redis_url, Settings(api_key="clé")) as api:
         for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": ""}):
             answer = await api.get(path, headers=headers)

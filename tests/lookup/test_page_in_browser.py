@@ -282,12 +282,12 @@ def test_trouble_can_be_tried_again(page: Page, redis_client: "redis.Redis") -> 
 def test_a_key_is_asked_for_and_forgotten_with_the_page(
     page: Page, start: Start, redis_url: str
 ) -> None:
-    page.url = served(start, redis_url, LOOKUP_API_KEY="secret")
+    page.url = served(start, redis_url, LOOKUP_API_KEY="clé")
     page.open("/?user=42")
     page.until(lambda: page["key-form"].is_displayed())
     page["key"].send_keys("wrong", Keys.ENTER)
     page.until(lambda: page["key-form"].is_displayed() and not value(page["key"]))
-    page["key"].send_keys("secret", Keys.ENTER)
+    page["key"].send_keys("clé", Keys.ENTER)
     page.until(lambda: len(page.ids("list")) == 5)
     stored = "return [localStorage.length, sessionStorage.length, document.cookie]"
     assert page.browser.execute_script(stored) == [0, 0, ""]
