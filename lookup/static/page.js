@@ -168,6 +168,7 @@ async function attempt(retry, action) {
       $("key").focus();
     } else {
       $("trouble-text").textContent = explained(error);
+      $("retry").hidden = error.status === 422; // it would be as wrong again
       $("trouble").hidden = false;
     }
   }

@@ -265,6 +265,7 @@ def test_what_is_no_id_is_refused_with_the_reason(page: Page) -> None:
     page.open("/?user=x")
     page.until(lambda: page["trouble"].is_displayed())
     assert "user_id" in page["trouble-text"].text
+    assert not page["retry"].is_displayed()
 
 
 def test_trouble_can_be_tried_again(page: Page, redis_client: "redis.Redis") -> None:
