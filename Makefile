@@ -37,8 +37,14 @@ redis: $(VENV)/python
 	"get one: sudo apt-get install redis-server (or brew install redis)" >&2; exit 1; }
 
 # each is made anew when the dependencies change
-$(VENV)/batch $(VENV)/lint: $(VENV)/%: $(VENV)/python
-	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+$(VENV)/lint: $(VENV)/python
+	$(BIN)/python -m pip install --quiet --editable ".[lint]"
+	@touch $@
+
+# what scores is compiled once, for this machine's processor
+$(VENV)/batch: $(VENV)/python
+	$(BIN)/python -m pip install --quiet --editable ".[batch]"
+	$(BIN)/python -c "from batch import compiled; compiled.warm_up()"
 	@touch $@
 
 $(VENV)/test: $(VENV)/batch

@@ -261,9 +261,9 @@ def test_an_interrupted_run_goes_on(
 KILLED = """
 import os, signal, sys
 import batch.part
-from batch import __main__, exports, publish
+from batch import __main__, beside, exports, publish
 batch.part.USERS_PER_PART = 15
-publish.LISTS_PER_TRIP = 1
+publish.LISTS_PER_TRIP = beside.USERS_PER_QUERY = 1
 written = exports.written
 def dying(file, rankings):
     for ranking in written(file, rankings):
