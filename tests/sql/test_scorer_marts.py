@@ -1,0 +1,118 @@
+"""What the compiled scorer reads: whole numbers, in the order that it cuts them in."""
+
+from batch import warehouse
+from tests.sql.given import (
+    Connection,
+    expect,
+    fetched,
+    given,
+    opened,  # noqa: F401 - the fixture `connection`
+)
+
+
+def test_items_are_in_order_with_their_genres(connection: Connection) -> None:
+    given(
+        connection,
+        "item_features",
+        "item_id n_ratings avg_age",
+        [(20, 0, None), (10, 5, 33.5)],
+    )
+    genres = [(10, ["War"]), (20, [])]
+    given(connection, "stg_items", "item_id genres", genres)
+    table = warehouse.fetch(connection, "marts/scorer_items", {})
+    assert table["item_id"].to_pylist() == [10, 20]
+    columns = "item_id n_ratings avg_age genres"
+    rows = fetched(connection, "marts/scorer_items", columns)
+    expect(rows, [(10, 5, 33.5, ["War"]), (20, 0, None, [])])
+
+
+def test_neighbours_are_counted_in_millionths(connection: Connection) -> None:
+    given(
+        connection,
+        "int_item_neighbours",
+        "item_id other_item_id similarity liked_similarity",
+        [(20, 10, 0.5, 0.000001), (10, 30, 0.123456, 0.0), (10, 20, 0.5, 1.0)],
+    )
+    table = warehouse.fetch(connection, "marts/scorer_neighbours", {})
+    assert table["other_item_id"].to_pylist() == [20, 30, 10]
+    expect(
+        fetched(connection, "marts/scorer_neighbours"),
+        [(10, 20, 500_000, 1_000_000), (10, 30, 123_456, 0), (20, 10, 500_000, 1)],
+    )
+
+
+def test_sequences_are_counted_in_millionths(connection: Connection) -> None:
+    given(
+        connection,
+        "int_item_sequences",
+        "item_id other_item_id next_share next_similarity previous_similarity "
+        "session_similarity",
+        [(20, 10, 0.1, 0.2, 0.3, 0.4), (10, 20, 0.000001, 0.0, 1.0, 0.5)],
+    )
+    table = warehouse.fetch(connection, "marts/scorer_sequences", {})
+    assert table["item_id"].to_pylist() == [10, 20]
+    expect(
+        fetched(connection, "marts/scorer_sequences"),
+        [
+            (10, 20, 1, 0, 1_000_000, 500_000),
+            (20, 10, 100_000, 200_000, 300_000, 400_000),
+        ],
+    )
+
+
+def test_users_are_those_that_are_asked_for(connection: Connection) -> None:
+    """With the week in which their history ends."""
+    given(
+        connection,
+        "user_features",
+        "user_id n_ratings last_rated_at age",
+        [(3, 7, 2 * 604_800, 40), (1, 5, 604_799, None), (2, 9, 604_800, 20)],
+    )
+    columns = "user_id n_ratings week age"
+    rows = fetched(connection, "marts/scorer_users", columns, user_ids=[3, 1])
+    expect(rows, [(1, 5, 0, None), (3, 7, 2, 40)])
+    table = warehouse.fetch(connection, "marts/scorer_users", {"user_ids": [3, 1]})
+    assert table["user_id"].to_pylist() == [1, 3]
+
+
+def test_histories_are_counted_in_ten_thousandths(connection: Connection) -> None:
+    """The last ratings first; sequences reach back as far as in pair_features."""
+    given(
+        connection,
+        "int_history",
+        "user_id item_id n_back is_liked is_disliked slow_weight weight fast_weight",
+        [
+            (2, 10, 30, True, False, 0.5455, 0.0424, 0.0012),
+            (2, 20, 29, False, True, 0.5566, 0.0471, 0.0015),
+            (1, 30, 0, True, False, 1.0, 1.0, 1.0),
+            (9, 30, 0, True, False, 1.0, 1.0, 1.0),
+        ],
+    )
+    expect(
+        fetched(connection, "marts/scorer_histories", user_ids=[1, 2]),
+        [
+            (1, 30, True, True, False, 10_000, 10_000, 10_000),
+            (2, 20, True, False, True, 5566, 471, 15),
+            (2, 10, False, True, False, 5455, 424, 12),
+        ],
+    )
+
+
+def test_genres_are_counted_in_millionths(connection: Connection) -> None:
+    given(
+        connection,
+        "int_user_genres",
+        "user_id genre history_share recent_share liked_share avg_liking history_lift",
+        [
+            (1, "War", 0.5, 0.25, 0.125, -0.5, 12.345678),
+            (1, "Drama", 0.0, 0.0, 0.0, 0.000001, 1.0),
+            (2, "War", 1.0, 1.0, 1.0, 1.0, 1.0),
+        ],
+    )
+    expect(
+        fetched(connection, "marts/scorer_genres", user_ids=[1]),
+        [
+            (1, "Drama", 0, 0, 0, 1, 1_000_000),
+            (1, "War", 500_000, 250_000, 125_000, -500_000, 12_345_678),
+        ],
+    )
