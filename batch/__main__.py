@@ -270,6 +270,14 @@ def status(_: Namespace, settings: Settings) -> Result:
     with open_redis(settings) as (url, client):
         served = publish.current(client)
         held = publish.generations(client)
+        begun = [
+            {
+                "generation": made.generation,
+                "n_parts": made.n,
+                "n_written": len(pending.done(client, made)),
+            }
+            for made in pending.read(client).values()
+        ]
     empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
     result: Result = {**empty, "age_seconds": None}
     if served:
@@ -277,7 +285,7 @@ def status(_: Namespace, settings: Settings) -> Result:
         scored_at = datetime.fromisoformat(meta["scored_at"])
         age = (datetime.now(UTC) - scored_at).total_seconds()
         result = {"generation": generation, **typed(meta), "age_seconds": round(age)}
-    return result | {"generations": held, "redis_url": url}
+    return result | {"generations": held, "pending": begun, "redis_url": url}
 
 
 # --- the stages, in their order ------------------------------------------------------

@@ -146,8 +146,12 @@ def test_a_run_goes_on_with_the_parts_of_others(
     settings: Settings, redis_client: redis.Redis, whole: dict[int, list[str]]
 ) -> None:
     begun = run(settings, "2/2")
+    assert __main__.status(Namespace(), settings)["pending"] == [
+        {"generation": begun["generation"], "n_parts": 2, "n_written": 1}
+    ]
     told = run(settings)
     assert told["generation"] == begun["generation"]
+    assert __main__.status(Namespace(), settings)["pending"] == []
     assert lists(redis_client) == whole
 
 
