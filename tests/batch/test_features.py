@@ -168,6 +168,7 @@ def test_a_sample_is_the_same_in_blocks(
     user_ids = warehouse.user_ids(connection)
     at_once = ordered(features.sample(connection, user_ids).as_table())
     monkeypatch.setattr(features, "PAIRS_PER_BLOCK", 7 * 50)
+    monkeypatch.setattr(features, "SMALL_CATALOGUE", 0)
     blocks = ordered(features.sample(connection, user_ids).as_table())
     assert moved(at_once, blocks) == []
 
@@ -193,9 +194,19 @@ def test_blocks_part_users_in_their_order(
     """Of fifty items, as many users as have so many pairs, and one at the least."""
     worlds.stage(connection, RAGGED)
     monkeypatch.setattr(features, "PAIRS_PER_BLOCK", n_pairs)
+    monkeypatch.setattr(features, "SMALL_CATALOGUE", 0)
     blocks = list(features.blocks(connection, [3, 4, 5, 8, 9]))
     assert [len(block) for block in blocks] == sizes
     assert [user for block in blocks for user in block] == [3, 4, 5, 8, 9]
+
+
+def test_blocks_of_a_small_catalogue_are_twice_as_large(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worlds.stage(connection, RAGGED)
+    monkeypatch.setattr(features, "PAIRS_PER_BLOCK", 100)
+    blocks = list(features.blocks(connection, [3, 4, 5, 8, 9]))
+    assert [len(block) for block in blocks] == [4, 1]
 
 
 def test_nobody_is_one_block(connection: Connection) -> None:
