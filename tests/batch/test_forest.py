@@ -75,7 +75,7 @@ def plainly_ranked(
     return list(zip(unseen[order].tolist(), predicted[order].tolist(), strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     objective=st.sampled_from(["rank:ndcg", "binary:logistic", "reg:squarederror"]),
