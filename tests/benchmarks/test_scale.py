@@ -3,8 +3,6 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import scale
-from tests.benchmarks.generate import generate
-from tests.benchmarks.shapes import SHAPES
 
 
 def test_a_million_pairs_are_what_is_compared() -> None:
@@ -16,17 +14,6 @@ def test_a_million_pairs_are_what_is_compared() -> None:
     assert shown["score_seconds_per_million_pairs"] == 1.5
     assert shown["peak_bytes_per_million_pairs"] == 200_000_000
     assert scale.columns(measured)[-3:] == ("400", "1.50", "200000")
-
-
-@pytest.mark.slow
-def test_a_first_run_and_another_are_measured(tmp_path: Path) -> None:
-    """The first trains, the other only scores the same pairs."""
-    generate(SHAPES["ml-100k"], tmp_path, n_users=150)
-    (_, first), (_, again) = scale.measure(tmp_path)
-    assert first.n_users == again.n_users == 150
-    assert first.n_pairs == again.n_pairs > 200_000
-    assert first.seconds["train"] > 0 == again.seconds["train"]
-    assert min(first.peak_bytes, again.peak_bytes) > 50_000_000
 
 
 def test_a_batch_that_fails_is_no_measurement(tmp_path: Path) -> None:
