@@ -125,15 +125,8 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
                     registry, version, PAGE, page(connection, raw, version, measured)
                 )
                 registry.promote(version)
-            job = Job(
-                connection,
-                registry.load(version),
-                client,
-                settings,
-                watch,
-                {"model_version": version, "fingerprint": fingerprint},
-                read_measured(registry, version),
-            )
+            made_of = {"model_version": version, "fingerprint": fingerprint}
+            job = Job.of(made_of, connection, registry, client, settings, watch)
             served = score_and_publish(job, lock)
         return told(served, url, watch) | {"skipped": False, "promoted": promoted}
 
@@ -156,15 +149,8 @@ def run_shard(arguments_: Namespace, settings: Settings) -> Result:
             return told(served, url, watch) | {"skipped": True, "promoted": False}
         registry = open_registry(settings)
         with open_warehouse(raw, settings, watch) as connection:
-            job = Job(
-                connection,
-                registry.load(version),
-                client,
-                settings,
-                watch,
-                {"model_version": version, "fingerprint": fingerprint},
-                read_measured(registry, version),
-            )
+            made_of = {"model_version": version, "fingerprint": fingerprint}
+            job = Job.of(made_of, connection, registry, client, settings, watch)
             return score_shard(job, part, url)
 
 
@@ -597,6 +583,21 @@ class Job:
     watch: Stopwatch
     made_of: Mapping[str, str]
     measured: tuple[str | None, Mapping[str, float]]
+
+    @classmethod
+    def of(
+        cls,
+        made_of: Mapping[str, str],
+        connection: Connection,
+        registry: "Registry",
+        client: servers.Client,
+        settings: Settings,
+        watch: Stopwatch,
+    ) -> "Job":
+        """Load the version that a generation is made of, and what is known of it."""
+        version = made_of["model_version"]
+        booster, measured = registry.load(version), read_measured(registry, version)
+        return cls(connection, booster, client, settings, watch, made_of, measured)
 
     @property
     def digest(self) -> str:

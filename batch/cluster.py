@@ -28,8 +28,6 @@ TASKS_PER_THREAD = 4
 """As many wait at a worker as keep it busy while others are on their way."""
 
 LOOK_SECONDS = 2.0
-MAX_DEATHS = 5
-"""Of workers that a task was at: then it is to blame."""
 
 Shared = tuple[Items, Forest]
 
@@ -134,13 +132,11 @@ def connect(address: str) -> "Client":
         BatchError: Dask is not installed, or nobody answers.
     """
     try:
-        import dask
         from distributed import Client
     except ImportError as error:
         raise BatchError(
             "--scheduler needs Dask: pip install 'movielens-xgb[cluster]'"
         ) from error
-    dask.config.set({"distributed.scheduler.allowed-failures": MAX_DEATHS})
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

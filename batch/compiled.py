@@ -176,12 +176,9 @@ def scratch_for(items: Items, forest: Forest) -> Scratch:
     )
 
 
-def warm_up() -> None:
-    """Have the machine code made, or read where it was made before.
-
-    That takes some seconds once, most of them beside what other threads do.
-    """
-    forest = Forest(
+def stump() -> Forest:
+    """Make a forest of one tree that asks nothing, of one feature."""
+    return Forest(
         thresholds=np.zeros(0, np.float32),
         threshold_starts=np.zeros(2, np.int64),
         depth=1,
@@ -197,6 +194,14 @@ def warm_up() -> None:
         is_logistic=False,
         slack=0.0,
     )
+
+
+def warm_up() -> None:
+    """Have the machine code made, or read where it was made before.
+
+    That takes some seconds once, most of them beside what other threads do.
+    """
+    forest = stump()
     codes, nobody = np.zeros((1, 1), np.uint8), np.zeros(1, np.int64)
     items = Items(
         codes=codes,

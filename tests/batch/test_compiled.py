@@ -48,21 +48,9 @@ def sharp_forest(pairs: features.Pairs, n_thresholds: int) -> Forest:
         known = values[~np.isnan(values)]
         chosen = np.linspace(0, len(known) - 1, min(n_thresholds, len(known)))
         thresholds.append(known[chosen.astype(int)])
-    return Forest(
+    return compiled.stump()._replace(
         thresholds=np.concatenate(thresholds).astype(np.float32),
         threshold_starts=np.cumsum([0, *map(len, thresholds)]).astype(np.int64),
-        depth=1,
-        features=np.zeros((1, 1), np.int32),
-        cuts=np.zeros((1, 1), np.uint8),
-        shifts=np.zeros((1, 1), np.uint8),
-        leaves=np.zeros((1, 2), np.float32),
-        roots=np.zeros(0, np.int64),
-        children=np.zeros((2, 0), np.int32),
-        remaining=np.zeros(2),
-        base=np.float32(0),
-        missing=np.uint8(255),
-        is_logistic=False,
-        slack=0.0,
     )
 
 
