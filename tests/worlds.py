@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch import release, warehouse
-from batch.features import pairs
+from batch.features import Pairs, pairs
 from tests import movielens
 from tests.sql.given import given
 
@@ -108,6 +108,14 @@ def ragged() -> World:
             for user in range(1, 31)
         ],
     )
+
+
+def ragged_pairs(spill: Path) -> Pairs:
+    """Compute the features of the ragged world's pairs, to train with."""
+    with warehouse.connect(spill) as connection:
+        stage(connection, ragged())
+        warehouse.build_moment(connection, n_cuts=2)
+        return pairs(connection, warehouse.user_ids(connection))
 
 
 def real(unpacked: Path) -> World:

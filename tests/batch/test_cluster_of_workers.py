@@ -37,10 +37,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
 @pytest.fixture(scope="module")
 def booster(tmp_path_factory: pytest.TempPathFactory) -> xgboost.Booster:
     """Give a model that tells items apart."""
-    with warehouse.connect(tmp_path_factory.mktemp("spill")) as connection:
-        worlds.stage(connection, worlds.ragged())
-        warehouse.build_moment(connection, n_cuts=2)
-        pairs = features.pairs(connection, warehouse.user_ids(connection))
+    pairs = worlds.ragged_pairs(tmp_path_factory.mktemp("spill"))
     return train.train([pairs], None, {"nthread": 1}, n_rounds=10).booster
 
 
