@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 import redis
 
 from lookup import contract, embedded, supervisor
+
+KINDS = ("faults injected", "inputs tried", "requests sent")
 
 Pairs = Sequence[tuple[int, float]]
 
@@ -31,6 +34,25 @@ USERS: Mapping[int, Pairs] = {
     13: [],
 }
 POPULAR: Pairs = [(181, 4.0), (50, 3.0), (258, 2.0), (73, 1.0)]
+
+
+class Tally:
+    """Counts what tests of faults did, for the line that ends a session of tests."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+
+    def faults(self, n: int = 1) -> None:
+        """Note faults that were injected."""
+        self._item.user_properties.append((KINDS[0], n))
+
+    def inputs(self, n: int = 1) -> None:
+        """Note inputs, such as raw files or parameters, that were tried."""
+        self._item.user_properties.append((KINDS[1], n))
+
+    def requests(self, n: int = 1) -> None:
+        """Note requests that were sent."""
+        self._item.user_properties.append((KINDS[2], n))
 
 
 class RedisServer:
@@ -91,6 +113,13 @@ def running(
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Give a test something to count faults, inputs and requests with."""
+    assert isinstance(request.node, pytest.Item)
+    return Tally(request.node)
 
 
 @pytest.fixture
@@ -185,6 +214,20 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         time.sleep(0.01)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what was done to the parts; a test of it that fails is a loss."""
+    counts, n_losses = Counter[str](), 0
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            told = [pair for pair in report.user_properties if pair[0] in KINDS]
+            n_losses += bool(told) and outcome == "failed"
+            for kind, n in told:
+                counts[kind] += n
+    if counts:
+        said = [f"{counts[kind]:,} {kind}" for kind in KINDS]
+        terminalreporter.write_line(", ".join([*said, f"{n_losses} losses"]))
 
 
 def pytest_unconfigure() -> None:
