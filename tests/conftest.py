@@ -216,6 +216,15 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that run whole programs.
+
+    Workers take file by file, and whoever got one of these last would end long after
+    the others.
+    """
+    items.sort(key=lambda item: len(item.path.parts))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say what was done to the parts; a test of it that fails is a loss."""
     counts, n_losses = Counter[str](), 0

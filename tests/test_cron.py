@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests import movielens
+from tests.test_end_to_end import write_world
 
 ROOT = Path(__file__).resolve().parent.parent
 CLONE = "/srv/movielens-xgb"
@@ -45,11 +45,10 @@ PATIENCE_SECONDS = 150
 def clone(tmp_path: Path) -> Path:
     """Give a folder like a clone after `make run`, with data and models of its own."""
     folder = tmp_path / "clone"
-    (folder / "data").mkdir(parents=True)
+    write_world(folder / "data/raw")
     for name in ("batch", "lookup", "sql"):
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
-    (folder / "data/raw").symlink_to(movielens.ml_100k())
     return folder
 
 

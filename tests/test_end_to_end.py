@@ -445,45 +445,33 @@ def test_the_embedded_redis_is_found_by_batch_and_lookup(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_lists_of_ml_100k_beat_the_usual_libraries(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis
-) -> None:
-    """On the contract's protocol, with raw files that end where the hold-out begins."""
-    held_out = write_first_80_percent(ml_100k(), tmp_path / "first80")
-    clone = Clone(tmp_path, {"REDIS_URL": redis_url, "MOVIELENS_RAW": "first80"})
-    told = clone.told("run")
-    assert (told["n_users"], told["n_items"]) == (943, 1682)
-    total = 0.0
-    for user_id, items in held_out.items():
-        key = f"recs:{told['generation']}:user:{user_id}"
-        top = [
-            int(str(entry).split(":")[0]) for entry in redis_client.lrange(key, 0, 9)
-        ]
-        gain = sum(1 / math.log2(i + 2) for i, item in enumerate(top) if item in items)
-        total += gain / sum(1 / math.log2(i + 2) for i in range(min(10, len(items))))
-    assert total / len(held_out) >= 0.24  # EASE, the best of the usual ones: 0.1916
+def test_the_lists_of_ml_100k_beat_the_usual_libraries(tmp_path: Path) -> None:
+    """The main job, as `make run` does it, with the embedded Redis and over HTTP.
 
-
-@pytest.mark.slow
-def test_ml_100k_from_raw_files_to_http(tmp_path: Path) -> None:
-    """The main job as `make run` does it, with the embedded Redis."""
+    On the contract's protocol, with raw files that end where the hold-out begins.
+    """
     source = ml_100k()
-    clone = Clone(tmp_path, {"MOVIELENS_RAW": str(source)})
+    held_out = write_first_80_percent(source, tmp_path / "first80")
+    clone = Clone(tmp_path, {"MOVIELENS_RAW": "first80"})
     told = clone.told("run")
-    assert told["n_pairs"] == 943 * 1682 - 100_000
+    rated: dict[int, set[int]] = {}
+    for user_id, item_id, *_ in read_tab(tmp_path / "first80" / "u.data"):
+        rated.setdefault(user_id, set()).add(item_id)
+    assert (told["n_users"], told["n_items"]) == (943, 1682)
+    assert told["n_pairs"] == 943 * 1682 - sum(map(len, rated.values()))
     assert (told["promoted"], told["skipped"]) == (True, False)
-    seen = {item for user, item, *_ in read_tab(source / "u.data") if user == 42}
     with serving(clone) as url:
-        answer = get(f"{url}/recommend/42?k=100")
         stranger = get(f"{url}/recommend/100000?k=5")
-    assert len(answer["items"]) == 100
-    assert not seen & {item["item_id"] for item in answer["items"]}
+        lists = {
+            user_id: ids(get(f"{url}/recommend/{user_id}?k=100")) for user_id in rated
+        }
     assert stranger["source"] == "popular"
     assert stranger["items"][0]["title"] == "Star Wars (1977)"
-    evaluated = clone.told("evaluate")
-    assert round(evaluated["popularity"]["ndcg_at_10"], 4) == 0.1111
-    assert round(evaluated["item_knn"]["ndcg_at_10"], 4) == 0.1734
-    assert evaluated["model"]["ndcg_at_10"] > 0.25
+    for user_id, item_ids in lists.items():
+        assert len(item_ids) == 100
+        assert not rated[user_id] & set(item_ids)
+    gains = [ndcg_at_10(lists[user_id], items) for user_id, items in held_out.items()]
+    assert sum(gains) / len(gains) >= 0.24  # EASE, the best of the usual ones: 0.1916
 
 
 class serving:  # noqa: N801
@@ -508,6 +496,19 @@ def get(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310
         body: dict[str, Any] = json.load(response)
         return body
+
+
+def ids(answer: dict[str, Any]) -> list[int]:
+    """Give the items of an answer, best first."""
+    return [item["item_id"] for item in answer["items"]]
+
+
+def ndcg_at_10(item_ids: list[int], relevant: set[int]) -> float:
+    """Measure a list as the contract says."""
+    discounts = [1 / math.log2(rank + 1) for rank in range(1, 11)]
+    hits = (item_id in relevant for item_id in item_ids)
+    gain = sum(d for d, hit in zip(discounts, hits, strict=False) if hit)
+    return gain / sum(discounts[: len(relevant)])
 
 
 def current(client: redis.Redis) -> str:
