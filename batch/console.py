@@ -91,6 +91,8 @@ def shown(value: object) -> str:
     """Write a number to four digits, an interval as one, and a list on one line."""
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(cell)}" for name, cell in value.items())
     if isinstance(value, list) and value and isinstance(value[0], float):
         return " to ".join(map(shown, value))
-    return "  ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "  ".join(map(shown, value)) if isinstance(value, list) else str(value)

@@ -42,7 +42,11 @@ async function open(userId) {
   const [user, list] = await Promise.all([
     find(`/users/${path}`, {}, signal),
     get(`/recommend/${path}`, wanted(0, ""), signal),
-  ]);
+  ]).catch((error) => {
+    // what is said of this user must not stand above the lists of another
+    if (error.name !== "AbortError") $("main").hidden = true;
+    throw error;
+  });
   shown = { userId: list.user_id, genre: "", length: 0 };
   showUser(user, list);
   showOrigin(list);

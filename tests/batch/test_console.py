@@ -40,10 +40,14 @@ def test_a_result_for_a_person() -> None:
         "generation": "g1",
         "model": {"ndcg": 0.12345, "n": 3},
         "held": ["a", "b"],
+        "pending": [{"generation": "g2", "n_written": 3}],
     }
-    assert console.readable(result) == (
-        "generation  g1\nmodel       ndcg 0.1235  n 3\nheld        a  b"
-    )
+    assert console.readable(result).splitlines() == [
+        "generation  g1",
+        "model       ndcg 0.1235  n 3",
+        "held        a  b",
+        "pending     generation g2, n_written 3",
+    ]
 
 
 def test_what_is_alike_is_a_table() -> None:

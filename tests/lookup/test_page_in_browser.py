@@ -268,6 +268,18 @@ def test_what_is_no_id_is_refused_with_the_reason(page: Page) -> None:
     assert not page["retry"].is_displayed()
 
 
+def test_trouble_takes_away_the_lists_of_the_user_before(
+    page: Page, redis_client: "redis.Redis"
+) -> None:
+    page.open("/?user=42")
+    page.until(lambda: page["main"].is_displayed())
+    redis_client.delete(contract.CURRENT)
+    page["user"].clear()
+    page["user"].send_keys("7", Keys.ENTER)
+    page.until(lambda: page["trouble"].is_displayed())
+    assert not page["main"].is_displayed()
+
+
 def test_trouble_can_be_tried_again(page: Page, redis_client: "redis.Redis") -> None:
     """Nothing is published; then something is."""
     redis_client.delete(contract.CURRENT)
