@@ -429,6 +429,7 @@ def test_a_prod_that_wants_a_feature_that_is_gone(
     assert clone.told("run")["skipped"] is True
 
 
+@pytest.mark.slow
 def test_the_embedded_redis_is_found_by_batch_and_lookup(tmp_path: Path) -> None:
     """Without REDIS_URL there is a private server, gone when its last user ends."""
     clone = Clone(tmp_path, {"MOVIELENS_RAW": str(write_world(tmp_path / "world"))})

@@ -93,6 +93,7 @@ def test_the_first_version_is_promoted_and_compared_with_nothing(
     assert served.feature_names == evaluated.feature_names
 
 
+@pytest.mark.slow
 def test_a_worse_version_is_not_promoted(
     settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,6 +131,7 @@ def run_of(registry: Registry, version: str) -> str:
     return str(client.get_model_version(MODEL_NAME, version).run_id)
 
 
+@pytest.mark.slow
 def test_an_equal_version_is_promoted_by_a_difference_of_nothing(
     settings: Settings,
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_prod_that_cannot_be_measured_stops_a_promotion_alone(
     assert registry.prod_version() == prod
 
 
+@pytest.mark.slow
 def test_the_model_that_serves_is_the_one_that_a_later_hold_out_measures(
     settings: Settings, registry: Registry
 ) -> None:

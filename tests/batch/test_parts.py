@@ -190,6 +190,7 @@ def test_who_is_at_it_is_not_disturbed(
     assert redis_client.get(contract.CURRENT) == told["generation"]
 
 
+@pytest.mark.slow
 def test_parts_at_once(
     settings: Settings, redis_client: redis.Redis, whole: dict[int, list[str]]
 ) -> None:
@@ -279,6 +280,7 @@ sys.exit(__main__.main(["run", "--quiet"]))
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_in_a_part_does_that_part_again(
     in_three: None,
     settings: Settings,

@@ -82,6 +82,7 @@ def test_a_whole_release_has_its_numbers(tmp_path: Path) -> None:
     assert latest <= shape.ended_at
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     """And another seed others."""
     texts = []
