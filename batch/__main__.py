@@ -36,6 +36,7 @@ from batch import (
     report,
     score,
     servers,
+    staging,
     warehouse,
 )
 from batch.alias import MODEL_NAME
@@ -308,8 +309,7 @@ def open_warehouse(
         beside.submit(score.warm_up, settings.scorer)
         log.info("reading %s from %s", raw.name, settings.raw)
         with watch.stage("features"):
-            warehouse.build_staging(connection, raw.layout, raw.parameters)
-            warehouse.check(connection)
+            staging.read(connection, raw)
         yield connection
 
 

@@ -185,7 +185,7 @@ def test_a_csv_without_its_header_is_refused(tmp_path: Path) -> None:
     raw.csv(tmp_path)
     (tmp_path / "ratings.csv").write_text("1,10,5,881250949\n")
     said = failure(tmp_path)
-    assert f"{tmp_path}/ratings.csv begins with '1,10,5,881250949'" in said
+    assert f"{tmp_path}/ratings.csv, line 1: it begins with '1,10,5,881250949'" in said
     assert "not with the header 'userId,movieId,rating,timestamp'" in said
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch import warehouse
+from batch import staging
 from batch.release import Release
 
 Row = tuple[object, ...]
@@ -164,8 +164,8 @@ def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
 
 
 def stage(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
-    """Build the staging tables of a release."""
-    warehouse.build_staging(connection, found.layout, found.parameters)
+    """Build the staging tables of a release, as a run does."""
+    staging.read(connection, found)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
