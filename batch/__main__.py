@@ -301,8 +301,10 @@ def open_warehouse(
     raw: release.Release, settings: Settings, watch: Stopwatch
 ) -> Iterator[Connection]:
     """Read the raw files and check them."""
+    spill = settings.processed / "spill"
     with (
-        warehouse.connect(settings.processed / "spill") as connection,
+        warehouse.spilling(spill),
+        warehouse.connect(spill) as connection,
         ThreadPoolExecutor(max_workers=1) as beside,
     ):
         # what makes machine code may take seconds, half of them beside DuckDB's

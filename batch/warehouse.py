@@ -3,7 +3,8 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -300,10 +301,22 @@ FULL = re.compile(r"max_temp_directory_size|No space left on device|File too lar
 
 def explain(error: duckdb.Error) -> str:
     """Put an error of DuckDB in one line."""
-    said = " ".join(str(error).partition("\n")[0].split())
-    if FULL.search(str(error)):
-        return (
-            "no room to spill to: what does not fit into memory goes to "
-            f"data/processed/spill; free some space there ({said})"
-        )
-    return said
+    return " ".join(str(error).partition("\n")[0].split())
+
+
+@contextmanager
+def spilling(spill: Path) -> Iterator[None]:
+    """Name the folder in a failure for want of room to spill to.
+
+    Raises:
+        BatchError: with the folder and what to do.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        if not FULL.search(str(error)):
+            raise
+        raise BatchError(
+            f"no room in {spill}, where what does not fit into memory goes: free some "
+            f"space there ({explain(error)})"
+        ) from error
