@@ -60,7 +60,8 @@ class Lines:
         return self
 
     def _read_blocks(self, file: BinaryIO) -> None:
-        rest = self._begin(file)
+        self._begin(file)
+        rest = b""
         while block := file.read(BLOCK):
             block = rest + block
             cut = block.rfind(b"\n") + 1
@@ -72,17 +73,18 @@ class Lines:
             self._take_line(rest)
             self.repairs[UNENDED] += 1
 
-    def _begin(self, file: BinaryIO) -> bytes:
-        """Read the first line, and learn from it how lines end."""
-        head = file.readline(LONGEST + 1).removeprefix(codecs.BOM_UTF8)
+    def _begin(self, file: BinaryIO) -> None:
+        """Learn from the first line how lines end, and pass what is no line of ours."""
+        head = file.readline(LONGEST + 1)
         if head.endswith(b"\r\n"):
             self._end = b"\r\n"
         if self.form.plain:
             self._plain = re.compile(b"(?:%b%b)*+" % (self.form.plain, self._end))
-        if self.form.header is None or not head.endswith(b"\n"):
-            return head
-        self._number += 1
-        return b""
+        if self.form.header is not None:
+            self._number += 1
+        else:
+            is_marked = head.startswith(codecs.BOM_UTF8)
+            file.seek(len(codecs.BOM_UTF8) if is_marked else 0)
 
     def _take(self, block: bytes) -> None:
         """Look at whole lines."""

@@ -1,7 +1,7 @@
 """Tiny releases, written as GroupLens writes its own."""
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -141,6 +141,17 @@ def csv(
     write(folder / "ratings.csv", rated, "utf-8", end, mark)
     write(folder / "movies.csv", named, encoding, end, mark)
     return folder
+
+
+WRITERS: dict[str, Callable[..., Path]] = {
+    "ml-100k": tab,
+    "ml-1m": dat,
+    "ml-10m": lambda folder, *rows, **options: dat(
+        folder, *rows, **{"encoding": "utf-8", **options, "users": None}
+    ),
+    "ml-csv": csv,
+}
+"""What writes the release of a name."""
 
 
 def piped(genres: object) -> str:

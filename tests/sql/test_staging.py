@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -28,16 +28,7 @@ ITEMS = [
 
 NOBODY = [(1, None, None, None), (2, None, None, None)]
 
-WRITERS: dict[str, Callable[..., Path]] = {
-    "ml-100k": raw.tab,
-    "ml-1m": raw.dat,
-    "ml-10m": lambda folder, **options: raw.dat(
-        folder, users=None, **{"encoding": "utf-8", **options}
-    ),
-    "ml-csv": raw.csv,
-}
-
-every_format = pytest.mark.parametrize("name", WRITERS)
+every_format = pytest.mark.parametrize("name", raw.WRITERS)
 
 
 @pytest.fixture
@@ -80,7 +71,7 @@ def test_formats_give_the_same_rows(
     tmp_path: Path, connection: Connection, name: str
 ) -> None:
     """Whatever the format, the tables hold the same columns, types and rows."""
-    WRITERS[name](tmp_path)
+    raw.WRITERS[name](tmp_path)
     assert stage(connection, tmp_path).name == name
     expect(connection, name)
 
@@ -91,7 +82,7 @@ def test_byte_order_marks_and_line_ends_do_not_matter(
     tmp_path: Path, connection: Connection, name: str, end: str
 ) -> None:
     """Files that an editor saved anew are read as before."""
-    WRITERS[name](tmp_path, encoding="utf-8", end=end, mark=BOM)
+    raw.WRITERS[name](tmp_path, encoding="utf-8", end=end, mark=BOM)
     stage(connection, tmp_path)
     expect(connection, name)
 
@@ -102,8 +93,8 @@ def test_paths_are_no_patterns(
     tmp_path: Path, connection: Connection, name: str, folder: str
 ) -> None:
     """A folder named like a pattern or a partition is read as any other."""
-    WRITERS[name](tmp_path / "it's 1 100%*")
-    WRITERS[name](tmp_path / folder)
+    raw.WRITERS[name](tmp_path / "it's 1 100%*")
+    raw.WRITERS[name](tmp_path / folder)
     stage(connection, tmp_path / folder)
     expect(connection, name)
 
@@ -111,7 +102,7 @@ def test_paths_are_no_patterns(
 @every_format
 def test_half_stars_are_kept(tmp_path: Path, connection: Connection, name: str) -> None:
     """Ratings are not rounded."""
-    WRITERS[name](tmp_path, ratings=[(1, 10, 0.5, 7), (2, 10, 4.5, 8)])
+    raw.WRITERS[name](tmp_path, ratings=[(1, 10, 0.5, 7), (2, 10, 4.5, 8)])
     stage(connection, tmp_path)
     ratings = raw.rows(connection, "select rating from stg_ratings order by 1")
     assert ratings == [(0.5,), (4.5,)]
@@ -139,7 +130,7 @@ def test_years_are_taken_from_titles(
 ) -> None:
     """The year is the last in parentheses, of a range its first."""
     rated, item = [(1, 10, 4.0, 7)], (10, title, ["Drama"])
-    WRITERS[name](tmp_path, ratings=rated, items=[item], encoding="utf-8")
+    raw.WRITERS[name](tmp_path, ratings=rated, items=[item], encoding="utf-8")
     stage(connection, tmp_path)
     items = raw.rows(connection, "select title, release_year from stg_items")
     assert items == [(title.strip(), year)]
@@ -185,7 +176,7 @@ def test_bad_lines_are_named(
     tmp_path: Path, connection: Connection, name: str, row: raw.Row, fault: str
 ) -> None:
     """One line tells the file, the line, the fault and the text."""
-    WRITERS[name](tmp_path, ratings=[(1, 10, 4.0, 7), row, (3, 10, 4.0, 7)])
+    raw.WRITERS[name](tmp_path, ratings=[(1, 10, 4.0, 7), row, (3, 10, 4.0, 7)])
     path = next(tmp_path.glob("*data")) if name == "ml-100k" else None
     path = path or next(tmp_path.glob("ratings.*"))
     line = 3 if name == "ml-csv" else 2
