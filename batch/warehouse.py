@@ -306,15 +306,20 @@ def explain(error: duckdb.Error) -> str:
 
 @contextmanager
 def spilling(spill: Path) -> Iterator[None]:
-    """Name the folder in a failure for want of room to spill to.
+    """Say what to do about a failure for want of memory, or of room to spill to.
 
     Raises:
-        BatchError: with the folder and what to do.
+        BatchError: with the folder that is full, or the memory that there is.
     """
     try:
         yield
     except duckdb.Error as error:
         if not FULL.search(str(error)):
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise BatchError(
+                    "these raw files want more memory than DuckDB takes of this "
+                    f"machine; run on one that has more ({explain(error)})"
+                ) from error
             raise
         raise BatchError(
             f"no room in {spill}, where what does not fit into memory goes: free some "

@@ -313,17 +313,3 @@ def test_interrupted_unpacking_is_not_used(
     home.rename(home.with_name(f".{home.name}"))
     assert release.fingerprint(find(path)) == whole
     assert [p.name for p in (tmp_path / "unpacked").iterdir()] == [home.name]
-
-
-def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was unpacked until then is gone."""
-    path = raw.zipped(raw.tab(tmp_path / "raw"), tmp_path / "ml.zip")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copyfileobj", full)
-    said = failure(path)
-    assert f"cannot unpack {path} into {tmp_path}/unpacked" in said
-    assert "No space left on device" in said
-    assert not list((tmp_path / "unpacked").iterdir())

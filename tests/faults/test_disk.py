@@ -85,6 +85,19 @@ def test_no_room_to_spill_is_named(tmp_path: Path, tally: Tally) -> None:
     tally.faults()
 
 
+def test_too_little_memory_is_told(tmp_path: Path, tally: Tally) -> None:
+    """What a single step needs at once cannot be spilled."""
+    said = r"run on one that has more \(Out of Memory Error: .*\)$"
+    with (
+        pytest.raises(BatchError, match=said),
+        warehouse.spilling(tmp_path),
+        warehouse.connect(tmp_path) as connection,
+    ):
+        connection.execute("set memory_limit = '10MiB'")
+        connection.execute("select list(i) from range(4000000) r (i)").fetchall()
+    tally.faults()
+
+
 @pytest.mark.slow
 def test_a_run_without_room_to_spill_ends_in_one_line(
     tmp_path: Path, tally: Tally
