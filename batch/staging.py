@@ -29,7 +29,9 @@ def read(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
     try:
         warehouse.build_staging(connection, found.layout, found.parameters)
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-        raise BatchError(f"cannot read {found.name}: {error}") from error
+        where = ", ".join(map(str, found.files))
+        said = warehouse.explain(error)
+        raise BatchError(f"cannot read one of {where}: {said}") from error
     reconcile(connection, lines)
     check(connection, found.tables)
     tell(connection, lines)

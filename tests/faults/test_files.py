@@ -369,12 +369,13 @@ def test_zeros_before_a_number_do_not_matter(reader: Reader, name: str) -> None:
         "user,item,rating,timestamp",
         "userId,movieId,rating,timestamp,note",
         "userId;movieId;rating;timestamp",
+        "\ruserId,movieId,rating,timestamp",
     ],
 )
 def test_another_header_is_named(reader: Reader, header: str) -> None:
     path = ratings_of(reader, "ml-csv")
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([header, *lines[1:]]))
+    path.write_text("\n".join([header, *lines[1:]]), newline="")
     assert refused(reader).startswith(str(path))
 
 
