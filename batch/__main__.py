@@ -36,6 +36,7 @@ from batch import (
     report,
     score,
     servers,
+    staging,
     warehouse,
 )
 from batch.alias import MODEL_NAME
@@ -300,16 +301,17 @@ def open_warehouse(
     raw: release.Release, settings: Settings, watch: Stopwatch
 ) -> Iterator[Connection]:
     """Read the raw files and check them."""
+    spill = settings.processed / "spill"
     with (
-        warehouse.connect(settings.processed / "spill") as connection,
+        warehouse.spilling(spill),
+        warehouse.connect(spill) as connection,
         ThreadPoolExecutor(max_workers=1) as beside,
     ):
         # what makes machine code may take seconds, half of them beside DuckDB's
         beside.submit(score.warm_up, settings.scorer)
         log.info("reading %s from %s", raw.name, settings.raw)
         with watch.stage("features"):
-            warehouse.build_staging(connection, raw.layout, raw.parameters)
-            warehouse.check(connection)
+            staging.read(connection, raw)
         yield connection
 
 

@@ -1,5 +1,6 @@
 """Zips, unpacked whole and safely, or not at all."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -21,11 +22,19 @@ LARGEST = 20 * 2**30
 DENSEST = 100
 """Bytes that a byte of a zip may become: MovieLens' own zips reach six."""
 
+ENCRYPTED = 0x1
+
+MOST = 1000
+"""Members of a zip; MovieLens' own have two dozen at most."""
+
 SMALL = 64 * 2**20
 """Bytes below which it does not matter how dense a zip is."""
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises on damaged, encrypted or strangely compressed members."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk that is full, a quota and a limit on files say."""
 
 UNUSED_SECONDS = 24 * 60 * 60
 """After which nobody can still be reading what was unpacked of another zip."""
@@ -57,7 +66,10 @@ def unpacked_once(archive: Path, unpacked: Path) -> Path:
                 partial.replace(folder)
             os.utime(folder)  # in use
     except OSError as error:
-        raise BatchError(f"cannot unpack {archive} into {unpacked}: {error}") from error
+        remedy = "; free some space there" * (error.errno in FULL)
+        raise BatchError(
+            f"cannot unpack {archive} into {unpacked}: {error}{remedy}"
+        ) from error
     return folder
 
 
@@ -138,12 +150,18 @@ def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     Raises:
         BatchError: with the member and what is wrong with it.
     """
+    if len(members) > MOST:
+        raise BatchError(f"{archive} is unsafe: it has {len(members)} members")
+    seen = set[str]()
     for member in members:
-        fault = fault_of(member)
+        fault = "is in it twice" if member.filename in seen else fault_of(member)
+        seen.add(member.filename)
         if fault:
             raise BatchError(f"{archive} is unsafe: {member.filename!r} {fault}")
     size = sum(member.file_size for member in members)
-    packed = max(1, sum(member.compress_size for member in members))
+    # members that lie over one another have more bytes than the zip itself
+    claimed = sum(member.compress_size for member in members)
+    packed = max(1, min(claimed, archive.stat().st_size))
     if size > LARGEST or (size > SMALL and size / packed > DENSEST):
         raise BatchError(
             f"{archive} is unsafe: its {packed} bytes would unpack to {size}"
@@ -157,6 +175,8 @@ def fault_of(member: zipfile.ZipInfo) -> str | None:
         return "is not a relative name"
     if ".." in name.split("/"):
         return "leads out of the folder"
+    if member.flag_bits & ENCRYPTED:
+        return "is encrypted: unpack it by hand and pass the folder"
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"

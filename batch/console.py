@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import duckdb
 
-from batch import release
+from batch import warehouse
 from batch.errors import BatchError
 from lookup.embedded import EmbeddedRedisError
 from lookup.settings import SettingError
@@ -30,7 +30,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, BatchError | SettingError | EmbeddedRedisError):
         return str(error)
     if isinstance(error, duckdb.Error):
-        return release.explain(error)
+        return warehouse.explain(error)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"the system says: {error.strerror or error}{where}; --debug shows where"

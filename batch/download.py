@@ -100,9 +100,10 @@ def explained(url: str, folder: Path) -> Iterator[None]:
     except BatchError as error:
         raise BatchError(f"cannot download {url}: {error}; {REMEDY}") from error
     except OSError as error:
+        remedy = "free some space there, or " * (error.errno in archive.FULL)
         raise BatchError(
             f"cannot download {url}: cannot write into {folder}: "
-            f"{error.strerror or error}; {REMEDY}"
+            f"{error.strerror or error}; {remedy}{REMEDY}"
         ) from error
 
 

@@ -3,20 +3,13 @@
 import codecs
 import glob
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from batch import archive
 from batch.errors import BatchError
-
-HEADERS = {
-    "ratings.csv": "userId,movieId,rating,timestamp",
-    "movies.csv": "movieId,title,genres",
-}
+from batch.forms import FORMS
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,17 @@ class Release:
     name: str
     layout: str
     parameters: Mapping[str, object]
-    files: tuple[Path, ...]
+    tables: Mapping[str, Path]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, by name."""
+        return tuple(sorted(self.tables.values()))
+
+    @property
+    def encodings(self) -> dict[str, str]:
+        """The encoding of the table whose file need not be UTF-8."""
+        return {"stg_items": str(self.parameters["encoding"])}
 
 
 def find(path: Path, unpacked: Path) -> Release:
@@ -71,7 +74,8 @@ def find(path: Path, unpacked: Path) -> Release:
             return locate(archive.unpacked_once(path, unpacked), shown=path)
     except OSError as error:
         raise BatchError(f"cannot read {path}: {error}") from error
-    raise BatchError(f"{path} does not exist; {wanted()}")
+    found = "is no folder and no file" if path.exists() else "does not exist"
+    raise BatchError(f"{path} {found}; {wanted()}")
 
 
 def locate(folder: Path, shown: Path | None = None) -> Release:
@@ -85,8 +89,10 @@ def locate(folder: Path, shown: Path | None = None) -> Release:
     form = format_of(home)
     for name in form.names:
         check_file(home / name)
-    files = tuple(home / name for name in sorted(form.names))
-    return Release(form.name, form.layout, parameters_of(form, home), files)
+    tables = {"stg_ratings": home / form.ratings, "stg_items": home / form.items}
+    if form.users:
+        tables["stg_users"] = home / form.users
+    return Release(form.name, form.layout, parameters_of(form, home), tables)
 
 
 def fingerprint(release: Release) -> str:
@@ -138,23 +144,30 @@ def format_of(home: Path) -> Format:
         if names >= set(form.names):
             return form
     missing = [name for name in near[-1].names if name not in names]
+    odd = [name for name in missing if (home / name).exists()]
     raise BatchError(
         f"{home} lacks {' and '.join(missing)}: {near[-1].name} needs "
         f"{', '.join(near[-1].names)}"
+        + f" ({' and '.join(odd)} is there, but is no file)"
+        * bool(odd)
     )
 
 
 def check_file(path: Path) -> None:
     """See that a file holds something, and that a CSV has the columns we read."""
     with path.open("rb") as file:
-        first = file.readline(1000).removeprefix(codecs.BOM_UTF8).strip()
-    if not first:
+        first = file.readline(1000)
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BatchError(f"{path}, line 1: it is UTF-16; save the file as UTF-8")
+    # a CR at another place than the end makes DuckDB see other lines
+    first = first.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
+    if not first.strip():
         raise BatchError(f"{path} is empty, or its first line is")
-    expected = HEADERS.get(path.name)
+    expected = FORMS[path.name].header
     if expected and first != expected.encode():
         raise BatchError(
-            f"{path} begins with {first[:80].decode('utf-8', 'replace')!r}, "
-            f"not with the header {expected!r}"
+            f"{path}, line 1: it begins with {first[:80].decode('utf-8', 'replace')!r},"
+            f" not with the header {expected!r}"
         )
 
 
@@ -173,17 +186,21 @@ def parameters_of(form: Format, home: Path) -> dict[str, object]:
 
 def encoding_of(form: Format, items: Path) -> str:
     """Choose the format's encoding, or UTF-8 where an old file was saved anew in it."""
-    if form.encoding == "latin-1" and is_utf8(items.read_bytes()):
+    if form.encoding == "latin-1" and is_utf8(items):
         return "utf-8"
     return form.encoding
 
 
-def is_utf8(content: bytes) -> bool:
-    """Tell whether bytes are UTF-8."""
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
+def is_utf8(path: Path) -> bool:
+    """Tell whether a file is UTF-8, however large it is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            while block := file.read(2**20):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
     return True
 
 
@@ -203,48 +220,3 @@ def wanted() -> str:
     """Say what would be recognised."""
     known = "; ".join(f"{f.name}: {', '.join(f.names)}" for f in FORMATS)
     return f"wanted is a folder or a zip with the files of one release ({known})"
-
-
-FAULTS = (
-    (
-        r"Error when converting column \"(.+?)\"\. "
-        r"Could not convert string \"(.*?)\" to '(\w+)'",
-        "{0} is {1!r}, expected {2}",
-    ),
-    (
-        r"Expected Number of Columns: (\d+) Found: (\d+)",
-        "{1} columns, expected {0}",
-    ),
-    (r"Invalid unicode", "bytes that are not UTF-8"),
-    (r"unterminated quote", "a quote that is never closed"),
-    (r"reached an invalid state", "lines that end differently, or a stray quote"),
-)
-"""What DuckDB says of a bad line, and what we say."""
-
-KINDS = {
-    "INTEGER": "a whole number of 32 bits",
-    "BIGINT": "a whole number of 64 bits",
-    "DOUBLE": "a number",
-    "BOOLEAN": "0 or 1",
-}
-
-
-def explain(error: duckdb.Error) -> str:
-    """Put an error of DuckDB in one line: the file, the line, its text, the fault."""
-    text = str(error)
-    file = re.search(r"^ *file = (.+)$", text, re.MULTILINE)
-    if file is None:
-        return " ".join(text.partition("\n")[0].split())
-    line = re.search(r"CSV Error on Line: (\d+)\nOriginal Line: (.*)", text)
-    if line is None:
-        return f"{file[1]}: {fault_in(text)}"
-    return f"{file[1]}, line {line[1]}: {fault_in(text)}, in {line[2][:200]!r}"
-
-
-def fault_in(text: str) -> str:
-    """Find what DuckDB found wrong."""
-    for pattern, said in FAULTS:
-        match = re.search(pattern, text, re.DOTALL)
-        if match:
-            return said.format(*(KINDS.get(part, part) for part in match.groups()))
-    return " ".join(text.partition("\n\n")[0].split())

@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from batch import release, warehouse
+from batch import release, staging, warehouse
 from batch.features import Pairs, pairs
 from tests import movielens
 from tests.sql.given import given
@@ -122,7 +122,7 @@ def real(unpacked: Path) -> World:
     """Read the real release; skip the test where there is none."""
     found = release.find(movielens.ml_100k(), unpacked)
     with warehouse.connect(unpacked / "spill") as connection:
-        warehouse.build_staging(connection, found.layout, found.parameters)
+        staging.read(connection, found)
         return World(
             connection.table("stg_ratings").fetchall(),
             connection.sql(

@@ -1,16 +1,20 @@
 -- every item has a title
 with items as (
-    select * from stg_items
+    select
+        rowid as row_id,
+        *
+    from stg_items
 ),
 
 offenders as (
     select
+        row_id,
         item_id,
         title,
         count(*) over () as n_items
     from items
     where coalesce(title, '') = ''
-    order by item_id, title
+    order by row_id
     limit 1
 )
 

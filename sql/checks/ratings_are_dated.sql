@@ -1,10 +1,14 @@
 -- every rating has its time in seconds since 1970
 with ratings as (
-    select * from stg_ratings
+    select
+        rowid as row_id,
+        *
+    from stg_ratings
 ),
 
 offenders as (
     select
+        row_id,
         user_id,
         item_id,
         rating,
@@ -12,7 +16,7 @@ offenders as (
         count(*) over () as n_ratings
     from ratings
     where rated_at is null or rated_at not between 1 and 99999999999
-    order by user_id, item_id, rating, rated_at
+    order by row_id
     limit 1
 )
 

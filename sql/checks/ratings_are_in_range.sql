@@ -1,10 +1,14 @@
 -- every rating is from 0.5 to 5
 with ratings as (
-    select * from stg_ratings
+    select
+        rowid as row_id,
+        *
+    from stg_ratings
 ),
 
 offenders as (
     select
+        row_id,
         user_id,
         item_id,
         rating,
@@ -12,7 +16,7 @@ offenders as (
         count(*) over () as n_ratings
     from ratings
     where rating is null or rating not between 0.5 and 5
-    order by user_id, item_id, rating, rated_at
+    order by row_id
     limit 1
 )
 

@@ -1,6 +1,9 @@
 -- every user with a rating is in the users file
 with ratings as (
-    select * from stg_ratings
+    select
+        rowid as row_id,
+        *
+    from stg_ratings
 ),
 
 users as (
@@ -10,19 +13,21 @@ users as (
 rated as (
     select
         user_id,
-        count(*) as n_ratings
+        count(*) as n_ratings,
+        min(row_id) as row_id
     from ratings
     group by user_id
 ),
 
 offenders as (
     select
+        rated.row_id,
         rated.user_id,
         rated.n_ratings,
         count(*) over () as n_unknown_users
     from rated
     anti join users on rated.user_id = users.user_id
-    order by rated.user_id
+    order by rated.row_id
     limit 1
 )
 

@@ -1,10 +1,14 @@
 -- every user has a positive id
 with users as (
-    select * from stg_users
+    select
+        rowid as row_id,
+        *
+    from stg_users
 ),
 
 offenders as (
     select
+        row_id,
         user_id,
         age,
         gender,
@@ -12,7 +16,7 @@ offenders as (
         count(*) over () as n_users
     from users
     where coalesce(user_id, 0) < 1
-    order by user_id, age, gender, occupation
+    order by row_id
     limit 1
 )
 

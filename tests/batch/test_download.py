@@ -21,6 +21,7 @@ from batch import release
 from batch.config import ML_100K_URL
 from batch.download import PARTIAL, PINNED, REMEDY, download
 from batch.errors import BatchError
+from tests.conftest import Tally
 from tests.sql import raw
 
 AUTHORITY = """\
@@ -401,8 +402,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     os.getuid() != 0, reason="NO DISK TO FILL: only root may mount a tiny tmpfs"
 )
-def test_a_full_disk_is_named(tmp_path: Path, folder: Path) -> None:
+def test_a_full_disk_is_named(tmp_path: Path, folder: Path, tally: Tally) -> None:
     """The real thing: a disk of 64 KiB."""
+    tally.faults(2)
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
@@ -413,7 +415,7 @@ def test_a_full_disk_is_named(tmp_path: Path, folder: Path) -> None:
         assert f"cannot write into {folder}: No space left on device" in said
         with serving(Reply(big_zip(tmp_path))) as server:
             said = failure(server.url, folder)
-        assert f"cannot write into {folder}: No space left on device" in said
+        assert f"into {folder}: No space left on device; free some space" in said
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
@@ -428,8 +430,9 @@ def big_zip(folder: Path) -> bytes:
     return (folder / "big.zip").read_bytes()
 
 
-def test_a_limit_on_files_is_named(folder: Path) -> None:
+def test_a_limit_on_files_is_named(folder: Path, tally: Tally) -> None:
     """A quota does what a full disk does."""
+    tally.faults()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with serving(Reply(os.urandom(2**20))) as server:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))

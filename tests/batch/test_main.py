@@ -13,7 +13,7 @@ import xgboost
 from mlflow import MlflowClient
 
 import batch.train
-from batch import features, release, warehouse
+from batch import features, release, staging, warehouse
 from batch.__main__ import Result, evaluate_model, train_model
 from batch.alias import MODEL_NAME
 from batch.config import Settings
@@ -63,7 +63,7 @@ def foreseeing(registry: Registry) -> str:
     """Let `prod` name a model that has learned the hold-out by heart."""
     raw = release.find(Path("world"), Path("unpacked"))
     with warehouse.connect(Path("spill")) as connection:
-        warehouse.build_staging(connection, raw.layout, raw.parameters)
+        staging.read(connection, raw)
         warehouse.build_moment(connection, n_cuts=1)
         pairs = features.pairs(connection, warehouse.user_ids(connection))
     parameters = {"objective": "rank:ndcg", "nthread": 1, "max_depth": 8}

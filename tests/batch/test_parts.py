@@ -15,7 +15,16 @@ import redis
 from distributed import LocalCluster
 
 import batch.part
-from batch import __main__, features, pending, publish, release, train, warehouse
+from batch import (
+    __main__,
+    features,
+    pending,
+    publish,
+    release,
+    staging,
+    train,
+    warehouse,
+)
 from batch.__main__ import Result
 from batch.config import Settings
 from batch.errors import BatchError, LockHeld
@@ -37,7 +46,7 @@ def made(
     write_world(folder / "world")
     raw = release.find(folder / "world", folder / "unpacked")
     with warehouse.connect(folder / "spill") as connection:
-        warehouse.build_staging(connection, raw.layout, raw.parameters)
+        staging.read(connection, raw)
         warehouse.build_moment(connection, n_cuts=1)
         pairs = features.pairs(connection, warehouse.user_ids(connection))
     booster = train.train([pairs], None, {"nthread": 1}, n_rounds=10).booster

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch import release, warehouse
+from batch import release, staging, warehouse
 from batch.__main__ import N_NEAR, sample_window
 from batch.features import Pairs
 from batch.stopwatch import Stopwatch
@@ -41,7 +41,7 @@ def staged(path: Path) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
     with tempfile.TemporaryDirectory() as scratch:
         raw = release.find(path, Path(scratch) / "unpacked")
         with warehouse.connect(Path(scratch) / "spill") as connection:
-            warehouse.build_staging(connection, raw.layout, raw.parameters)
+            staging.read(connection, raw)
             yield raw.name, connection
 
 

@@ -1,12 +1,12 @@
 """Tiny releases, written as GroupLens writes its own."""
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import duckdb
 
-from batch import warehouse
+from batch import staging
 from batch.release import Release
 
 Row = tuple[object, ...]
@@ -143,6 +143,17 @@ def csv(
     return folder
 
 
+WRITERS: dict[str, Callable[..., Path]] = {
+    "ml-100k": tab,
+    "ml-1m": dat,
+    "ml-10m": lambda folder, *rows, **options: dat(
+        folder, *rows, **{"encoding": "utf-8", **options, "users": None}
+    ),
+    "ml-csv": csv,
+}
+"""What writes the release of a name."""
+
+
 def piped(genres: object) -> str:
     """Join the genres as the later releases do."""
     assert isinstance(genres, list)
@@ -164,8 +175,8 @@ def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
 
 
 def stage(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
-    """Build the staging tables of a release."""
-    warehouse.build_staging(connection, found.layout, found.parameters)
+    """Build the staging tables of a release, as a run does."""
+    staging.read(connection, found)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:

@@ -29,7 +29,7 @@ BAD = [
     (
         "every rating names a user and an item by a positive id",
         "insert into stg_ratings values (null, 20, 3, 7), (2, null, 3, 7)",
-        "user_id 2, item_id None, rating 3.0, rated_at 7, n_ratings 2",
+        "user_id None, item_id 20, rating 3.0, rated_at 7, n_ratings 2",
     ),
     (
         "every rating names a user and an item by a positive id",
@@ -45,11 +45,6 @@ BAD = [
         "every rating has its time in seconds since 1970",
         "insert into stg_ratings values (2, 20, 3, 881250949000)",
         "user_id 2, item_id 20, rating 3.0, rated_at 881250949000, n_ratings 1",
-    ),
-    (
-        "no user rates an item twice",
-        "insert into stg_ratings select * from stg_ratings where user_id = 1",
-        "user_id 1, item_id 10, n_ratings 2, n_repeated_pairs 2",
     ),
     (
         "there is at least one rating",
@@ -122,8 +117,8 @@ def test_each_check_finds_its_bad_row(
     rows = connection.execute(rules()[rule])
     names = [column[0] for column in rows.description or []]
     (row,) = rows.fetchall()
-    shown = ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
-    assert shown == found
+    told = zip(names, row, strict=True)
+    assert ", ".join(f"{n} {v}" for n, v in told if n != "row_id") == found
     with pytest.raises(BatchError):
         warehouse.check(connection)
 

@@ -22,7 +22,7 @@ FILES = sorted(
     for path in warehouse.SQL.rglob("*.sql")
 )
 STAGING = [model for model in FILES if model.startswith("staging/")]
-CHECKS = [model for model in FILES if model.startswith("checks/")]
+CHECKS = [model for model in FILES if model.startswith(("checks/", "repairs/"))]
 MADE_OF = {
     linear.SCORES_TABLE: "marts/user_states",
     reasons.RANKED_TABLE: "marts/pair_features",
@@ -155,7 +155,8 @@ def test_ranks_break_ties_by_an_id(model: str, window: str) -> None:
     """The last of what a window orders by is an id, or equals would change places."""
     last = window.partition("order by")[2].rpartition(",")[2].split()
     assert last
-    assert last[0].rpartition(".")[2] in {"user_id", "item_id", "other_item_id"}
+    ids = {"user_id", "item_id", "other_item_id", "row_id"}
+    assert last[0].rpartition(".")[2] in ids
 
 
 def test_no_rank_escapes_the_test_above() -> None:

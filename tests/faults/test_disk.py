@@ -1,0 +1,126 @@
+"""A disk that is full where raw files are unpacked and where DuckDB spills."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from batch import release, warehouse
+from batch.errors import BatchError
+from tests.conftest import Tally
+from tests.sql import raw
+from tests.test_end_to_end import ROOT
+
+FEATURES = """
+import sys
+from batch import __main__, warehouse
+warehouse.LARGEST_MEMORY = 48 * 2**20
+sys.exit(__main__.main(["features", *sys.argv[1:]]))
+"""
+"""`python -m batch features` of a machine of little memory."""
+
+
+@contextmanager
+def tiny_disk(folder: Path, size: str) -> Iterator[None]:
+    """Mount a disk of a few bytes over a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("NO DISK TO FILL: only root may mount a tiny tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def crowd(folder: Path, n_users: int) -> Path:
+    """Write a release of many ratings."""
+    ratings: list[raw.Row] = [
+        (user, 1 + (user * 7 + item * 31) % 300, 3.0, 880_000_000 + item)
+        for user in range(1, n_users + 1)
+        for item in range(60)
+    ]
+    items: list[raw.Row] = [(item, f"Item {item}", ["War"]) for item in range(1, 301)]
+    return raw.csv(folder, ratings, items)
+
+
+def test_no_room_to_unpack_is_named(tmp_path: Path, tally: Tally) -> None:
+    """Nothing half-written is left or used, and with room it goes on."""
+    folder, unpacked = crowd(tmp_path / "raw", 200), tmp_path / "unpacked"
+    path = raw.zipped(folder, tmp_path / "ml.zip")
+    with tiny_disk(unpacked, "64k"):
+        with pytest.raises(BatchError) as caught:
+            release.find(path, unpacked)
+        said = str(caught.value)
+        assert said.startswith(f"cannot unpack {path} into {unpacked}: ")
+        assert said.endswith("No space left on device; free some space there")
+        assert not list(unpacked.iterdir())
+    found = release.find(path, unpacked)
+    assert release.fingerprint(found) == release.fingerprint(
+        release.find(folder, unpacked)
+    )
+    tally.faults()
+
+
+def test_no_room_to_spill_is_named(tmp_path: Path, tally: Tally) -> None:
+    spill = tmp_path / "spill"
+    query = "create table numbers as select hash(i) as h, i from range(4000000) r (i)"
+    with (
+        tiny_disk(spill, "4m"),
+        pytest.raises(BatchError) as caught,
+        warehouse.spilling(spill),
+        warehouse.connect(spill) as connection,
+    ):
+        connection.execute("set memory_limit = '60MiB'")
+        connection.execute("set threads = 1")
+        connection.execute(query)
+    assert str(caught.value).startswith(
+        f"no room in {spill}, where what does not fit into memory goes: free some space"
+    )
+    assert "\n" not in str(caught.value)
+    tally.faults()
+
+
+def test_too_little_memory_is_told(tmp_path: Path, tally: Tally) -> None:
+    """What a single step needs at once cannot be spilled."""
+    said = r"run on one that has more \(Out of Memory Error: .*\)$"
+    with (
+        pytest.raises(BatchError, match=said),
+        warehouse.spilling(tmp_path),
+        warehouse.connect(tmp_path) as connection,
+    ):
+        connection.execute("set memory_limit = '10MiB'")
+        connection.execute("select list(i) from range(4000000) r (i)").fetchall()
+    tally.faults()
+
+
+@pytest.mark.slow
+def test_a_run_without_room_to_spill_ends_in_one_line(
+    tmp_path: Path, tally: Tally
+) -> None:
+    """And writes no file; with room the next one is as any other."""
+    crowd(tmp_path / "raw", 2500)
+    spill = tmp_path / "data" / "processed" / "spill"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, *words, "--quiet", "--raw", "raw"]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environ, capture_output=True, text=True
+        )
+
+    with tiny_disk(spill, "1m"):
+        failed = run("-c", FEATURES)
+        assert (failed.returncode, failed.stdout) == (1, "")
+        assert len(failed.stderr.splitlines()) == 1
+        assert failed.stderr.startswith(
+            "error: no room in data/processed/spill, where "
+        )
+        assert [path.name for path in spill.parent.iterdir()] == ["spill"]
+    assert run("-m", "batch", "features").returncode == 0
+    assert not list(spill.iterdir())
+    tally.faults()
