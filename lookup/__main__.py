@@ -14,7 +14,8 @@ from pathlib import Path
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from lookup import counters, embedded, transport
+from lookup import counters, embedded
+from lookup.connection import Connection
 from lookup.settings import (
     SettingError,
     Settings,
@@ -111,7 +112,7 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
         host=host,
         port=port,
         workers=workers,
-        http=transport.protocol,  # type: ignore[arg-type] # what makes one does as well
+        http=Connection,
         ws="none",
         access_log=False,
         log_config=None,  # ours is
