@@ -172,7 +172,7 @@ METHODS = (
     b"PRI", b"get", b"GETT", b"G\x00T", b"", b"OPTIONS", b"HEAD",
 )  # fmt: skip
 
-GARBAGE: Mapping[str, bytes] = {
+GARBAGE: dict[str, bytes] = {
     "nothing": b"",
     "a line feed": b"\n",
     "empty lines": b"\r\n" * 50_000,
