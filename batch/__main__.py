@@ -103,7 +103,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
     if arguments_.shard is not None:
         return run_shard(arguments_, settings)
     watch = Stopwatch()
-    with open_redis(settings) as (url, client), publish.Lock(client) as lock:
+    with writable_redis(settings) as (url, client), publish.Lock(client) as lock:
         publish.retire(client, lock, publish.kept(client))
         raw = find_raw(settings)
         tags = tags_of(raw)
@@ -135,7 +135,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
 def run_shard(arguments_: Namespace, settings: Settings) -> Result:
     """Score one part of the users; whoever is done last serves the generation."""
     watch, part = Stopwatch(), arguments_.shard
-    with open_redis(settings) as (url, client):
+    with writable_redis(settings) as (url, client):
         raw = find_raw(settings)
         version = prod_version(settings)
         fingerprint = fingerprint_of(tags_of(raw), settings)
@@ -246,7 +246,7 @@ def promote(arguments_: Namespace, settings: Settings) -> Result:
 
 def rollback(_: Namespace, settings: Settings) -> Result:
     """Serve the generation before the current one."""
-    with open_redis(settings) as (_url, client), publish.Lock(client) as lock:
+    with writable_redis(settings) as (_url, client), publish.Lock(client) as lock:
         former, generation = publish.current(client), publish.before(client)
         lock.flip(generation, time.time())
     return {"generation": generation, "former_generation": former and former[0]}
@@ -853,6 +853,14 @@ def open_redis(settings: Settings) -> Iterator[tuple[str, servers.Client]]:
         return
     with embedded.redis(settings.data / "redis") as url, servers.connect(url) as client:
         log.info("embedded Redis: redis-cli -u %s", url)
+        yield url, client
+
+
+@contextmanager
+def writable_redis(settings: Settings) -> Iterator[tuple[str, servers.Client]]:
+    """Connect to a Redis that takes lists and keeps them."""
+    with open_redis(settings) as (url, client):
+        servers.check_writable(client, url)
         yield url, client
 
 

@@ -1,5 +1,6 @@
 """One Redis server, or a cluster of them: connecting, and sending much at once."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,33 @@ from lookup.settings import without_password
 
 Client = redis.Redis | RedisCluster
 KEYS_PER_TRIP = 1000
+KEEPS_ALL = "noeviction"
+"""The policy of a full server that refuses what comes, and drops nothing of ours.
+
+Those that drop only what has a time to live would drop the lock.
+"""
+
+REMEDIES: Mapping[type[Exception] | tuple[type[Exception], ...], str] = {
+    redis.exceptions.OutOfMemoryError: (
+        "it is full: give it more memory (maxmemory) or store less (TOP_N)"
+    ),
+    (redis.exceptions.ClusterError, RedisClusterException): (
+        "are all nodes of the cluster up, and REDIS_URL right?"
+    ),
+    redis.exceptions.ReadOnlyError: "it is a replica: name its primary in REDIS_URL",
+    redis.exceptions.BusyLoadingError: "try again when it has loaded its data",
+    redis.exceptions.NoPermissionError: (
+        "give its user the right to read and write recs:* and to run scripts"
+    ),
+    redis.exceptions.AuthenticationError: ("are user and password in REDIS_URL right?"),
+    redis.exceptions.TimeoutError: "is it stopped, or has it too much to do?",
+}
+REMEDIES_BY_MESSAGE: Mapping[str, str] = {
+    "MISCONF": "it takes nothing until it can save: is its disk full? its log says why",
+    "DB index": "is the database in REDIS_URL right?",
+}
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -65,12 +93,64 @@ def _open(url: str) -> Client:
     return RedisCluster.from_url(url, **options)
 
 
+def check_writable(client: Client, url: str) -> None:
+    """Make sure that a server takes lists, and will not drop some of them later.
+
+    A user whose list was evicted would get the popular one, as if nobody knew them. A
+    server that does not tell is taken for a good one.
+
+    Raises:
+        BatchError: it is a replica, or evicts keys when it is full.
+    """
+    where = f"Redis at {without_password(url)}"
+    for told in _infos(client, "replication"):
+        if told.get("role") == "slave":
+            raise BatchError(
+                f"{where} is a replica of {told.get('master_host')} port "
+                f"{told.get('master_port')}, which only that one writes to: name it in "
+                "REDIS_URL (lookups may read from a replica)"
+            )
+    for told in _infos(client, "memory"):
+        policy = told.get("maxmemory_policy", KEEPS_ALL)
+        limit = int(told.get("maxmemory", 0))
+        if policy == KEEPS_ALL:
+            continue
+        if limit:
+            raise BatchError(
+                f"{where} may drop keys: its maxmemory-policy is {policy} (maxmemory "
+                f"is {limit} bytes), under which lists or the lock would vanish; set "
+                f"maxmemory-policy to {KEEPS_ALL}"
+            )
+        log.warning(
+            "%s has the maxmemory-policy %s; with a maxmemory it would drop keys, and "
+            "this batch refuse it: set maxmemory-policy to %s",
+            where,
+            policy,
+            KEEPS_ALL,
+        )
+
+
+def _infos(client: Client, section: str) -> list[dict[str, Any]]:
+    """Ask each server that is written to about itself, as far as we may."""
+    try:
+        if not isinstance(client, RedisCluster):
+            return [client.info(section)]
+        primaries = RedisCluster.PRIMARIES
+        answers = client.execute_command("INFO", section, target_nodes=primaries)
+    except redis.exceptions.NoPermissionError:
+        return []
+    several = all(isinstance(answer, dict) for answer in answers.values())
+    return list(answers.values()) if several else [answers]
+
+
 def remedy(error: Exception) -> str:
     """Say what to do about a failure of Redis."""
-    if is_full(error):
-        return "it is full: give it more memory (maxmemory) or store less (TOP_N)"
-    if isinstance(error, redis.exceptions.ClusterError | RedisClusterException):
-        return "are all nodes of the cluster up, and REDIS_URL right?"
+    for kind, what in REMEDIES.items():
+        if isinstance(error, kind):
+            return what
+    for beginning, what in REMEDIES_BY_MESSAGE.items():
+        if str(error).startswith(beginning):
+            return what
     if isinstance(error, redis.ResponseError):
         return "it refused the command"
     return "is the server up and REDIS_URL right?"

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from lookup import counters, embedded, transport
+from lookup import counters, embedded
+from lookup.connection import Connection
 from lookup.settings import (
     SettingError,
     Settings,
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A stop is a stop, whoever asks for it: by default, and by uvicorn's wish too once
     # it is done, SIGTERM would end us on the spot and with another exit code.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _allow_connections()
     try:
         settings = Settings.from_environ(os.environ)
         with _listener(flags.host, flags.port) as listener, _redis(settings):
@@ -42,6 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+def _allow_connections() -> None:
+    """Take as many as the system may give, for us and our workers.
+
+    Each is an open file, and what is allowed before one asks is often 1,024.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS has a most that it refuses
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,7 +124,7 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
         host=host,
         port=port,
         workers=workers,
-        http=transport.protocol,  # type: ignore[arg-type] # what makes one does as well
+        http=Connection,
         ws="none",
         access_log=False,
         log_config=None,  # ours is

@@ -57,3 +57,6 @@ def configure(hidden: str | None, *, requests: bool) -> None:
     logging.getLogger("lookup").setLevel(logging.INFO)
     level = logging.INFO if requests else logging.WARNING
     logging.getLogger("lookup.requests").setLevel(level)
+    # of what is no HTTP it would write a line each time, whoever sends how much
+    uvicorn = logging.WARNING if requests else logging.ERROR
+    logging.getLogger("uvicorn.error").setLevel(uvicorn)

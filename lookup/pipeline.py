@@ -5,17 +5,22 @@ one is under way share the next. A request that is alone does not wait for other
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from redis import exceptions
 
-from lookup.client import Client, Command
+from lookup.client import PATIENCE_SECONDS, Client, Command
 
-Waiting = tuple[Sequence[Command], "asyncio.Future[list[Any]]"]
+Waiting = tuple[float, Sequence[Command], "asyncio.Future[list[Any]]"]
+"""Since when, for the answers to what, and where they go."""
 
 MOST_REQUESTS = 256
 """How many requests share a round trip at most: more would hold up the event loop."""
+MOST_WAITING = 8192
+"""How many may wait: a Redis that is slow, or away, must not fill our memory."""
 
 
 class Pipeline:
@@ -32,8 +37,10 @@ class Pipeline:
 
         What was sent before this call is not waited for. Raises RedisError or OSError.
         """
+        if len(self._waiting) >= MOST_WAITING:
+            raise TimeoutError(f"{MOST_WAITING} requests wait for it already")
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((commands, future))
+        self._waiting.append((time.monotonic(), commands, future))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
         return checked(await future)
@@ -45,12 +52,13 @@ class Pipeline:
                 some = self._waiting[:MOST_REQUESTS]
                 del self._waiting[:MOST_REQUESTS]
                 await self._send(some)
+                self._give_up()
         finally:
             self._sender = None
 
     async def _send(self, some: list[Waiting]) -> None:
         """Make one round trip and give each request its answers, or the error."""
-        sent = [command for commands, _ in some for command in commands]
+        sent = [command for _, commands, _ in some for command in commands]
         try:
             answers = await self._client.execute([*sent, self._last])
         except Exception as error:  # whatever it is, who waits must hear of it
@@ -61,11 +69,19 @@ class Pipeline:
             _fail(some, error)
             return
         at = 0
-        for commands, future in some:
+        for _, commands, future in some:
             end = at + len(commands)
             if not future.done():  # who waited may have left
                 future.set_result([*answers[at:end], answers[-1]])
             at = end
+
+    def _give_up(self) -> None:
+        """Fail those who would come too late: round trips that are slow add up."""
+        begun = time.monotonic() - PATIENCE_SECONDS
+        late = list(takewhile(lambda waiting: waiting[0] < begun, self._waiting))
+        if late:
+            del self._waiting[: len(late)]
+            _fail(late, TimeoutError("it is slow, and too many wait for it"))
 
 
 def checked(answers: Sequence[Any]) -> Sequence[Any]:
@@ -77,6 +93,6 @@ def checked(answers: Sequence[Any]) -> Sequence[Any]:
 
 
 def _fail(some: Sequence[Waiting], error: Exception) -> None:
-    for _, future in some:
+    for _, _, future in some:
         if not future.done():
             future.set_exception(error)

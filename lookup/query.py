@@ -72,7 +72,7 @@ def positive_integer(name: str, text: str) -> int:
     """Read an id in plain ASCII digits; a Problem if it is none."""
     if not POSITIVE.fullmatch(text):
         raise unprocessable(f"{name}={text!r}: expected a positive integer")
-    return int(text)
+    return int(text.lstrip("0"))  # of which there may be more than int() takes
 
 
 def _check_names(params: QueryParams, known: Sequence[str]) -> None:

@@ -24,6 +24,8 @@ POINTER: Command = ("GET", contract.CURRENT)
 
 LOAD_SECONDS = 10.0
 """How long a catalogue may take: one of 90 000 items has 10 MB."""
+LOADING_SECONDS = 2.0
+"""How long one who asks waits for that; who asks later may find it read."""
 MOVING_SECONDS = 1.0
 """How long the pointer may keep moving under the attempts to read one answer."""
 KEPT = 2
@@ -167,12 +169,19 @@ class Store:
                 task = asyncio.create_task(self._fetch(name))
                 task.add_done_callback(lambda done: self._loaded(name, done))
                 self._loading[name] = task
-            generation = await asyncio.shield(self._loading[name])
+            generation = await self._loaded_soon(name)
         if generation is not None and generation is not self._latest:
             log.info("generation %s is served", name)
             self._latest = generation
             self.cache.clear()
         return generation
+
+    async def _loaded_soon(self, name: str) -> Generation | None:
+        try:
+            async with asyncio.timeout(LOADING_SECONDS):
+                return await asyncio.shield(self._loading[name])
+        except TimeoutError as error:
+            raise StoreUnavailable(f"generation {name} is still being read") from error
 
     async def _fetch(self, name: str) -> Generation | None:
         """Read a generation, the pointer last: see the top of this file."""
@@ -220,7 +229,7 @@ class Store:
     def _failed(self, error: Exception) -> StoreUnavailable:
         self._trusted_until = 0.0
         self._on_error()
-        return StoreUnavailable(f"Redis does not answer: {error}")
+        return StoreUnavailable(f"Redis does not answer: {str(error) or 'not in time'}")
 
 
 def first(key: str, length: int | None = None) -> Command:

@@ -6,9 +6,7 @@ answer that is in the cache.
 """
 
 import asyncio
-from typing import Any, cast
-
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from typing import Any
 
 
 class JoiningTransport:
@@ -30,24 +28,17 @@ class JoiningTransport:
         self._flush()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """Send what is there, then say that it was the last."""
+        self._flush()
+        self._transport.write_eof()
+
     def _flush(self) -> None:
         if self._held:
             joined = b"".join(self._held)
             self._held.clear()
-            self._transport.write(joined)
+            if not self._transport.is_closing():  # whoever it is for may have left
+                self._transport.write(joined)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
         return getattr(self._transport, name)
-
-
-def protocol(**arguments: Any) -> asyncio.Protocol:  # noqa: ANN401 - as uvicorn has them
-    """Make uvicorn's protocol, with a transport that joins."""
-    made = AutoHTTPProtocol(**arguments)
-    connected = made.connection_made
-
-    def connection_made(transport: asyncio.BaseTransport) -> None:
-        joining = JoiningTransport(cast(asyncio.Transport, transport))
-        connected(cast(asyncio.Transport, joining))
-
-    made.connection_made = connection_made  # type: ignore[method-assign]
-    return made

@@ -8,7 +8,7 @@ import redis
 
 from lookup import contract
 from lookup.answer import Answer
-from lookup.cache import OVERHEAD_BYTES, Cache
+from lookup.cache import OVERHEAD_BYTES, Cache, Request
 from lookup.generation import Generation
 from lookup.settings import Settings
 from lookup.store import Store
@@ -24,39 +24,55 @@ def answer(n_bytes: int = 100) -> Answer:
     return Answer(GENERATION, b"x" * n_bytes, route="/", is_private=False)
 
 
+def request(name: object, query: bytes = b"") -> Request:
+    """Make a request whose path is four characters long."""
+    return (f"{name:>4}", query, False)
+
+
+WEIGHT = 4 + 100 + OVERHEAD_BYTES
+
+
 def test_least_used_are_forgotten_first() -> None:
     """What is asked for again stays."""
-    cache = Cache(3 * (100 + OVERHEAD_BYTES))
+    cache = Cache(3 * WEIGHT)
     for name in "abc":
-        cache.put(name, answer())
-    assert cache.get("a") is not None
-    cache.put("d", answer())
-    assert cache.get("b") is None
-    assert all(cache.get(name) for name in "acd")
+        cache.put(request(name), answer())
+    assert cache.get(request("a")) is not None
+    cache.put(request("d"), answer())
+    assert cache.get(request("b")) is None
+    assert all(cache.get(request(name)) for name in "acd")
 
 
 def test_room_is_counted_in_bytes() -> None:
     """One long answer takes the room of many short ones, and too long a one none."""
-    cache = Cache(10 * (100 + OVERHEAD_BYTES))
+    cache = Cache(10 * WEIGHT)
     for number in range(100):
-        cache.put(number, answer())
+        cache.put(request(number), answer())
     assert len(cache) == 10
-    cache.put("long", answer(5 * (100 + OVERHEAD_BYTES)))
+    cache.put(request("long"), answer(5 * WEIGHT))
     assert len(cache) == 5
-    cache.put("long", answer())
-    cache.put("more", answer())
+    cache.put(request("long"), answer())
+    cache.put(request("more"), answer())
     assert len(cache) == 6
-    cache.put("longest", answer(10**6))
+    cache.put(request("most"), answer(10**6))
     assert len(cache) == 0
-    cache.put("short", answer())
+    cache.put(request("few"), answer())
     assert len(cache) == 1
+
+
+def test_long_requests_take_room_as_well() -> None:
+    """Else whoever asks with long queries fills the memory."""
+    cache = Cache(10 * WEIGHT)
+    for number in range(100):
+        cache.put(request(number, b"x" * WEIGHT), answer())
+    assert len(cache) == 5
 
 
 def test_no_room_is_no_cache() -> None:
     """0 switches it off."""
     cache = Cache(0)
-    cache.put("a", answer(0))
-    assert cache.get("a") is None
+    cache.put(request("a"), answer(0))
+    assert cache.get(request("a")) is None
 
 
 @pytest.mark.anyio

@@ -19,8 +19,14 @@ class Recorder(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.done.append(bytes(data))
 
+    def write_eof(self) -> None:
+        self.done.append("half closed")
+
     def close(self) -> None:
         self.done.append("closed")
+
+    def is_closing(self) -> bool:
+        return "closed" in self.done
 
 
 async def test_what_is_written_in_one_turn_is_sent_as_one() -> None:
@@ -44,6 +50,25 @@ async def test_close_comes_after_what_was_written() -> None:
     joining.close()
     await asyncio.sleep(0)
     assert recorder.done == [b"last", "closed"]
+
+
+async def test_half_a_close_comes_after_what_was_written() -> None:
+    """As with a whole one."""
+    recorder = Recorder()
+    joining = JoiningTransport(recorder)
+    joining.write(b"last")
+    joining.write_eof()
+    assert recorder.done == [b"last", "half closed"]
+
+
+async def test_nothing_is_written_to_who_has_left() -> None:
+    """It would be a stack trace in the log."""
+    recorder = Recorder()
+    joining = JoiningTransport(recorder)
+    joining.write(b"late")
+    recorder.close()
+    await asyncio.sleep(0)
+    assert recorder.done == ["closed"]
 
 
 async def test_the_rest_is_the_transport_s() -> None:

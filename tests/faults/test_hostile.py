@@ -1,0 +1,145 @@
+"""Whatever is sent, a lookup answers as agreed, and asks Redis for nothing else."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from lookup import contract
+from lookup.contract import About, History
+from tests.conftest import RedisServer, Tally, publish
+from tests.faults import hostile
+from tests.faults.lookups import lookup
+from tests.lookup.programs import ask
+
+KEYS = re.compile(
+    r"recs:current|recs:g1:(meta|items|popular|about)"
+    r"|recs:g1:(user|because|history|similar):[1-9][0-9]{0,999}"
+)
+"""All that a request may make a lookup read."""
+VERBS = {"GET", "LRANGE", "HGETALL"}
+KEY = "Geheim-0815"
+
+
+@contextmanager
+def monitored(port: int) -> Iterator[list[list[str]]]:
+    """Note all commands that a Redis gets within a block, by their words."""
+    commands: list[list[str]] = []
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as monitor:
+        monitor.sendall(b"MONITOR\r\n")
+        reader = monitor.makefile("rb")
+        assert reader.readline() == b"+OK\r\n"
+        yield commands
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as other:
+            other.sendall(b'ECHO "the end"\r\n')
+            assert other.recv(100)
+        for line in reader:
+            words = re.findall(r'"((?:[^"\\]|\\.)*)"', line.decode())
+            if words == ["ECHO", "the end"]:
+                break
+            commands.append(words)
+
+
+@pytest.mark.parametrize("key", ["", KEY])
+def test_whatever_is_sent_is_answered_as_agreed(
+    tmp_path: Path, own_server: RedisServer, tally: Tally, key: str
+) -> None:
+    """A 4xx in the contract's form, or uvicorn's own 400 where it is no HTTP at all.
+
+    And nobody else notices: neither who asks beside it, nor Redis, nor the log.
+    """
+    with redis.Redis.from_url(own_server.url) as client:
+        publish(client)
+        history = contract.encode_history(History(1, [(50, 5.0)], [(50, 5.0)]))
+        client.set(contract.history_key("g1", 42), history)
+        about = About(3, 9, ["Action"], [7, 42], None, {})
+        client.set(contract.about_key("g1"), contract.encode_about(about))
+    requests = hostile.corpus()
+    settings = {"REDIS_URL": own_server.url, "LOOKUP_API_KEY": key}
+    with lookup(tmp_path, **settings) as served, monitored(own_server.port) as commands:
+        for name, data in requests.items():
+            is_whole = name not in hostile.GARBAGE
+            answers = hostile.exchange(served.port, data, is_whole=is_whole)
+            assert all(answer.is_as_agreed() for answer in answers), (name, answers)
+            assert answers or not is_whole, name
+            if key and is_whole:
+                open_to_all = {200, 400, 401, 422}
+                assert {answer.status for answer in answers} <= open_to_all, name
+        assert ask(served.port, "/health").status_code == 200
+        log = served.logged()
+    assert commands or key
+    for verb, *rest in commands:
+        assert verb in VERBS, (verb, rest)
+        assert KEYS.fullmatch(rest[0]), (verb, rest)
+    assert "Traceback" not in log
+    # it starts, and then serves a generation: what is no HTTP fills no log
+    assert len(log.splitlines()) <= 3, log
+    tally.inputs(len(requests))
+    tally.requests(len(requests))
+
+
+@pytest.mark.parametrize("mode", ["errors", "requests"])
+def test_a_key_is_never_logged_wherever_it_is_put(
+    tmp_path: Path, redis_url: str, redis_client: "redis.Redis", tally: Tally, mode: str
+) -> None:
+    """Not as a parameter, in a path, in another header, or where it is no HTTP."""
+    publish(redis_client)
+    key = KEY.encode()
+    spelled = b"".join(b"%%%02X" % byte for byte in key)
+    attempts = [
+        hostile.get(b"/recommend/42?key=" + key),
+        hostile.get(b"/recommend/42?X-API-Key=" + spelled, b"X-API-Key: " + key),
+        hostile.get(b"/recommend/" + key, b"X-API-Key: " + key),
+        hostile.get(b"/" + spelled, b"X-API-Key: " + key),
+        hostile.get(b"/popular", b"X-Request-ID: " + key),
+        hostile.get(b"/popular", b"X-API-Key : " + key),
+        hostile.get(b"/popular", b"X-API-Key: " + key + b"\x00"),
+        hostile.get(b"/popular", b"X-API-Key: " + key + b"x"),
+        hostile.get(b"/popular", b"X-API-Key: " + key.lower()),
+        hostile.get(b"/popular", b"X-API-Key: wrong", b"X-API-Key: " + key),
+        hostile.get(b"/popular", b"Authorization: Bearer " + key),
+        hostile.get(b"/popular", b"Referer: http://x/?key=" + key),
+        hostile.get(b"/popular", b"Cookie: key=" + key),
+        b"GET /popular HTTP/1.1\r\n" + key + b"\r\n\r\n",
+        key,
+        hostile.get(b"http://x:" + key + b"@y/recommend/42", b"X-API-Key: " + key),
+    ]
+    settings = {"LOOKUP_API_KEY": KEY, "LOOKUP_LOG": mode}
+    with lookup(tmp_path, REDIS_URL=redis_url, **settings) as served:
+        statuses = [
+            answer.status
+            for data in attempts
+            for answer in hostile.exchange(served.port, data, is_whole=False)
+        ]
+        right = hostile.get(b"/popular", b"X-API-Key: " + key)
+        assert hostile.exchange(served.port, right)[0].status == 200
+        log = served.logged()
+    assert set(statuses) == {400, 401, 404, 422}
+    assert KEY.lower() not in log.lower()
+    tally.inputs(len(attempts))
+
+
+def test_every_answer_keeps_browsers_from_guessing(
+    tmp_path: Path, redis_url: str, redis_client: "redis.Redis", tally: Tally
+) -> None:
+    """Right or wrong: the type is not sniffed, and nothing is framed or run."""
+    publish(redis_client)
+    targets = [
+        b"/recommend/42", b"/popular", b"/items/50", b"/items/51", b"/metrics",
+        b"/ready", b"/health", b"/openapi.json", b"/", b"/static/page.js", b"/nowhere",
+        b"/recommend/x", b"/recommend/42?x=" + b"a" * hostile . MEGABYTE,
+    ]  # fmt: skip
+    with lookup(tmp_path, REDIS_URL=redis_url) as served:
+        for target in targets:
+            (answer,) = hostile.exchange(served.port, hostile.get(target))
+            headers = answer.headers
+            assert headers["x-content-type-options"] == "nosniff", target
+            assert headers["content-security-policy"].startswith("default-src 'none'")
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert "server" not in headers
+            assert "cache-control" in headers
+    tally.requests(len(targets))
