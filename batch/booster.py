@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from batch import ubjson
 
@@ -38,6 +39,7 @@ ALSO_PER_NODE = ("base_weights", "loss_changes", "sum_hessian", "split_type")
 """What each node of a tree has; the latter may be absent."""
 
 Parts = Mapping[str, Any]
+Ints = npt.NDArray[np.int64]
 
 
 class UnfitError(Exception):
@@ -211,7 +213,7 @@ def check_tree(tree: Parts, n_features: int, which: str) -> None:
     require(np.isfinite(values).all(), f"{which} holds what is no number")
 
 
-def walk(left: Any, right: Any, which: str) -> Any:
+def walk(left: Ints, right: Ints, which: str) -> Ints:
     """Return the nodes that the root leads to, level by level."""
     levels = [np.array([0])]
     while len(levels[-1]):

@@ -5,8 +5,10 @@ import hashlib
 import logging
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -17,7 +19,8 @@ from urllib.parse import unquote
 # results, and that there is no git is no news.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
@@ -33,7 +36,7 @@ from batch import booster, flavor
 from batch.alias import MODEL_NAME, PROD
 from batch.booster import UnfitError
 from batch.errors import BatchError
-from batch.remedy import reason, remedy
+from batch.remedy import explain
 from lookup.settings import without_password
 
 if TYPE_CHECKING:
@@ -82,10 +85,11 @@ class Registry:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.tracking_uri = tracking_uri
-        if tracking_uri.startswith("sqlite:///"):
-            database = Path(tracking_uri.removeprefix("sqlite:///"))
-            database.parent.mkdir(parents=True, exist_ok=True)
+        self._database = database_of(tracking_uri)
         with self._explained("open the store"):
+            if self._database is not None:
+                self._database.parent.mkdir(parents=True, exist_ok=True)
+                try_out(self._database)
             mlflow.set_tracking_uri(tracking_uri)
             self._client = mlflow.MlflowClient(tracking_uri)
 
@@ -102,7 +106,10 @@ class Registry:
                 ):
                     return None
                 raise
-        return str(found.version)
+            version = str(found.version)
+            if not (version.isascii() and version.isdigit()):
+                raise ValueError(f"it says that this is version {version[:40]!r}")
+        return version
 
     def load(self, version: str) -> "xgboost.Booster":
         """Load a version's booster in xgboost's own format, never a pickle.
@@ -318,9 +325,8 @@ class Registry:
         if found is not None:
             return str(found.experiment_id)
         location = None
-        if self.tracking_uri.startswith("sqlite:///"):
-            database = Path(self.tracking_uri.removeprefix("sqlite:///"))
-            location = (database.parent / "artifacts").resolve().as_uri()
+        if self._database is not None:
+            location = (self._database.parent / "artifacts").resolve().as_uri()
         return str(self._client.create_experiment(EXPERIMENT, location))
 
     def _log(self, record: Record, run_id: str, model_id: str) -> None:
@@ -344,10 +350,25 @@ class Registry:
             raise
         except Exception as error:  # mlflow lets through what its back ends raise
             uri = without_password(self.tracking_uri)
-            said = reason(error).replace(self.tracking_uri, uri)
-            raise BatchError(
-                f"could not {what} in MLflow at {uri}: {said}; {remedy(error)}"
-            ) from error
+            said = explain(error).replace(self.tracking_uri, uri)
+            raise BatchError(f"could not {what} in MLflow at {uri}: {said}") from error
+
+
+def database_of(tracking_uri: str) -> Path | None:
+    """Return the file of a local store, None where the store is a server."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    return Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def try_out(database: Path) -> None:
+    """See that a database can be opened: MLflow would try for 100 seconds.
+
+    Raises:
+        sqlite3.Error: it cannot.
+    """
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("select count(*) from sqlite_master").fetchone()
 
 
 def is_within(location: str, root: str) -> bool:
