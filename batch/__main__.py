@@ -598,7 +598,10 @@ class Job:
     ) -> "Job":
         """Load the version that a generation is made of, and what is known of it."""
         version = made_of["model_version"]
-        booster, measured = registry.load(version), read_measured(registry, version)
+        booster = registry.load(version)
+        features.check(booster.feature_names or ())
+        log.info("scoring with version %s of %s", version, MODEL_NAME)
+        measured = read_measured(registry, version)
         return cls(connection, booster, client, settings, watch, made_of, measured)
 
     @property

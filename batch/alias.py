@@ -5,6 +5,7 @@ Importing MLflow takes two seconds, which is most of a run that finds nothing ch
 
 import sqlite3
 from contextlib import closing
+from urllib.parse import quote
 
 MODEL_NAME = "MovieLensXGB"
 PROD = "prod"
@@ -23,7 +24,8 @@ def peek(tracking_uri: str) -> str | None:
     if scheme != "sqlite":
         return None
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        address = f"file:{quote(path)}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as database:
             rows = database.execute(QUERY, (MODEL_NAME, PROD)).fetchall()
     except sqlite3.Error:
         return None

@@ -204,6 +204,20 @@ def blocks(
         yield user_ids[start : start + size]
 
 
+def check(names: Sequence[str], there: Sequence[str] = FEATURES) -> None:
+    """See that the SQL gives the features that a model wants, in whatever order.
+
+    Raises:
+        BatchError: when it does not; names them.
+    """
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        raise BatchError(
+            f"sql/marts/pair_features.sql gives no {', '.join(unknown)}, which the "
+            "model was trained on"
+        )
+
+
 def pairs(
     connection: duckdb.DuckDBPyConnection,
     user_ids: Sequence[int],
@@ -231,12 +245,7 @@ def pairs(
     connection.register(linear.SCORES_TABLE, scores)
     table = warehouse.fetch(connection, "marts/pair_features", {})
     connection.unregister(linear.SCORES_TABLE)
-    unknown = [name for name in names if name not in table.column_names]
-    if unknown:
-        raise BatchError(
-            f"sql/marts/pair_features.sql gives no {', '.join(unknown)}, which the "
-            "model was trained on"
-        )
+    check(names, table.column_names)
     return Pairs(
         user_ids=table["user_id"].to_numpy(),
         item_ids=table["item_id"].to_numpy(),

@@ -1,31 +1,43 @@
 """Models in MLflow: the only file that imports it."""
 
 import contextlib
+import hashlib
 import logging
 import os
+import re
+import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 # Set before mlflow is imported: nothing is to leave the machine unasked, a server that
 # is away is to be reported at once and not after seven retries, stdout is for our
 # results, and that there is no git is no news.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
+import mlflow.artifacts
 import mlflow.xgboost
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 
+from batch import booster, flavor
 from batch.alias import MODEL_NAME, PROD
+from batch.booster import UnfitError
 from batch.errors import BatchError
+from batch.remedy import explain
+from lookup.settings import without_password
 
 if TYPE_CHECKING:
     # their imports take a second, which a run that is skipped does not have
@@ -37,6 +49,14 @@ if TYPE_CHECKING:
 EXPERIMENT = "MovieLensXGB"
 EVALUATED = "evaluated_model"
 """The tag by which a version names the model that was measured in its place."""
+
+CHECKSUM = "booster_sha256"
+EVALUATED_CHECKSUM = "evaluated_sha256"
+"""The tags that tell a damaged file from what was trained: a wrong bit in a leaf would
+go unseen. Versions by other hands have none."""
+
+LOGGED = re.compile(r"models:/(m-[0-9a-f]{1,64})")
+"""A model as it was logged, which no name has been given to."""
 
 DESCRIPTION = (
     "Refitted on all ratings after the evaluation; it scores. The run's metrics are "
@@ -65,10 +85,11 @@ class Registry:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.tracking_uri = tracking_uri
-        if tracking_uri.startswith("sqlite:///"):
-            database = Path(tracking_uri.removeprefix("sqlite:///"))
-            database.parent.mkdir(parents=True, exist_ok=True)
+        self._database = database_of(tracking_uri)
         with self._explained("open the store"):
+            if self._database is not None:
+                self._database.parent.mkdir(parents=True, exist_ok=True)
+                try_out(self._database)
             mlflow.set_tracking_uri(tracking_uri)
             self._client = mlflow.MlflowClient(tracking_uri)
 
@@ -85,7 +106,10 @@ class Registry:
                 ):
                     return None
                 raise
-        return str(found.version)
+            version = str(found.version)
+            if not (version.isascii() and version.isdigit()):
+                raise ValueError(f"it says that this is version {version[:40]!r}")
+        return version
 
     def load(self, version: str) -> "xgboost.Booster":
         """Load a version's booster in xgboost's own format, never a pickle.
@@ -93,7 +117,11 @@ class Registry:
         Raises:
             BatchError: when the version or its artifact is gone or is no booster.
         """
-        return self._load(f"models:/{MODEL_NAME}/{version}", f"version {version}")
+        with self._explained(f"load version {version} of {MODEL_NAME}"):
+            found = self._client.get_model_version(MODEL_NAME, version)
+            self._check_version(found)
+            location = self._client.get_model_version_download_uri(MODEL_NAME, version)
+            return self._read(location, found, found.tags.get(CHECKSUM))
 
     def load_evaluated(self, version: str) -> "xgboost.Booster | None":
         """Load the model that was measured in a version's place, before its refit.
@@ -107,20 +135,78 @@ class Registry:
         with self._explained(f"read version {version} of {MODEL_NAME}"):
             found = self._client.get_model_version(MODEL_NAME, version)
         uri = found.tags.get(EVALUATED)
-        what = f"the evaluated model of version {version}"
-        return None if uri is None else self._load(uri, what)
+        if uri is None:
+            return None
+        what = f"load the evaluated model of version {version} of {MODEL_NAME}"
+        with self._explained(what):
+            match = LOGGED.fullmatch(uri)
+            if match is None:
+                raise UnfitError(f"{uri[:100]!r} is no model that was logged")
+            location = self._client.get_logged_model(match[1]).artifact_location
+            return self._read(location, found, found.tags.get(EVALUATED_CHECKSUM))
 
-    def _load(self, uri: str, what: str) -> "xgboost.Booster":
-        from xgboost import Booster
+    def _check_version(self, found: ModelVersion) -> None:
+        """See that a version is whole, and no other model under this one's name.
 
-        with self._explained(f"load {what} of {MODEL_NAME}"):
-            booster = mlflow.xgboost.load_model(uri)
-        if not isinstance(booster, Booster):
-            raise BatchError(
-                f"{what} of {MODEL_NAME} is a {type(booster).__name__}, "
-                "expected a native xgboost Booster; log it with mlflow.xgboost"
+        Raises:
+            UnfitError: it is not.
+        """
+        if found.status != "READY":
+            raise UnfitError(f"its status is {found.status}, expected READY")
+        source = found.source or ""
+        if source.startswith("models:") and not (
+            LOGGED.fullmatch(source) or source.startswith(f"models:/{MODEL_NAME}/")
+        ):
+            raise UnfitError(
+                f"it is a copy of {source[:100]}, and only what was registered as "
+                f"{MODEL_NAME} is scored with"
             )
-        return booster
+
+    def _read(
+        self, location: str, found: ModelVersion, checksum: str | None
+    ) -> "xgboost.Booster":
+        """Read a booster from where a version's run keeps its files.
+
+        Raises:
+            UnfitError: it is kept elsewhere, or no booster.
+        """
+        root = self._root(found)
+        if not is_within(location, root):
+            raise UnfitError(
+                f"its files are at {without_password(location)}, and its run's are "
+                f"below {without_password(root)}; register what a run has logged"
+            )
+        listed = mlflow.artifacts.list_artifacts(artifact_uri=location)
+        sizes = {PurePosixPath(file.path).name: file.file_size or 0 for file in listed}
+        with tempfile.TemporaryDirectory(prefix="movielens-xgb-") as folder:
+            description = fetched(
+                location, flavor.NAME, sizes, flavor.LARGEST_FILE, folder
+            )
+            name = flavor.file_of(description)
+            content = fetched(location, name, sizes, booster.LARGEST_FILE, folder)
+        if checksum is not None and digest(content) != checksum:
+            raise UnfitError(
+                f"its {name} is damaged: of its {len(content):,} bytes the sha256 is "
+                "not that of what was registered"
+            )
+        try:
+            return booster.read(content)
+        except UnfitError as error:
+            raise UnfitError(f"its {name} is of no use: {error}") from error
+
+    def _root(self, found: ModelVersion) -> str:
+        """Return the folder of a version's experiment, below which all its files are.
+
+        Raises:
+            UnfitError: it is of none, so that its files may be anything's.
+        """
+        if found.model_id:
+            experiment = self._client.get_logged_model(found.model_id).experiment_id
+        elif found.run_id:
+            experiment = self._client.get_run(found.run_id).info.experiment_id
+        else:
+            raise UnfitError("it is of no run; register what a run has logged")
+        return str(self._client.get_experiment(experiment).artifact_location)
 
     def register(
         self,
@@ -153,7 +239,12 @@ class Registry:
                     MODEL_NAME,
                     info.model_uri,
                     run.info.run_id,
-                    tags={EVALUATED: measured.model_uri, "fitted_on": "all ratings"},
+                    tags={
+                        EVALUATED: measured.model_uri,
+                        "fitted_on": "all ratings",
+                        CHECKSUM: digest(served.save_raw("ubj")),
+                        EVALUATED_CHECKSUM: digest(evaluated.save_raw("ubj")),
+                    },
                     description=DESCRIPTION.format(evaluated=measured.model_uri),
                     model_id=info.model_id,
                 )
@@ -234,9 +325,8 @@ class Registry:
         if found is not None:
             return str(found.experiment_id)
         location = None
-        if self.tracking_uri.startswith("sqlite:///"):
-            database = Path(self.tracking_uri.removeprefix("sqlite:///"))
-            location = (database.parent / "artifacts").resolve().as_uri()
+        if self._database is not None:
+            location = (self._database.parent / "artifacts").resolve().as_uri()
         return str(self._client.create_experiment(EXPERIMENT, location))
 
     def _log(self, record: Record, run_id: str, model_id: str) -> None:
@@ -259,8 +349,54 @@ class Registry:
         except BatchError:
             raise
         except Exception as error:  # mlflow lets through what its back ends raise
-            reason = " ".join(str(error).split())[:300]
-            raise BatchError(
-                f"could not {what} in MLflow at {self.tracking_uri}: {reason}; "
-                "is MLFLOW_TRACKING_URI right and the server up?"
-            ) from error
+            uri = without_password(self.tracking_uri)
+            said = explain(error).replace(self.tracking_uri, uri)
+            raise BatchError(f"could not {what} in MLflow at {uri}: {said}") from error
+
+
+def database_of(tracking_uri: str) -> Path | None:
+    """Return the file of a local store, None where the store is a server."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    return Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def try_out(database: Path) -> None:
+    """See that a database can be opened: MLflow would try for 100 seconds.
+
+    Raises:
+        sqlite3.Error: it cannot.
+    """
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("select count(*) from sqlite_master").fetchone()
+
+
+def is_within(location: str, root: str) -> bool:
+    """Tell whether an artifact's address is below a folder's."""
+    inner, outer = (
+        unquote(uri.removeprefix("file://")).rstrip("/") for uri in (location, root)
+    )
+    return inner.startswith(f"{outer}/") and ".." not in PurePosixPath(inner).parts
+
+
+def fetched(
+    location: str, name: str, sizes: Mapping[str, int], most: int, folder: str
+) -> bytes:
+    """Fetch one of the files of a model; what is larger than any is left where it is.
+
+    Raises:
+        UnfitError: it is not there, or too large.
+    """
+    if name not in sizes:
+        raise UnfitError(f"its {name} is gone from {without_password(location)}")
+    if sizes[name] > most:
+        raise UnfitError(f"its {name} takes {sizes[name]:,} bytes, at most {most:,}")
+    path = mlflow.artifacts.download_artifacts(
+        artifact_uri=f"{location.rstrip('/')}/{name}", dst_path=folder
+    )
+    return Path(path).read_bytes()
+
+
+def digest(content: bytes | bytearray) -> str:
+    """Hash a file."""
+    return hashlib.sha256(content).hexdigest()

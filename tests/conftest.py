@@ -150,6 +150,16 @@ def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a store of MLflow once, which tests copy: MLflow takes seconds to."""
+    from batch.registry import Registry
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Registry(f"sqlite:///{path}").prod_version()
+    return path
+
+
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     """Give a Redis that the test may kill."""

@@ -1,0 +1,46 @@
+"""What MLflow says of a model, in its file `MLmodel`; nothing named there is imported.
+
+`mlflow.xgboost.load_model` would import the class that it names, from a folder `code`
+of the model's own: whoever can write a model could run anything here.
+"""
+
+import re
+
+import yaml
+
+from batch.booster import UnfitError
+
+NAME = "MLmodel"
+LARGEST_FILE = 2**20
+"""Bytes; for sixty features it takes 10,000."""
+
+BOOSTER = "xgboost.core.Booster"
+FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+def file_of(description: bytes) -> str:
+    """Return the name of the booster's file.
+
+    Raises:
+        UnfitError: it is no booster that `mlflow.xgboost` has logged.
+    """
+    try:
+        flavors = yaml.safe_load(description)["flavors"]
+        flavor = flavors.get("xgboost")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UnfitError(f"its {NAME} is damaged: {reason}") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UnfitError(f"its {NAME} names no flavors") from error
+    if not isinstance(flavor, dict):
+        found = ", ".join(map(str, flavors)) or "none"
+        raise UnfitError(f"it has no flavor xgboost, only: {found[:100]}")
+    kind, name = flavor.get("model_class", BOOSTER), flavor.get("data")
+    if kind != BOOSTER:
+        raise UnfitError(
+            f"it is a {str(kind).rpartition('.')[2][:60]}, expected a native xgboost "
+            "Booster; log it with mlflow.xgboost"
+        )
+    if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
+        raise UnfitError(f"{str(name)[:60]!r} is no name of a file beside its {NAME}")
+    return name
