@@ -104,7 +104,7 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
         return run_shard(arguments_, settings)
     watch = Stopwatch()
     with writable_redis(settings) as (url, client), publish.Lock(client) as lock:
-        publish.retire(client, lock, publish.kept(client))
+        clean_up(client, lock, settings)
         raw = find_raw(settings)
         tags = tags_of(raw)
         version, fingerprint = prod_version(settings), fingerprint_of(tags, settings)
@@ -637,15 +637,28 @@ def score_and_publish(job: Job, lock: publish.Lock) -> Served:
 def begin(job: Job, lock: publish.Lock, n_users: int) -> Pending:
     """Begin a generation, or go on with one that was begun of the same inputs."""
     client = job.client
+    lock.check()
     if pending.clear_way(client, job.digest):
         publish.retire(client, lock, publish.kept(client))
     made = pending.read(client).get(job.digest)
     if made is None:
         made = Pending(publish.new_generation(datetime.now(UTC)), n_parts(n_users))
-        return pending.register(client, job.digest, made) if made.n > 1 else made
+        return register_parts(job, lock, made) if made.n > 1 else made
     if pending.is_being_scored(client, made):
         raise LockHeld(f"another batch is scoring parts of {made.generation}")
     log.info("going on with %s, which was interrupted", made.generation)
+    return made
+
+
+def register_parts(job: Job, lock: publish.Lock, wanted: Pending) -> Pending:
+    """Begin a generation in parts, unless the lock was lost meanwhile."""
+    made = pending.register(job.client, job.digest, wanted)
+    try:
+        lock.check()
+    except BatchError:
+        if made == wanted:  # nobody else knows of it
+            pending.forget(job.client, [job.digest])
+        raise
     return made
 
 
@@ -669,6 +682,7 @@ def score_shard(job: Job, part: Part, url: str) -> Result:
     client, watch = job.client, job.watch
     with ExitStack() as stack:
         with publish.Lock(client, patience=SHARD_PATIENCE) as lock:
+            pending.forget_published(client, publish.generations(client))
             if pending.clear_way(client, job.digest, part.n):
                 publish.retire(client, lock, publish.kept(client))
             wanted = Pending(publish.new_generation(datetime.now(UTC)), part.n)
@@ -707,9 +721,9 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
     """Rank for a part of the users and write their lists; return their entries."""
     client, settings, watch = job.client, job.settings, job.watch
     some = part.of(user_ids)
-    if made.n > 1:
+    is_shared = made.n > 1
+    if is_shared:
         log.info("part %s of %s", part, made.generation)
-        publish.clear(client, made.generation, some)
     rankings = watch.charged(
         "score",
         score.score(
@@ -726,9 +740,11 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
     with watch.stage("publish"):
         with exports.replacing(path) as file:
             lists = exports.written(file, progress)
-            told = beside.written(job.connection, client, made.generation, lists)
-            written = publish.write_lists(client, made.generation, told)
-        if made.n > 1:
+            told = beside.written(
+                job.connection, client, made.generation, lists, anew=is_shared
+            )
+            written = publish.write_lists(client, made.generation, told, anew=is_shared)
+        if is_shared:
             pending.record(client, made, part, written.n_entries)
     return written.n_entries
 
@@ -742,6 +758,7 @@ def complete(
 ) -> Served:
     """Count the lists of all users, add what they share, and serve the generation."""
     client, settings, generation = job.client, job.settings, made.generation
+    lock.check()
     publish.complete(
         client,
         generation,
@@ -759,7 +776,7 @@ def complete(
     join_files(settings, made)
     former = publish.current(client)
     lock.flip(generation, time.time())
-    pending.forget(client, [job.digest])
+    pending.forget_published(client, publish.generations(client))
     tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
     if settings.redis_url is None:
         publish.save(client)
@@ -867,6 +884,18 @@ def writable_redis(settings: Settings) -> Iterator[tuple[str, servers.Client]]:
         yield url, client
 
 
+def clean_up(client: servers.Client, lock: publish.Lock, settings: Settings) -> None:
+    """Remove what those who died have left."""
+    pending.forget_published(client, publish.generations(client))
+    keep = publish.kept(client)
+    publish.retire(client, lock, keep)
+    begun = {made.generation for made in pending.read(client).values()}
+    exports.remove_abandoned(settings.processed)
+    exports.remove_abandoned(settings.recommendations)
+    if keep:  # a Redis that lost everything is no reason to remove the files as well
+        exports.prune(settings.recommendations, keep | begun)
+
+
 def tidy(
     client: servers.Client,
     lock: publish.Lock,
@@ -876,6 +905,7 @@ def tidy(
     """Remove what no generation that is kept owns; to fail at that is no failure."""
     try:
         publish.retire(client, lock, keep)
+        lock.check()  # what another batch has written since is none of ours
         exports.remove_abandoned(settings.recommendations)
         exports.prune(settings.recommendations, keep)
     except Exception as error:

@@ -24,6 +24,8 @@ def written(
     client: Client,
     generation: str,
     rankings: Iterable[Ranking],
+    *,
+    anew: bool = False,
 ) -> Iterator[Ranking]:
     """Pass rankings on and write, for each one's user, what stands beside the list.
 
@@ -32,15 +34,18 @@ def written(
         client: of the Redis.
         generation: to write under.
         rankings: of any users of the moment.
+        anew: replace what somebody else may have written, who was interrupted.
 
     Raises:
-        BatchError: when there were reasons of that generation.
+        BatchError: when there were reasons of that generation, unless they may be
+            there.
     """
     # whoever ranks may be in the middle of a query on the other connection
     with connection.cursor() as own, servers.Stream(client) as stream:
         for some in publish.batches(rankings, USERS_PER_QUERY):
             commands = _commands(own, generation, some)
-            stream.send(list(commands), list(commands.values()))
+            send = stream.replace if anew else stream.send
+            send(list(commands), list(commands.values()))
             yield from some  # Redis stores meanwhile
             _check(generation, some, stream.receive())
 
@@ -66,9 +71,8 @@ def write_similar(
     """
     lists = list(similar.read(connection, top_n))
     keys = [contract.similar_key(generation, one.user_id) for one in lists]
-    # who was interrupted here may have written it
-    servers.total(client, "UNLINK", keys)
-    publish.write_lists(client, generation, lists, contract.similar_key)
+    # who was interrupted here may have written them
+    publish.write_lists(client, generation, lists, contract.similar_key, anew=True)
     check_whole(client, generation, keys)
 
 

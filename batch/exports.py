@@ -112,8 +112,11 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def prune(folder: Path, generations: Collection[str]) -> None:
-    """Remove the lists of generations no longer held."""
+    """Remove the lists of generations no longer held, and parts of what is joined."""
     for path in folder.glob("*.parquet"):
         found = GENERATION.fullmatch(path.stem)
-        if found and found[1] not in generations:
+        if found is None:
+            continue
+        is_joined = found[2] and path.with_name(f"{found[1]}.parquet").exists()
+        if is_joined or found[1] not in generations:
             path.unlink(missing_ok=True)

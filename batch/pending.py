@@ -6,7 +6,7 @@ digest join it, and who comes after an interruption goes on with the parts that 
 missing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -53,6 +53,12 @@ def forget(client: Client, digests: Sequence[str]) -> None:
         client.hdel(contract.PENDING, *digests)
 
 
+def forget_published(client: Client, generations: Collection[str]) -> None:
+    """Forget what is no longer being made, since it is among the generations held."""
+    found = read(client).items()
+    forget(client, [digest for digest, made in found if made.generation in generations])
+
+
 def is_being_scored(client: Client, made: Pending) -> bool:
     """Tell whether somebody holds the lock of one of its parts."""
     keys = (contract.part_lock_key(made.generation, p.number) for p in made.parts)
@@ -74,8 +80,9 @@ def record(client: Client, made: Pending, part: Part, n_entries: int) -> None:
     """
     if made not in read(client).values():
         raise BatchError(
-            f"part {part} of {made.generation} is written, but another batch has given "
-            "this generation up: were raw files, model or settings changed?"
+            f"part {part} of {made.generation} is written, but another batch has "
+            "finished this generation, or given it up: were raw files, model or "
+            "settings changed?"
         )
     client.hset(contract.parts_key(made.generation), str(part.number), str(n_entries))
 

@@ -262,8 +262,11 @@ def complete(
         contract.popular_key(generation),
         contract.items_key(generation),
     )
-    client.delete(popular_key)  # who was interrupted here may have written it
-    client.rpush(popular_key, *contract.encode(popular))
+    parts = (b"RPUSH", popular_key.encode(), *map(str.encode, contract.encode(popular)))
+    with servers.Stream(client) as stream:
+        # who was interrupted here may have written it
+        stream.replace([popular_key], [wire.command(*parts)])
+        stream.receive()
     described = {
         str(item.item_id): json.dumps(
             {"title": item.title, "genres": list(item.genres), "year": item.year},
@@ -290,18 +293,13 @@ def complete(
         )
 
 
-def clear(client: Client, generation: str, user_ids: Sequence[int]) -> None:
-    """Remove what somebody who was interrupted has written of some users."""
-    kinds = (contract.user_key, contract.because_key, contract.history_key)
-    keys = [key_of(generation, user_id) for key_of in kinds for user_id in user_ids]
-    servers.total(client, "UNLINK", keys)
-
-
 def write_lists(
     client: Client,
     generation: str,
     rankings: Iterable[Ranking],
     key_of: Callable[[str, int], str] = contract.user_key,
+    *,
+    anew: bool = False,
 ) -> Written:
     """Write lists, each trip while Redis stores the one before.
 
@@ -310,9 +308,12 @@ def write_lists(
         generation: to write under.
         rankings: the lists.
         key_of: names the key, given the generation and whose list it is.
+        anew: replace what somebody else may have written, who was interrupted. That
+            one may only sleep, and go on after this generation is served: then it
+            replaces lists by the same ones, whereas a repeated RPUSH doubles them.
 
     Raises:
-        BatchError: when there were lists of that generation.
+        BatchError: when there were lists of that generation, unless they may be there.
     """
     n_users = n_entries = 0
     sent: deque[list[int]] = deque()
@@ -325,7 +326,8 @@ def write_lists(
         for some in batches(rankings, LISTS_PER_TRIP):
             ids = [ranking.user_id for ranking in some]
             keys = [key_of(generation, user_id) for user_id in ids]
-            stream.send(keys, wire.pushes(keys, some))
+            send = stream.replace if anew else stream.send
+            send(keys, wire.pushes(keys, some))
             sent.append([max(1, len(ranking.item_ids)) for ranking in some])
             n_users += len(ids)
             n_entries += sum(sent[-1])

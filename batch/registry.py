@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 
-from batch import booster, flavor
+from batch import archive, booster, flavor
 from batch.alias import MODEL_NAME, PROD
 from batch.booster import UnfitError
 from batch.errors import BatchError
@@ -88,7 +89,7 @@ class Registry:
         self._database = database_of(tracking_uri)
         with self._explained("open the store"):
             if self._database is not None:
-                self._database.parent.mkdir(parents=True, exist_ok=True)
+                make_store(self._database)
                 try_out(self._database)
             mlflow.set_tracking_uri(tracking_uri)
             self._client = mlflow.MlflowClient(tracking_uri)
@@ -359,6 +360,39 @@ def database_of(tracking_uri: str) -> Path | None:
     if not tracking_uri.startswith("sqlite:///"):
         return None
     return Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def make_store(database: Path) -> None:
+    """Make a local store, unless there is one.
+
+    MLflow makes its tables in some seventy steps, and cannot open again what was killed
+    between two of them. So they are made beside, and moved into place at once.
+    """
+    folder = database.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_made(database):
+        return
+    with archive.locked(folder):
+        draft = folder / f".{database.name}.new"
+        shutil.rmtree(draft, ignore_errors=True)  # of one that was killed
+        if is_made(database):  # by whom we waited for
+            return
+        draft.mkdir()
+        try:
+            mlflow.MlflowClient(f"sqlite:///{draft / 'made'}").search_experiments()
+            # a copy: MLflow keeps what it has opened open
+            with closing(sqlite3.connect(draft / "made")) as made:
+                made.execute("vacuum into ?", (str(draft / "whole"),))
+            with (draft / "whole").open("rb+") as file:
+                os.fsync(file.fileno())
+            (draft / "whole").replace(database)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def is_made(database: Path) -> bool:
+    """Tell whether there is a store; to look for one may leave an empty file."""
+    return database.exists() and database.stat().st_size > 0
 
 
 def try_out(database: Path) -> None:

@@ -240,12 +240,29 @@ class Stream:
             packed = b"".join([commands[i] for i in places])
             self._connection(name).send_packed_command([packed], check_health=False)
 
+    def replace(self, keys: Sequence[str], commands: Sequence[bytes]) -> None:
+        """Send commands that each replace what their key holds, in one step a key.
+
+        Raises:
+            redis.RedisError: as `send`.
+        """
+        repeated = [key for key in keys for _ in range(wire.IN_REPLACING)]
+        self.send(repeated, wire.replacing(keys, commands))
+        self._sent[-1].is_replacing = True
+
     def receive(self) -> list[int]:
         """Wait for the answers of the oldest trip that has not been answered.
 
         Raises:
             redis.RedisError: one of them is an error, or the connection broke.
         """
+        trip, answers = self._sent[0], self._received()
+        if not trip.is_replacing:
+            return answers
+        done: list[Any] = answers[wire.IN_REPLACING - 1 :: wire.IN_REPLACING]
+        return [both[-1] for both in done]
+
+    def _received(self) -> list[int]:
         trip = self._sent[0]
         answers: list[Any] = [None] * len(trip.commands)
         moved: list[int] = []
@@ -285,9 +302,10 @@ class Stream:
         return self._open[name][1]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Trip:
     """Commands on their way, and their places by the name of the server."""
 
     commands: Sequence[bytes]
     places: Mapping[str, Sequence[int]]
+    is_replacing: bool = False

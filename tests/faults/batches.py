@@ -1,0 +1,196 @@
+"""Batches that are killed: real processes, each forked from one that has all imported.
+
+What a batch imports takes seconds, and dozens are killed. The one that they are forked
+from has no threads of ours and never runs a batch itself.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from batch import __main__ as main
+
+PRELOADED = ("tests.faults.preloaded",)
+PATIENCE_SECONDS = 300.0
+USERS_PER_PART = 15
+"""What makes three parts of the forty users of a small world."""
+
+forked = multiprocessing.get_context("forkserver")
+forked.set_forkserver_preload(list(PRELOADED))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the code where a batch dies.
+
+    Attributes:
+        name: `module:function`, or `module:class.method`.
+        when: `before` it is called, `after`, or `within`: a generator that has yielded
+            so many.
+        n: at which call, or after how many that it yielded.
+    """
+
+    name: str
+    when: str = "before"
+    n: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.when} {self.name}" + (f" ({self.n})" if self.n > 1 else "")
+
+    def lay(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """Make this process send itself the signal there."""
+        module, _, path = self.name.partition(":")
+        owner: Any = importlib.import_module(module)
+        *classes, name = path.split(".")
+        for part in classes:
+            owner = getattr(owner, part)
+        setattr(owner, name, self._deadly(getattr(owner, name), how))
+
+    def _deadly(
+        self, function: Callable[..., Any], how: signal.Signals
+    ) -> Callable[..., Any]:
+        n_calls = 0
+
+        def deadly(*arguments: Any, **named: Any) -> Any:
+            nonlocal n_calls
+            n_calls += 1
+            if self.when == "within":
+                return self._passed(function(*arguments, **named), how)
+            if self.when == "before" and n_calls == self.n:
+                os.kill(os.getpid(), how)
+            result = function(*arguments, **named)
+            if self.when == "after" and n_calls == self.n:
+                os.kill(os.getpid(), how)
+            return result
+
+        return deadly
+
+    def _passed(self, values: Iterator[Any], how: signal.Signals) -> Iterator[Any]:
+        for i, value in enumerate(values):
+            if i == self.n:
+                os.kill(os.getpid(), how)
+            yield value
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A folder in which batches run, and their settings."""
+
+    folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+    parts: int = 1
+    lock_seconds: int | None = None
+
+    def start(
+        self,
+        *words: str,
+        place: Place | None = None,
+        how: signal.Signals = signal.SIGKILL,
+    ) -> "Batch":
+        """Start a batch, which dies, or stops, at a place if one is given."""
+        return Batch(self, words, place, how)
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Run a batch to its end; return its stderr."""
+        batch = self.start(*words)
+        assert batch.wait() == code, batch.said
+        return batch.said
+
+
+class Batch:
+    """One process that runs a command of the batch."""
+
+    def __init__(
+        self, clone: Clone, words: Sequence[str], place: Place | None, how: int
+    ) -> None:
+        self.began_at = time.monotonic()
+        self._log = clone.folder / "batch.log"
+        self._process = forked.Process(
+            target=work, args=(clone, words, place, how, self._log)
+        )
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether it has ended."""
+        return self._process.exitcode is not None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether it sleeps, as by SIGSTOP."""
+        status = Path(f"/proc/{self.pid}/stat").read_text()
+        return status.rpartition(") ")[2].startswith("T")
+
+    def kill(self) -> None:
+        """Send SIGKILL and wait."""
+        self._process.kill()
+        self.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
+        """Wait for the end; return the exit code, negative for a signal."""
+        self._process.join(seconds)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            raise AssertionError(f"it did not end in {seconds} s: {self.said}")
+        return code
+
+
+def work(
+    clone: Clone, words: Sequence[str], place: Place | None, how: int, log: Path
+) -> None:
+    """Do in the forked process what `python -m batch` does in one of its own."""
+    os.chdir(clone.folder)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    for name in ("REDIS_URL", "TOP_N", "MOVIELENS_RAW", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    os.environ.update(clone.variables)
+    make_small(clone)
+    if place is not None:
+        place.lay(signal.Signals(how))
+    with suppress(SystemExit):
+        code = main.main(list(words))
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def make_small(clone: Clone) -> None:
+    """Let little be enough: trees, users a part, lists a trip, seconds of a lock."""
+    import batch.part
+    from batch import beside, publish, train
+
+    train.train = partial(train.train, parameters={"nthread": 1}, n_rounds=10)
+    # so that there are moments between lists
+    publish.LISTS_PER_TRIP = beside.USERS_PER_QUERY = 4
+    if clone.parts > 1:
+        batch.part.USERS_PER_PART = USERS_PER_PART
+    if clone.lock_seconds is not None:
+        publish.LOCK_SECONDS = clone.lock_seconds

@@ -1,0 +1,310 @@
+"""Batches that are killed, and what must be there after each kill and the next run.
+
+`python -m tests.faults.kills --moments 500 --seed 1` kills a batch at so many random
+moments of rescorings and, as the tests do too, at the boundaries of its stages.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import redis
+
+from lookup import contract
+from tests.conftest import running
+from tests.faults.batches import Clone, Place
+from tests.sql import raw
+from tests.test_end_to_end import write_world
+
+Content = Mapping[str, Any]
+
+LENGTHS = (9, 10)
+"""Of lists, by turns: whoever runs after a kill has something to do."""
+
+PLACES = (
+    Place("batch.__main__:clean_up", "after"),
+    Place("batch.archive:unpack_member", "before", 2),
+    Place("batch.archive:unpack", "after"),
+    Place("batch.exports:write_table", "before"),
+    Place("pyarrow.parquet:write_table", "after"),
+    Place("batch.exports:write_table", "after"),
+    Place("batch.publish:write_lists", "before"),
+    Place("batch.exports:written", "within", 1),
+    Place("batch.exports:written", "within", 21),
+    Place("batch.exports:written", "within", 39),
+    Place("batch.publish:write_lists", "after"),
+    Place("batch.publish:complete", "before"),
+    Place("batch.publish:complete", "after"),
+    Place("batch.beside:write_similar", "after"),
+    Place("batch.publish:describe", "before"),
+    Place("batch.publish:Lock.flip", "before"),
+    Place("batch.publish:Lock.flip", "after"),
+    Place("batch.publish:Lock.remove", "after", 2),
+    Place("batch.exports:prune", "before", 2),
+    Place("batch.__main__:tidy", "after"),
+    Place("batch.publish:Lock.__exit__", "after"),
+)
+"""The boundaries of the stages of a rescoring, in their order."""
+
+PLACES_OF_PARTS = (
+    Place("batch.pending:register", "after"),
+    Place("batch.exports:written", "within", 5),
+    Place("batch.pending:record", "before", 2),
+    Place("batch.pending:record", "after", 2),
+    Place("batch.exports:join", "before"),
+    Place("batch.exports:join", "after"),
+    Place("batch.publish:Lock.flip", "after"),
+    Place("batch.pending:forget_published", "after", 2),
+)
+"""Those that only a generation in parts has."""
+
+BOUNDARIES: Sequence[tuple[float | Place, int]] = (
+    *((place, 1) for place in PLACES),
+    *((place, 3) for place in PLACES_OF_PARTS),
+)
+"""All of them, and in how many parts is scored."""
+
+
+def content(client: redis.Redis, generation: str) -> Content:
+    """Read all that is kept of a generation, but not when it was made."""
+    prefix = f"{contract.PREFIX}{generation}:"
+    names = [str(name) for name in client.scan_iter(f"{prefix}*", count=1000)]
+    names = [name for name in names if name != contract.parts_key(generation)]
+    kinds = [name.removeprefix(prefix) for name in names]
+    with client.pipeline() as pipe:
+        for name, kind in zip(names, kinds, strict=True):
+            if kind in ("meta", "items"):
+                pipe.hgetall(name)
+            elif kind == "about" or kind.startswith("history:"):
+                pipe.get(name)
+            else:
+                pipe.lrange(name, 0, -1)
+        found = dict(zip(kinds, pipe.execute(), strict=True))
+    if "meta" in found:
+        found["meta"].pop("scored_at", None)
+    return found
+
+
+@dataclass
+class Site:
+    """A clone whose batches are killed, and what it serves.
+
+    Attributes:
+        whole: the length of lists → all that a generation holds.
+        seconds: number of parts → how long a run takes.
+    """
+
+    clone: Clone
+    client: redis.Redis
+    whole: dict[int, Content] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)
+    n_kills: int = 0
+
+    @property
+    def served(self) -> str | None:
+        """The generation that is served."""
+        name = self.client.get(contract.CURRENT)
+        return None if name is None else str(name)
+
+    @property
+    def length(self) -> int:
+        """The length of the lists that are served."""
+        meta = self.client.hgetall(contract.meta_key(str(self.served)))
+        return int(meta["top_n"])
+
+    def prepare(self) -> None:
+        """Make a first run, and one of each kind, and note what they give."""
+        self.clone.run("run", "--top-n", str(LENGTHS[0]))
+        for parts in (1, 3):
+            for length in LENGTHS:
+                began_at = time.monotonic()
+                self.run(length, parts, "--force")
+                self.seconds[parts] = time.monotonic() - began_at
+                found = content(self.client, str(self.served))
+                assert self.whole.setdefault(length, found) == found
+        assert self.whole[LENGTHS[0]] != self.whole[LENGTHS[1]]
+        self.check_swept()
+
+    def run(self, length: int, parts: int, *words: str) -> None:
+        """Run a batch to its end."""
+        replace(self.clone, parts=parts).run("run", "--top-n", str(length), *words)
+
+    def kill(self, moment: float | Place, parts: int = 1) -> bool:
+        """Kill a run, look what is served, and run again.
+
+        Args:
+            moment: in seconds from its start, or a place in the code.
+            parts: in how many it scores.
+
+        Returns:
+            Whether the kill came after the flip.
+        """
+        former, length = self.served, sum(LENGTHS) - self.length
+        shutil.rmtree(self.clone.folder / "data/unpacked")
+        place = moment if isinstance(moment, Place) else None
+        words = ("run", "--top-n", str(length))
+        batch = replace(self.clone, parts=parts).start(*words, place=place)
+        if isinstance(moment, Place):
+            assert batch.wait() == -9, f"not killed {moment}: {batch.said}"
+        else:
+            time.sleep(max(0.0, batch.began_at + moment - time.monotonic()))
+            batch.kill()
+        self.n_kills += 1
+        has_flipped = self.served != former
+        self.check_served(length if has_flipped else sum(LENGTHS) - length)
+        self.check_tables()
+        self.let_lock_expire()
+        self.run(length, parts)
+        self.check_served(length)
+        self.check_swept()
+        return has_flipped
+
+    def check_served(self, length: int) -> None:
+        """See that what is served is whole: each list, and all that stands beside."""
+        assert content(self.client, str(self.served)) == self.whole[length]
+
+    def check_tables(self) -> None:
+        """See that each table is whole, and the served lists' the same as in Redis."""
+        for path in self.clone.folder.glob("data/**/*.parquet"):
+            pq.read_table(path)
+        folder = self.clone.folder / "data/processed/recommendations"
+        table = pq.read_table(folder / f"{self.served}.parquet")
+        users = [kind for kind in self.whole[self.length] if kind.startswith("user:")]
+        entries = sum(len(self.whole[self.length][kind]) for kind in users)
+        assert table.num_rows == entries
+
+    def let_lock_expire(self) -> None:
+        """See that a lock would end by itself, and do not wait for it."""
+        remaining = self.client.pttl(contract.LOCK)
+        assert remaining == -2 or 0 < remaining <= 20_000
+        self.client.delete(contract.LOCK)
+
+    def check_swept(self) -> None:
+        """See that no key, file, lock or beginning is left of anybody who died."""
+        held = [str(name) for name in self.client.zrange(contract.GENERATIONS, 0, -1)]
+        names = {str(name) for name in self.client.scan_iter("*", count=1000)}
+        above = {name for name in names if contract.generation_of(name) is None}
+        assert above == {contract.CURRENT, contract.GENERATIONS}
+        assert {contract.generation_of(name) for name in names - above} == set(held)
+        assert len(held) <= 2
+        assert held[-1] == self.served
+        for generation in held:
+            found = content(self.client, generation)
+            assert found == self.whole[int(found["meta"]["top_n"])]
+        check_files(self.clone.folder, held)
+        self.check_tables()
+
+
+def check_files(folder: Path, held: Sequence[str]) -> None:
+    """See that there are no files but those of the generations held."""
+    data = folder / "data"
+    lists = {path.name for path in (data / "processed/recommendations").iterdir()}
+    assert lists == {f"{generation}.parquet" for generation in held}
+    there = {path.name for path in (data / "processed").iterdir()}
+    assert there - {"training_pairs.parquet"} == {
+        "item_features.parquet",
+        "user_features.parquet",
+        "recommendations",
+        "spill",
+    }
+    assert list((data / "processed/spill").iterdir()) == []
+    (unpacked,) = (data / "unpacked").iterdir()
+    assert sorted(path.name for path in unpacked.iterdir()) == [
+        "u.data",
+        "u.item",
+        "u.user",
+    ]
+
+
+@contextmanager
+def prepared(folder: Path, url: str) -> Iterator[Site]:
+    """Make a clone with a zip of a small world, and its first runs."""
+    world = write_world(folder / "world")
+    raw.zipped(world, folder / "world.zip")
+    clone = Clone(folder, {"REDIS_URL": url, "MOVIELENS_RAW": "world.zip"})
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        site = Site(clone, client)
+        site.prepare()
+        yield site
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[Counter[str]]:
+    """Read the tables over and over beside the block; count, and note what failed."""
+    done, seen = threading.Event(), Counter[str]()
+
+    def read() -> None:
+        while not done.wait(0.05):
+            for path in folder.glob("data/processed/**/*.parquet"):
+                try:
+                    pq.read_table(path)
+                    seen["whole"] += 1
+                except FileNotFoundError:  # retired meanwhile
+                    seen["gone"] += 1
+                except Exception as error:
+                    seen[f"{path.name}: {error}"] += 1
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def moments(
+    n: int, site: Site, draw: np.random.Generator
+) -> list[tuple[float | Place, int]]:
+    """Draw moments from a run's start to just after its end, every third in parts."""
+    kinds = [3 if i % 3 == 2 else 1 for i in range(n)]
+    return [(draw.uniform(0, 1.05) * site.seconds[parts], parts) for parts in kinds]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Kill batches; print each kill and what was lost; return 1 if anything was."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.kills")
+    parser.add_argument("--moments", type=int, default=500, metavar="N")
+    parser.add_argument("--seed", type=int, default=1)
+    flags = parser.parse_args(argv)
+    losses, n_flipped = 0, 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(Path(folder)) as server,
+        prepared(Path(folder), server.url) as site,
+        reading(Path(folder)) as seen,
+    ):
+        drawn = moments(flags.moments, site, np.random.default_rng(flags.seed))
+        for number, (moment, parts) in enumerate([*BOUNDARIES, *drawn], start=1):
+            where = f"{moment:.3f} s" if isinstance(moment, float) else str(moment)
+            try:
+                has_flipped = site.kill(moment, parts)
+            except AssertionError as error:
+                losses += 1
+                print(f"{number} {where}, {parts} parts: LOST {error}", flush=True)
+                break  # what comes after would be no news
+            n_flipped += has_flipped
+            told = "the new" if has_flipped else "the former"
+            print(f"{number} {where}, {parts} parts: {told} is served, whole")
+    losses += sum(seen.values()) - seen["whole"] - seen["gone"]
+    print(
+        f"{site.n_kills} kills ({len(BOUNDARIES)} at boundaries of stages), "
+        f"{n_flipped} after the flip; {seen['whole']} reads of tables meanwhile; "
+        f"{losses} losses"
+    )
+    return int(losses > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,197 @@
+"""Flips and rollbacks while 64 connections read from a lookup as people start it."""
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from typing import Any, Self
+
+import pytest
+import redis
+
+from batch import publish, servers
+from lookup import contract
+from lookup.contract import About, History
+from tests.conftest import Tally, free_port
+from tests.conftest import publish as write
+from tests.lookup.conftest import start  # noqa: F401 (a fixture)
+from tests.lookup.programs import Start, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
+
+N_FLIPS = 200
+N_CONNECTIONS = 64
+N_USERS = 8
+N_ITEMS = 12
+LENGTH = 10
+PAUSE_SECONDS = 0.06
+
+PATHS = (
+    "/recommend/{user}?k=4",
+    "/recommend/{user}?k=3&offset=5",
+    "/recommend/{user}?k=5&because=1",
+    "/recommend/{user}?k=5&genre=Drama&exclude=2,3",
+    "/recommend/999999?k=3&offset=1",
+    "/popular?k=4&offset=2",
+    "/similar/{user}?k=4",
+    "/items/{user}",
+    "/users/{user}",
+    "/about",
+)
+"""Of all that a generation has; user 999999 is unknown and gets what is popular."""
+
+
+def title(item_id: int, number: int) -> str:
+    """Name an item as one generation does, and no other."""
+    return f"{item_id} in {number}"
+
+
+def write_numbered(client: redis.Redis, number: int) -> str:
+    """Write a generation each part of which tells its number; it is not served yet."""
+    generation = f"g{number}"
+    pairs = [(item_id, float(number)) for item_id in range(1, LENGTH + 1)]
+    items = {
+        item_id: {"title": title(item_id, number), "genres": ["Drama"], "year": 1990}
+        for item_id in range(1, N_ITEMS + 1)
+    }
+    rated = [(11, float(number)), (12, float(number))]
+    pipe = client.pipeline()
+    for user_id in range(1, N_USERS + 1):
+        why = contract.encode_because([[11, 12]] * LENGTH)
+        pipe.rpush(contract.because_key(generation, user_id), *why)
+        history = contract.encode_history(History(number, rated, rated))
+        pipe.set(contract.history_key(generation, user_id), history)
+        similar = contract.encode(pairs)
+        pipe.rpush(contract.similar_key(generation, user_id), *similar)
+    about = About(number, N_ITEMS, ["Drama"], [1], str(number), {})
+    pipe.set(contract.about_key(generation), contract.encode_about(about))
+    pipe.execute()
+    write(
+        client,
+        generation,
+        users=dict.fromkeys(range(1, N_USERS + 1), pairs),
+        popular=pairs,
+        items=items,
+        top_n=LENGTH,
+        model_version=str(number),
+        current=False,
+    )
+    # it joins those held when it is served
+    client.zrem(contract.GENERATIONS, generation)
+    return generation
+
+
+def flip_and_roll_back(url: str, n_flips: int) -> None:
+    """Publish generations, go back after every third, and remove what is not kept."""
+    with servers.connect(url) as client, publish.Lock(client) as lock:
+        n_done, number = 0, 1
+        while n_done < n_flips:
+            number += 1
+            lock.flip(write_numbered(client, number), time.time())  # type: ignore[arg-type]
+            n_done += 1
+            publish.retire(client, lock, publish.kept(client))
+            if number % 3 == 0:
+                time.sleep(PAUSE_SECONDS)
+                lock.flip(publish.before(client), time.time())
+                n_done += 1
+                publish.retire(client, lock, publish.kept(client))
+            time.sleep(PAUSE_SECONDS * (number % 2))  # now in a row, now with a pause
+
+
+class Connection:
+    """One that stays open, and costs less than those of a library do."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        self._in, self._out = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._out.close()
+        await self._out.wait_closed()
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Ask; return the status and the body."""
+        self._out.write(f"GET {path} HTTP/1.1\r\nHost: lookup\r\n\r\n".encode())
+        head = (await self._in.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+        assert length, head
+        body = await self._in.readexactly(int(length[1]))
+        return int(head.split()[1]), json.loads(body)
+
+
+def check(path: str, status: int, body: dict[str, Any]) -> str:
+    """See that all of an answer is of the generation that it names; give that."""
+    assert status == 200, (path, status, body)
+    generation: str = body["generation"]
+    number = int(generation[1:])
+    assert body["model_version"] == str(number), body
+    if path == "/about":
+        assert (body["n_users"], body["protocol"]) == (number, str(number)), body
+    elif path.startswith("/users/"):
+        assert body["n_ratings"] == number, body
+        assert all_are_of(body["highest"] + body["last"], number, "rating"), body
+    elif path.startswith("/items/"):
+        assert body["title"] == title(body["item_id"], number), body
+    else:
+        assert body["source"] == source_of(path), body
+        assert len(body["items"]) == body["k"], body
+        assert all_are_of(body["items"], number, "score"), body
+    return generation
+
+
+def source_of(path: str) -> str:
+    """Say where the list of a path comes from."""
+    if path.startswith("/similar"):
+        return "similar"
+    is_known = path.startswith("/recommend") and "/999999?" not in path
+    return "personal" if is_known else "popular"
+
+
+def all_are_of(items: list[dict[str, Any]], number: int, field: str) -> bool:
+    """Tell whether items, and those that drove them, are of one generation."""
+    both = [*items, *(one for item in items for one in item.get("because", ()))]
+    return all(item[field] == number for item in items) and all(
+        item["title"] == title(item["item_id"], number) for item in both
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_no_answer_is_mixed_or_missing(
+    start: Start,  # noqa: F811
+    redis_url: str,
+    redis_client: redis.Redis,
+    tally: Tally,
+    workers: int,
+) -> None:
+    """Nor 5xx, nor 404, while generations come, go back and are removed."""
+    redis_client.set(contract.CURRENT, write_numbered(redis_client, 1))
+    redis_client.zadd(contract.GENERATIONS, {"g1": time.time()})
+    port = free_port()
+    start("--port", port, "--workers", workers, REDIS_URL=redis_url)
+    wait_for(port)
+    writing = asyncio.create_task(
+        asyncio.to_thread(flip_and_roll_back, redis_url, N_FLIPS)
+    )
+    seen = Counter[str]()
+
+    async def read(turn: int) -> None:
+        async with Connection(port) as connection:
+            while not writing.done():
+                path = PATHS[turn % len(PATHS)].format(user=1 + turn // 7 % N_USERS)
+                seen[check(path, *await connection.get(path))] += 1
+                turn += 1
+
+    await asyncio.gather(*(read(turn) for turn in range(N_CONNECTIONS)))
+    await writing
+    assert len(seen) > 50, "flips were under the reads"
+    assert set(redis_client.keys("recs:g*")) == {
+        name
+        for generation in redis_client.zrange(contract.GENERATIONS, 0, -1)
+        for name in redis_client.keys(f"recs:{generation!s}:*")
+    } | {contract.GENERATIONS}
+    tally.faults(N_FLIPS)
+    tally.requests(seen.total())

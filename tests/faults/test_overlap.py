@@ -1,0 +1,151 @@
+"""Batches at the same time, and one that sleeps past its lock: real processes."""
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from lookup import contract
+from tests.conftest import RedisServer, Tally, running, wait_until
+from tests.faults.batches import Batch, Clone, Place
+from tests.faults.kills import LENGTHS, Site, content, prepared
+
+pytestmark = pytest.mark.slow
+
+LOCK_SECONDS = 2
+
+SLEEPS = (
+    (Place("batch.exports:written", "within", 21), 1),
+    (Place("batch.publish:Lock.flip", "before"), 1),
+    (Place("batch.publish:Lock.flip", "after"), 1),
+    (Place("batch.pending:clear_way", "before"), 3),
+    (Place("batch.exports:written", "within", 5), 3),
+    (Place("batch.pending:record", "before", 2), 3),
+    (Place("batch.publish:complete", "before"), 3),
+)
+"""Where one falls asleep, and in how many parts it scores."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for the batches of this file."""
+    with running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, server: RedisServer
+) -> Iterator[Site]:
+    """A clone whose first run has been made."""
+    with prepared(tmp_path_factory.mktemp("clone"), server.url) as site:
+        yield site
+
+
+def other_length(site: Site) -> int:
+    """Choose a length of lists that are not served yet, so that there is work."""
+    return sum(LENGTHS) - site.length
+
+
+def asleep(clone: Clone, place: Place, length: int) -> Batch:
+    """Start a batch and wait until it sleeps."""
+    batch = clone.start("run", "--top-n", str(length), place=place, how=signal.SIGSTOP)
+    wait_until(lambda: batch.has_ended or batch.is_stopped, seconds=60)
+    assert not batch.has_ended, batch.said
+    return batch
+
+
+def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
+    """One works, the other ends at once with 75, and says who is at it."""
+    length = other_length(site)
+    working = asleep(site.clone, Place("batch.exports:written", "within", 5), length)
+    began_at = time.monotonic()
+    said = site.clone.run("run", "--top-n", str(length), code=75)
+    assert time.monotonic() - began_at < 5
+    assert f":{working.pid}; wait for it, or 20 s if it was killed" in said
+    assert site.served is not None
+    site.check_served(sum(LENGTHS) - length)
+    working.signal(signal.SIGCONT)
+    assert working.wait() == 0
+    site.check_served(length)
+    site.check_swept()
+    tally.faults()
+
+
+def test_two_at_once(site: Site, tally: Tally) -> None:
+    """Whichever comes first; what one wrote is served."""
+    for _ in range(3):
+        length = other_length(site)
+        both = [site.clone.start("run", "--top-n", str(length)) for _ in range(2)]
+        codes = sorted(batch.wait() for batch in both)
+        # on a busy machine the second may come after the first is done
+        assert codes in ([0, 75], [0, 0])
+        site.check_served(length)
+        site.check_swept()
+    tally.faults(3)
+
+
+def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
+    """Nobody has to remove it."""
+    clone, length = replace(site.clone, lock_seconds=LOCK_SECONDS), other_length(site)
+    place = Place("batch.exports:written", "within", 5)
+    died = clone.start("run", "--top-n", str(length), place=place)
+    assert died.wait() == -signal.SIGKILL
+    clone.run("run", "--top-n", str(length), code=75)
+    wait_until(lambda: not site.client.exists(contract.LOCK), LOCK_SECONDS + 5)
+    clone.run("run", "--top-n", str(length))
+    site.check_served(length)
+    site.check_swept()
+    tally.faults()
+
+
+@pytest.mark.parametrize(("place", "parts"), SLEEPS, ids=str)
+def test_who_sleeps_past_its_lock_changes_nothing(
+    site: Site, place: Place, parts: int, tally: Tally
+) -> None:
+    """Neither by a flip nor by what it writes and removes, however late."""
+    length = other_length(site)
+    clone = replace(site.clone, parts=parts, lock_seconds=LOCK_SECONDS)
+    sleeper = asleep(clone, place, length)
+    wait_until(lambda: not site.client.exists(contract.LOCK), LOCK_SECONDS + 10)
+    has_flipped = site.length == length
+    # the same work again, except where it is done
+    other = sum(LENGTHS) - length if has_flipped else length
+    site.run(other, parts)
+    served, held = site.served, site.client.zrange(contract.GENERATIONS, 0, -1)
+    assert served is not None
+    before = {str(name): content(site.client, str(name)) for name in held}
+    sleeper.signal(signal.SIGCONT)
+    code = sleeper.wait()
+    assert code == (0 if has_flipped else 1), sleeper.said
+    if not has_flipped:
+        assert "another batch" in sleeper.said
+        assert "nothing that is served has changed" in sleeper.said
+    assert site.served == served
+    assert site.client.zrange(contract.GENERATIONS, 0, -1) == held
+    assert {name: content(site.client, name) for name in before} == before
+    site.check_served(other)
+    site.run(other, parts)
+    site.check_swept()
+    tally.faults()
+
+
+def test_who_sleeps_in_a_shard_doubles_no_list(site: Site, tally: Tally) -> None:
+    """Another does its part, which is served when it goes on."""
+    clone = replace(site.clone, lock_seconds=LOCK_SECONDS)
+    words = ("run", "--top-n", str(other_length(site)), "--shard")
+    clone.run(*words, "2/2")
+    place = Place("batch.exports:written", "within", 5)
+    sleeper = clone.start(*words, "1/2", place=place, how=signal.SIGSTOP)
+    wait_until(lambda: sleeper.is_stopped, seconds=60)
+    wait_until(lambda: not list(site.client.scan_iter("recs:*:lock:*")), seconds=20)
+    clone.run(*words, "1/2")
+    site.check_served(int(words[2]))
+    sleeper.signal(signal.SIGCONT)
+    sleeper.wait()
+    site.check_served(int(words[2]))
+    site.run(site.length, 1)
+    site.check_swept()
+    tally.faults()
