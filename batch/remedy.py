@@ -62,6 +62,11 @@ KNOWN = (
         "the connection broke",
         SERVER,
     ),
+    Known(
+        "outside the artifact directory",
+        "one of its files is a link to elsewhere",
+        ANOTHER,
+    ),
     Known(r"No such artifact|No such file|not found", None, ANOTHER),
 )
 

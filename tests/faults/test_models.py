@@ -162,7 +162,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "random": (written("model.ubj", RANDOM), "not in xgboost's own format"),
     "cut off": (
         lambda folder: os.truncate(folder / "model.ubj", 1000),
-        "model.ubj is of no use: it is damaged: it ends too early, after 1,000 bytes",
+        "model.ubj is of no use: it is damaged: ",  # which place is cut, names decide
     ),
     "half of JSON": (written("model.ubj", b'{"learner": {'), "it is damaged"),
     "JSON of a thousand depths": (
@@ -191,10 +191,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "outside its folder": (described(data="../../model.ubj"), "no name of a file"),
     "an absolute path": (described(data="/etc/passwd"), "no name of a file"),
     "no file": (described(data=None), "no name of a file"),
-    "a link to elsewhere": (
-        linked,
-        "",
-    ),
+    "a link to elsewhere": (linked, "one of its files is a link to elsewhere"),
 }
 
 
