@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -738,8 +738,11 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
     progress = Progress("scoring", "users").counted(rankings, len(some))
     path = settings.recommendations / part.file_name(made.generation)
     with watch.stage("publish"):
-        with exports.replacing(path) as file:
-            lists = exports.written(file, progress)
+        with (
+            exports.replacing(path) as file,
+            # ended before its file is, also where Redis fails
+            closing(exports.written(file, progress)) as lists,
+        ):
             told = beside.written(
                 job.connection, client, made.generation, lists, anew=is_shared
             )

@@ -31,7 +31,7 @@ from tests.test_end_to_end import write_world
 pytestmark = pytest.mark.slow
 
 SEED = 1
-N_MOMENTS = 20
+N_MOMENTS = 50
 LISTS_WRITTEN = Place("batch.exports:written", "within", 5)
 
 
