@@ -965,8 +965,7 @@ def main(argv: Sequence[str]) -> int:
         if parsed.debug:
             raise
         return console.fail(console.explain(error), 1)
-    print(json.dumps(result) if parsed.json else console.readable(result))
-    return 0
+    return console.show(json.dumps(result) if parsed.json else console.readable(result))
 
 
 def stop_on_signals() -> list[int]:
@@ -982,5 +981,15 @@ def stop_on_signals() -> list[int]:
     return stopped
 
 
+def program() -> int:
+    """Run as a program does, whose help may end it before there is a command."""
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    untold = console.written_out()
+    return code or untold
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(program())

@@ -446,8 +446,11 @@ def save(client: Client) -> None:
             client.save()
         except redis.ResponseError as error:
             if "in progress" not in str(error):
+                folder = client.config_get("dir").get("dir")
+                told = str(error) or "its log there says why"
                 raise BatchError(
-                    f"published, but Redis cannot save it: {error}; is its disk full?"
+                    f"published, but Redis cannot save it in {folder} ({told}), and it "
+                    "is lost when Redis ends: free some space there and run again"
                 ) from error
             time.sleep(0.1)  # it is saving by itself
         else:

@@ -87,6 +87,9 @@ class Registry:
             logging.getLogger(name).setLevel(logging.ERROR)
         self.tracking_uri = tracking_uri
         self._database = database_of(tracking_uri)
+        if not log.isEnabledFor(logging.DEBUG):
+            # it logs tracebacks of what it raises, and that is told in one line
+            logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         with self._explained("open the store"):
             if self._database is not None:
                 make_store(self._database)
