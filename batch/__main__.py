@@ -759,24 +759,20 @@ def complete(
     user_ids: Sequence[int],
     n_entries: int,
 ) -> Served:
-    """Count the lists of all users, add what they share, and serve the generation."""
+    """Add what all lists share, count everything, and serve the generation."""
     client, settings, generation = job.client, job.settings, made.generation
     lock.check()
-    publish.complete(
-        client,
-        generation,
-        user_ids,
-        n_entries,
-        warehouse.popular(job.connection, settings.top_n),
-        read_items(job.connection),
-    )
-    beside.check_users(client, generation, user_ids)
-    beside.write_similar(job.connection, client, generation, settings.top_n)
+    items = read_items(job.connection)
+    popular = warehouse.popular(job.connection, settings.top_n)
+    publish.complete(client, generation, popular, items)
+    item_ids = beside.write_similar(job.connection, client, generation, settings.top_n)
     protocol, metrics = job.measured[0], by_ranker(job.measured[1])
     told = about.read(job.connection, user_ids, protocol, metrics)
     publish.tell(client, generation, told)
     publish.describe(client, generation, meta_of(job, made, len(user_ids)))
     join_files(settings, made)
+    publish.check(client, generation, user_ids, n_entries, len(items))
+    beside.check(client, generation, user_ids, item_ids)
     former = publish.current(client)
     lock.flip(generation, time.time())
     pending.forget_published(client, publish.generations(client))
@@ -968,8 +964,7 @@ def main(argv: Sequence[str]) -> int:
         if parsed.debug:
             raise
         return console.fail(console.explain(error), 1)
-    print(json.dumps(result) if parsed.json else console.readable(result))
-    return 0
+    return console.show(json.dumps(result) if parsed.json else console.readable(result))
 
 
 def stop_on_signals() -> list[int]:
@@ -985,5 +980,15 @@ def stop_on_signals() -> list[int]:
     return stopped
 
 
+def program() -> int:
+    """Run as a program does, whose help may end it before there is a command."""
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    untold = console.written_out()
+    return code or untold
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(program())

@@ -50,43 +50,42 @@ def written(
             _check(generation, some, stream.receive())
 
 
-def check_users(client: Client, generation: str, user_ids: Sequence[int]) -> None:
-    """Count what was written of all users, before it is served.
+def write_similar(
+    connection: Connection, client: Client, generation: str, top_n: int
+) -> list[int]:
+    """Write the list of each item that is like others; return these items."""
+    lists = list(similar.read(connection, top_n))
+    # who was interrupted here may have written them
+    publish.write_lists(client, generation, lists, contract.similar_key, anew=True)
+    return [one.user_id for one in lists]
+
+
+def check(
+    client: Client,
+    generation: str,
+    user_ids: Sequence[int],
+    item_ids: Sequence[int],
+) -> None:
+    """Count what was written, before it is served.
+
+    Args:
+        client: of the Redis.
+        generation: which is complete.
+        user_ids: all users.
+        item_ids: all items that are like others.
 
     Raises:
         BatchError: when Redis holds less.
     """
     kinds = (contract.because_key, contract.history_key)
     keys = [key_of(generation, user_id) for key_of in kinds for user_id in user_ids]
-    check_whole(client, generation, keys)
-
-
-def write_similar(
-    connection: Connection, client: Client, generation: str, top_n: int
-) -> None:
-    """Write the list of each item that is like others.
-
-    Raises:
-        BatchError: when Redis holds less than was written.
-    """
-    lists = list(similar.read(connection, top_n))
-    keys = [contract.similar_key(generation, one.user_id) for one in lists]
-    # who was interrupted here may have written them
-    publish.write_lists(client, generation, lists, contract.similar_key, anew=True)
-    check_whole(client, generation, keys)
-
-
-def check_whole(client: Client, generation: str, keys: Sequence[str]) -> None:
-    """Count keys.
-
-    Raises:
-        BatchError: some are gone.
-    """
+    keys += [contract.similar_key(generation, item_id) for item_id in item_ids]
+    keys += [contract.about_key(generation), contract.meta_key(generation)]
     n_kept = servers.total(client, "EXISTS", keys)
     if n_kept != len(keys):
         raise BatchError(
             f"{generation} is not whole: Redis holds {n_kept} of {len(keys)} keys like "
-            f"{keys[0]}; does maxmemory-policy evict?"
+            f"{keys[0]}; {publish.LOSSES}"
         )
 
 

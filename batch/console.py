@@ -1,15 +1,21 @@
 """What a person is shown at the end: a result, or one line that says what failed."""
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import TextIO
 
 import duckdb
 
 from batch import warehouse
+from batch.archive import FULL
 from batch.errors import BatchError
 from lookup.embedded import EmbeddedRedisError
 from lookup.settings import SettingError
+
+UNTOLD = "done, but what it tells cannot be written to stdout"
 
 Table = dict[str, list[str]]
 """Row → cells; the first one names the columns."""
@@ -33,14 +39,59 @@ def explain(error: Exception) -> str:
         return warehouse.explain(error)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        return f"the system says: {error.strerror or error}{where}; --debug shows where"
+        remedy = "free some space there; " * (error.errno in FULL)
+        return (
+            f"the system says: {error.strerror or error}{where}; {remedy}--debug shows "
+            "where"
+        )
     return f"unexpected {type(error).__name__}: {error}; --debug shows where"
 
 
 def fail(message: str, code: int) -> int:
     """Tell what went wrong on one line; return the exit code."""
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    with suppress(OSError):  # nobody can be told
+        print("error:", " ".join(message.split()), file=sys.stderr)
     return code
+
+
+def show(text: str) -> int:
+    """Print what a command tells; return the exit code, 1 if stdout does not take it.
+
+    Half of it on a full disk must not pass for all of it.
+    """
+    if sys.stdout is None:  # closed before we began
+        return fail(f"{UNTOLD}: it is closed", 1)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        give_up(sys.stdout)
+        return fail(f"{UNTOLD}: {error.strerror}", 1)
+    return 0
+
+
+def written_out() -> int:
+    """Write out what stdout and stderr hold back; return the exit code, 0 or 1.
+
+    Those that take no more are given up: at exit Python would try again, complain in
+    words of its own and change the exit code.
+    """
+    code = 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            give_up(stream)
+            if stream is sys.stdout:
+                code = fail(f"{UNTOLD}: {error.strerror}", 1)
+    return code
+
+
+def give_up(stream: TextIO) -> None:
+    """Let what a stream holds, and all that is yet written to it, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def readable(result: Mapping[str, object]) -> str:

@@ -1,5 +1,6 @@
 """Parquet files that are there whole or not at all."""
 
+import errno
 import fcntl
 import os
 import re
@@ -13,7 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.archive import FULL
+from batch.errors import BatchError
 from batch.ranking import Ranking
+
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""What else a disk says that does not take a file."""
 
 PARTIAL = ".partial"
 GENERATION = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(\.part-\d+-of-\d+)?")
@@ -47,19 +53,32 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     It is locked while it is written to, so that the next who writes there can tell it
     from one that a killed process left.
+
+    Raises:
+        BatchError: the disk takes no file there; names the folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path.parent)
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        with partial.open("xb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent)
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        try:
+            with partial.open("xb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in FULL + DENIED:  # of something else within the block
+            raise
+        remedy = (
+            "free some space there" if error.errno in FULL else "may we write there?"
+        )
+        raise BatchError(
+            f"cannot write {path.name} into {path.parent}: {error.strerror}; {remedy}"
+        ) from error
 
 
 def written(

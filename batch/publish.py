@@ -59,10 +59,13 @@ return redis.call('del', KEYS[1])
 """
 FLIP = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+if KEYS[4] and redis.call('exists', KEYS[4]) == 0 then return -1 end
 redis.call('set', KEYS[2], ARGV[2])
 redis.call('zadd', KEYS[3], 'NX', ARGV[3], ARGV[2])
 return 1
 """
+
+LOSSES = "does maxmemory-policy evict, or did Redis restart?"
 
 log = logging.getLogger(__name__)
 
@@ -170,16 +173,28 @@ class Lock:
     def flip(self, generation: str, published_at: float) -> None:
         """Make a generation current, in the same step that checks for the lock.
 
+        A server that crashes comes back as it was at some moment, perhaps with our lock
+        and half of the lists. What was written last being there says that all is; in a
+        cluster it may be on another node, which no step can look at as well.
+
         Args:
-            generation: written and counted.
+            generation: written, described, and counted after that.
             published_at: in unix seconds; kept as it was if it was current before.
 
         Raises:
-            BatchError: when the lock was lost to another batch.
+            BatchError: when the lock was lost to another batch, or the generation.
         """
-        keys = (self._key, contract.CURRENT, generations_key(self._client))
+        keys = [self._key, contract.CURRENT, generations_key(self._client)]
+        if not servers.is_cluster(self._client):
+            keys.append(contract.meta_key(generation))
         arguments = (self._token, generation, str(published_at))
-        if not self._client.eval(FLIP, len(keys), *keys, *arguments):
+        done = int(self._client.eval(FLIP, len(keys), *keys, *arguments))
+        if done < 0:
+            raise BatchError(
+                f"{generation} vanished before it could become current: did Redis "
+                "restart? nothing that is served has changed"
+            )
+        if not done:
             raise BatchError(
                 f"lost {self._key} before {generation} could become current; "
                 "another batch took over, nothing that is served has changed"
@@ -240,23 +255,16 @@ class Written:
 def complete(
     client: Client,
     generation: str,
-    user_ids: Sequence[int],
-    n_entries: int,
     popular: Sequence[tuple[int, float]],
-    items: Iterable[Item],
+    items: Sequence[Item],
 ) -> None:
-    """Add to all users' lists what is the same for them, and count everything.
+    """Add to all users' lists what is the same for them.
 
     Args:
         client: of the Redis.
         generation: of which every user's list has been written.
-        user_ids: all users.
-        n_entries: that their lists have together.
         popular: item_id and score, best first.
         items: the catalogue.
-
-    Raises:
-        BatchError: when Redis holds other than was written.
     """
     popular_key, items_key = (
         contract.popular_key(generation),
@@ -277,14 +285,36 @@ def complete(
     for names in batches(described, COMMANDS_PER_TRIP):
         fields = [part for name in names for part in (name, described[name])]
         client.hset(items_key, items=fields)
+
+
+def check(
+    client: Client,
+    generation: str,
+    user_ids: Sequence[int],
+    n_entries: int,
+    n_items: int,
+) -> None:
+    """Count what was written: last of all, since a server may crash and lose some.
+
+    Args:
+        client: of the Redis.
+        generation: which is complete.
+        user_ids: all users.
+        n_entries: that their lists have together.
+        n_items: that the catalogue has.
+
+    Raises:
+        BatchError: when Redis holds other than was written.
+    """
     keys = [contract.user_key(generation, user_id) for user_id in user_ids]
     lengths = servers.lengths(client, keys)
-    n_kept, n_items = sum(length > 0 for length in lengths), client.hlen(items_key)
-    is_whole = (n_kept, n_items) == (len(user_ids), len(described))
-    if not is_whole or not client.exists(popular_key):
+    n_kept = sum(length > 0 for length in lengths)
+    n_described = client.hlen(contract.items_key(generation))
+    is_whole = (n_kept, n_described) == (len(user_ids), n_items)
+    if not is_whole or not client.exists(contract.popular_key(generation)):
         raise BatchError(
             f"{generation} is not whole: Redis holds {n_kept} of {len(user_ids)} lists "
-            f"and {n_items} of {len(described)} items; does maxmemory-policy evict?"
+            f"and {n_described} of {n_items} items; {LOSSES}"
         )
     if sum(lengths) != n_entries:
         raise BatchError(
@@ -446,8 +476,11 @@ def save(client: Client) -> None:
             client.save()
         except redis.ResponseError as error:
             if "in progress" not in str(error):
+                folder = client.config_get("dir").get("dir")
+                told = str(error) or "its log there says why"
                 raise BatchError(
-                    f"published, but Redis cannot save it: {error}; is its disk full?"
+                    f"published, but Redis cannot save it in {folder} ({told}), and it "
+                    "is lost when Redis ends: free some space there and run again"
                 ) from error
             time.sleep(0.1)  # it is saving by itself
         else:

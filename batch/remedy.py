@@ -90,6 +90,7 @@ def explain(error: BaseException) -> str:
 def shown(error: BaseException) -> str:
     """Leave SQL, markup, and what fills pages, out of an error's text."""
     text = re.split(r"\[SQL: |\(Background on this error", str(error))[0]
+    text = re.sub(r"\(raised as a result of .*?\)\s", " ", text)
     text = re.sub(r"<(style|script)\b.*?(</\1>|$)", " ", text, flags=re.DOTALL)
     text = " ".join(re.sub(r"<[!/a-zA-Z][^>]*>", " ", text).split())
     return text[:400].rstrip(" .;") or type(error).__name__

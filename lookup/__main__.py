@@ -104,20 +104,30 @@ def _listener(host: str, port: int) -> socket.socket:
 def _redis(settings: Settings) -> Iterator[None]:
     """See to it that REDIS_URL names a server, for us and for our workers."""
     if settings.redis_url is not None:
-        print(f"redis: {without_password(settings.redis_url)}", flush=True)
+        _tell(f"redis: {without_password(settings.redis_url)}")
         yield
         return
     with embedded.redis(REDIS_FOLDER) as url:
         os.environ["REDIS_URL"] = url
-        print(f"redis: {url} (embedded; look inside: redis-cli -u {url})", flush=True)
+        _tell(f"redis: {url} (embedded; look inside: redis-cli -u {url})")
         yield
+
+
+def _tell(line: str) -> None:
+    """Print a line; that a disk is full is no reason not to serve.
+
+    Unbuffered: Python would try again at exit, and change the exit code.
+    """
+    if sys.stdout is not None:  # else the descriptor may be anything's
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def _serve(listener: socket.socket, host: str, workers: int) -> int:
     """Answer requests until told to stop; return the exit code."""
     name = f"[{host}]" if ":" in host else host
     port = listener.getsockname()[1]
-    print(f"serving http://{name}:{port}", flush=True)
+    _tell(f"serving http://{name}:{port}")
     config = uvicorn.Config(
         "lookup.app:from_environment",
         factory=True,

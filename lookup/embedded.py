@@ -142,7 +142,9 @@ def _failure(folder: Path, reason: str) -> str:
     text = f"redis-server did not start in {folder}: {reason} (log: "
     text += f"{folder / supervisor.LOG})"
     dump = folder / "dump.rdb"
-    if dump.exists() and ("RDB" in reason or "DB" in reason):
+    if "No space left" in reason:
+        text += "; free some space there"
+    elif dump.exists() and ("RDB" in reason or "DB" in reason):
         text += f"; if {dump} is damaged, move it away and run the batch again"
     return text
 

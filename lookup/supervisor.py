@@ -29,6 +29,8 @@ LOG = "redis.log"
 
 START_SECONDS = 60.0
 END_SECONDS = 30.0
+UNSAVED_SECONDS = 3.0
+"""For how long a server is asked to end that cannot save, such as on a full disk."""
 ANSWER_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
 
@@ -56,8 +58,11 @@ class State:
     def write(self, folder: Path) -> None:
         """Write the state whole or not at all."""
         draft = folder / f"{STATE}.{os.getpid()}"
-        draft.write_text(json.dumps(asdict(self)))
-        draft.replace(folder / STATE)
+        try:
+            draft.write_text(json.dumps(asdict(self)))
+            draft.replace(folder / STATE)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def is_true(self) -> bool:
         """Tell whether the server that was meant still answers at its port."""
@@ -82,11 +87,12 @@ def info(port: int) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-def shut_down(port: int) -> None:
-    """Tell the Redis at a local port to save and end."""
+def shut_down(port: int) -> bool:
+    """Tell the Redis at a local port to save and end; return whether it does."""
     with contextlib.suppress(OSError), _connection(port) as server:
         server.sendall(b"SHUTDOWN\r\n")
-        server.recv(1024)
+        return not server.recv(1024).startswith(b"-")
+    return True
 
 
 def end_with_parent() -> Callable[[], None] | None:
@@ -114,27 +120,32 @@ def supervise(folder: Path, binary: str) -> None:
     except (OSError, StartError) as error:
         _report({"error": str(error)})
         return
-    state.write(folder)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     _report({"port": state.port})
-    last = threading.Thread(target=_end_after_users, args=(folder, process))
+    arguments = (folder, process, state.port)
+    last = threading.Thread(target=_end_after_users, args=arguments)
     last.daemon = True  # a server that ended by itself does not wait for its users
     last.start()
     process.wait()
     (folder / STATE).unlink(missing_ok=True)
 
 
-def _end_after_users(folder: Path, process: subprocess.Popen[bytes]) -> None:
+def _end_after_users(folder: Path, process: subprocess.Popen[bytes], port: int) -> None:
     """Wait until no user holds the lock, then end the server.
 
     The lock stays held until this process ends: a user who comes now waits for that.
     """
     users = os.open(folder / USERS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     fcntl.flock(users, fcntl.LOCK_EX)
-    process.terminate()
+    give_up_at = time.monotonic() + UNSAVED_SECONDS
+    while not shut_down(port):
+        if time.monotonic() > give_up_at:
+            process.kill()  # what it saved last is there
+            return
+        time.sleep(0.5)
     try:
         process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:  # it cannot save, and says so in its log
+    except subprocess.TimeoutExpired:
         process.kill()
 
 
@@ -145,16 +156,26 @@ def _start(folder: Path, binary: str) -> tuple[subprocess.Popen[bytes], State]:
         log = folder / LOG
         start = log.stat().st_size if log.exists() else 0
         process = _launch(folder, binary, port)
-        state = _wait(process, port)
-        if state is not None:
-            (folder / PORT).write_text(str(port))
-            return process, state
-        process.kill()
-        process.wait()
+        try:
+            state = _wait(process, port)
+            if state is not None:
+                (folder / PORT).write_text(str(port))
+                state.write(folder)
+                return process, state
+        except OSError:
+            _kill(process)  # nobody would ever find it
+            raise
+        _kill(process)
         lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
         if "Address already in use" not in " ".join(lines):
             break
     raise StartError(_reason(lines) or f"{binary} said nothing")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a server that nobody has used yet, whatever it says."""
+    process.kill()
+    process.wait()
 
 
 def _launch(folder: Path, binary: str, port: int) -> subprocess.Popen[bytes]:

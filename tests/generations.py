@@ -23,5 +23,7 @@ def stage(
             yield ranking
 
     written = publish.write_lists(client, generation, noted())
-    publish.complete(client, generation, user_ids, written.n_entries, popular, items)
+    described = list(items)
+    publish.complete(client, generation, popular, described)
+    publish.check(client, generation, user_ids, written.n_entries, len(described))
     return written.n_users

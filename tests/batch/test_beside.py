@@ -127,14 +127,21 @@ def test_reasons_of_an_old_generation_are_not_added_to(
         write(board, redis_client, unseen(board, 1))
 
 
-def test_what_was_lost_is_missed(board: Connection, redis_client: redis.Redis) -> None:
+@pytest.mark.parametrize(
+    "key", ["history:2", "because:3", "similar:7", "about", "meta"]
+)
+def test_what_was_lost_is_missed(
+    board: Connection, redis_client: redis.Redis, key: str
+) -> None:
     """As a server that evicts keys would lose it, before it is served."""
     write(board, redis_client, *map(ranking, range(1, 4)))
-    beside.check_users(redis_client, "g", [1, 2, 3])
-    redis_client.delete(contract.history_key("g", 2))
-    with pytest.raises(BatchError, match=r"holds 5 of 6 keys like recs:g:because:1"):
-        beside.check_users(redis_client, "g", [1, 2, 3])
-    beside.check_users(redis_client, "g", [1, 3])
+    item_ids = beside.write_similar(board, redis_client, "g", top_n=5)
+    publish.tell(redis_client, "g", contract.About(1, 2, [], [1], None, {}))
+    redis_client.hset(contract.meta_key("g"), "top_n", "5")
+    beside.check(redis_client, "g", [1, 2, 3], item_ids)
+    assert redis_client.delete(f"recs:g:{key}") == 1
+    with pytest.raises(BatchError, match=r"holds 47 of 48 keys like recs:g:because:1"):
+        beside.check(redis_client, "g", [1, 2, 3], item_ids)
 
 
 def test_similar_items_are_written_anew_after_an_interruption(

@@ -214,6 +214,37 @@ def test_a_generation_can_be_saved(own_server: RedisServer) -> None:
         assert client.get("recs:current") == "g1"
 
 
+def test_a_server_that_comes_back_with_half_of_it_serves_what_it_did(
+    own_server: RedisServer,
+) -> None:
+    """It had saved our lock, and the lists that there were, while we wrote others."""
+    with redis.Redis.from_url(own_server.url, decode_responses=True) as client:
+        publish_one(client, "g1")
+        with Lock(client) as lock:
+
+            def saving() -> Iterator[Ranking]:
+                yield from RANKINGS[:2]
+                client.save()
+                yield from RANKINGS[2:]
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(publish, "LISTS_PER_TRIP", 1)
+                generations.stage(client, "g2", saving(), [(50, 9.0)], ITEMS)
+            publish.describe(client, "g2", META)
+            own_server.kill()
+            own_server.start()
+            lock.check()
+            assert client.keys("recs:g2:user:*")
+            with pytest.raises(BatchError, match="g2 vanished.*did Redis restart"):
+                lock.flip("g2", time.time())
+            # or it comes back before the last of it is written
+            publish.complete(client, "g2", [(50, 9.0)], ITEMS)
+            publish.describe(client, "g2", META)
+            with pytest.raises(BatchError, match="[12] of 3 lists.*did Redis restart"):
+                publish.check(client, "g2", [1, 2, 3], 4, len(ITEMS))
+        assert client.get("recs:current") == "g1"
+
+
 def test_rolling_back(redis_client: redis.Redis) -> None:
     """One goes back as far as generations are held, and the order stays."""
     publish_one(redis_client, "b")

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from batch import release, warehouse
 from batch.errors import BatchError
 from tests.conftest import Tally
+from tests.faults.disks import tiny_disk
 from tests.sql import raw
 from tests.test_end_to_end import ROOT
 
@@ -22,19 +21,6 @@ warehouse.LARGEST_MEMORY = 48 * 2**20
 sys.exit(__main__.main(["features", *sys.argv[1:]]))
 """
 """`python -m batch features` of a machine of little memory."""
-
-
-@contextmanager
-def tiny_disk(folder: Path, size: str) -> Iterator[None]:
-    """Mount a disk of a few bytes over a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("NO DISK TO FILL: only root may mount a tiny tmpfs")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def crowd(folder: Path, n_users: int) -> Path:

@@ -1,0 +1,45 @@
+"""Disks of a few bytes: real ones, which nobody but root may mount."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PAGE = 4096
+"""Bytes; room on a tmpfs is counted in such."""
+
+
+@contextmanager
+def tiny_disk(folder: Path, size: str) -> Iterator[None]:
+    """Mount a disk over a folder, with what is in it, which stays there afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    away = folder.with_name(f"{folder.name}.away")
+    shutil.copytree(folder, away)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("NO DISK TO FILL: only root may mount a tiny tmpfs")
+    try:
+        shutil.copytree(away, folder, dirs_exist_ok=True)
+        yield
+        shutil.rmtree(away)
+        shutil.copytree(folder, away)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        shutil.rmtree(folder)
+        away.rename(folder)
+
+
+@contextmanager
+def filled(folder: Path, pages: int = 0) -> Iterator[None]:
+    """Leave so much room on the disk of a folder, for the length of a block."""
+    disk = os.statvfs(folder)
+    ballast = folder / "ballast"
+    ballast.write_bytes(bytes(max(0, disk.f_bavail - pages) * PAGE))
+    try:
+        yield
+    finally:
+        ballast.unlink()
