@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from lookup.settings import (
     SettingError,
     positive_integer,
-    redis_url,
+    redis_address,
     secret,
     without_password,
 )
@@ -50,11 +50,10 @@ class Settings:
         Raises:
             SettingError: names the variable, its value and what was expected.
         """
-        address = secret(environ, "REDIS_URL")
         return cls(
             raw=Path(raw or environ.get("MOVIELENS_RAW") or "data/raw"),
             url=download_url(environ.get("MOVIELENS_URL") or ML_100K_URL),
-            redis_url=redis_url("REDIS_URL", address) if address else None,
+            redis_url=redis_address(environ),
             tracking_uri=tracking_uri(
                 secret(environ, "MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
             ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 K_DEFAULT = 10
 CACHE_MB = 64
@@ -51,14 +51,14 @@ class Settings:
 
         Raises SettingError for the first one that is bad.
         """
-        url = secret(environ, "REDIS_URL")
+        url = redis_address(environ)
         k_default = environ.get("K_DEFAULT")
         key = secret(environ, "LOOKUP_API_KEY")
         cache_mb = environ.get("LOOKUP_CACHE_MB")
         origins = environ.get("LOOKUP_CORS_ORIGINS")
         logged = environ.get("LOOKUP_LOG")
         return cls(
-            redis_url=redis_url("REDIS_URL", url) if url else None,
+            redis_url=url,
             k_default=positive_integer("K_DEFAULT", k_default or str(K_DEFAULT)),
             api_key=_api_key("LOOKUP_API_KEY", key) if key else None,
             cache_mb=_megabytes("LOOKUP_CACHE_MB", cache_mb or str(CACHE_MB)),
@@ -117,6 +117,27 @@ def redis_url(name: str, text: str) -> str:
             "unix:///path/to/socket"
         )
     return text
+
+
+def redis_address(environ: Mapping[str, str]) -> str | None:
+    """Read the Redis that is meant, None for the embedded one.
+
+    Its password may be given apart from its URL, as it is, with no encoding. Raises
+    SettingError.
+    """
+    url, password = secret(environ, "REDIS_URL"), secret(environ, "REDIS_PASSWORD")
+    if url:
+        redis_url("REDIS_URL", url)
+    if not password:
+        return url or None
+    if not url:
+        raise SettingError("REDIS_PASSWORD is set: expected REDIS_URL to be set too")
+    if without_password(url) != url:
+        raise SettingError("REDIS_PASSWORD and a password in REDIS_URL: expected one")
+    parts = urlsplit(url)
+    user, _, place = parts.netloc.rpartition("@")
+    netloc = f"{user}:{quote(password, safe='')}@{place}"
+    return parts._replace(netloc=netloc).geturl()
 
 
 def without_password(url: str) -> str:

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.conftest import RedisServer, publish, running
 from tests.faults.lookups import lookup
 from tests.lookup.programs import environment
 
+Given = Callable[[Path, RedisServer], Mapping[str, str]]
 PASSWORD = "hidden-pässword"  # noqa: S105 (of a server of this test alone)
 
 
@@ -31,11 +32,18 @@ def guarded(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-def write(folder: Path, server: RedisServer) -> str:
-    """Write its URL, with the password, as an editor would; return where it is."""
+def in_url(folder: Path, server: RedisServer) -> dict[str, str]:
+    """Give its URL, with the password, in a file that ends as an editor would."""
     path = folder / "redis_url"
     path.write_text(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0\n")
-    return str(path)
+    return {"REDIS_URL_FILE": str(path)}
+
+
+def apart(folder: Path, server: RedisServer) -> dict[str, str]:
+    """Give the password in a file, and the URL without it."""
+    path = folder / "redis_password"
+    path.write_text(PASSWORD)
+    return {"REDIS_URL": server.url, "REDIS_PASSWORD_FILE": str(path)}
 
 
 def batch(
@@ -72,11 +80,12 @@ def tracking_server() -> Iterator[tuple[str, list[str | None]]]:
             thread.join()
 
 
+@pytest.mark.parametrize("given", [in_url, apart])
 def test_the_lookup_reads_them_and_so_do_its_workers(
-    tmp_path: Path, guarded: RedisServer
+    tmp_path: Path, guarded: RedisServer, given: Given
 ) -> None:
     (tmp_path / "key").write_text("a-key\n")
-    files = {"REDIS_URL_FILE": write(tmp_path, guarded), "LOOKUP_API_KEY_FILE": "key"}
+    files = {**given(tmp_path, guarded), "LOOKUP_API_KEY_FILE": "key"}
     with lookup(tmp_path, "--workers", 2, **files) as served:
         url = f"http://127.0.0.1:{served.port}/recommend/42"
         assert httpx.get(url).status_code == 401
@@ -85,10 +94,11 @@ def test_the_lookup_reads_them_and_so_do_its_workers(
         assert PASSWORD not in served.logged()
 
 
+@pytest.mark.parametrize("given", [in_url, apart])
 def test_the_batch_reads_it_and_tells_the_address_without_it(
-    tmp_path: Path, guarded: RedisServer
+    tmp_path: Path, guarded: RedisServer, given: Given
 ) -> None:
-    done = batch(tmp_path, "status", "--json", REDIS_URL_FILE=write(tmp_path, guarded))
+    done = batch(tmp_path, "status", "--json", **given(tmp_path, guarded))
     told = json.loads(done.stdout)
     assert told["generation"] == "g1"
     assert told["redis_url"] == f"redis://…@127.0.0.1:{guarded.port}/0"

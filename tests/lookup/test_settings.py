@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from redis.asyncio.connection import parse_url
@@ -167,6 +168,39 @@ def test_a_secret_is_given_in_one_way_only(tmp_path: Path) -> None:
     ) as caught:
         Settings.from_environ(environ)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:1/2",
+        "redis://u@h:1/2",
+        "rediss://h?username=a@b",
+        "redis://@h",
+        "unix:///run/redis.sock?db=2",
+        "unix://u@/run/redis.sock",
+    ],
+)
+@pytest.mark.parametrize("password", ["p", "a:b@c/d?e#f%41 ä", "'\"$`\\"])
+def test_a_password_may_be_given_apart(url: str, password: str) -> None:
+    """As it is; redis-py finds just it, and all else as it was."""
+    environ = {"REDIS_URL": url, "REDIS_PASSWORD": password}
+    read = Settings.from_environ(environ).redis_url
+    assert read is not None
+    assert parse_url(redis_url("REDIS_URL", read)) == {
+        **parse_url(url),
+        "password": password,
+    }
+    assert f":{quote(password, safe='')}@" not in without_password(read)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "redis://:q@h", "redis://u:@h", "redis://h?password=q"]
+)
+def test_a_password_without_its_place_is_refused(url: str) -> None:
+    """Where there is no server that is meant, or another password."""
+    with pytest.raises(SettingError, match="REDIS_PASSWORD.*expected"):
+        Settings.from_environ({"REDIS_URL": url, "REDIS_PASSWORD": "p"})
 
 
 @pytest.mark.parametrize("module", ["settings", "embedded", "supervisor", "contract"])
