@@ -1,7 +1,9 @@
 # Two images: `lookup` answers over HTTP, `batch` computes (and serves MLflow in Compose).
 # No RUN --mount and no heredocs, so that builders without BuildKit can build it too.
 
-FROM python:3.11-slim-bookworm AS base
+# a name that others may move; PYTHON_IMAGE can name the image by its digest instead
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS base
 # the home is for what libraries cache there: the root file system may be read-only
 ENV PATH=/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
@@ -9,17 +11,13 @@ WORKDIR /app
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
     && install --directory --owner=app --group=app data mlruns
 
-# The lists of packages, so that no other edit of pyproject.toml installs them anew.
-FROM base AS requirements
-COPY pyproject.toml .
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-open('lookup.txt', 'w').write('\n'.join(project['dependencies'])); \
-open('batch.txt', 'w').write('\n'.join(project['optional-dependencies']['batch']))"
-
+# What is not in the list, or not the very file whose hash is there, is not installed.
+# Wheels only: to build others would run code, and fetch tools that no list names.
 FROM base AS lookup-packages
-COPY --from=requirements /app/lookup.txt .
+COPY lookup/requirements.txt lookup.txt
 RUN python -m venv --without-pip /venv \
-    && pip --python /venv/bin/python install --no-cache-dir -r lookup.txt
+    && pip --python /venv/bin/python install --no-cache-dir --require-hashes \
+    --only-binary :all: -r lookup.txt
 
 FROM base AS lookup
 COPY --from=lookup-packages /venv /venv
@@ -34,9 +32,10 @@ ENTRYPOINT ["python", "-m", "lookup"]
 CMD ["--host", "0.0.0.0"]
 
 FROM lookup-packages AS batch-packages
-COPY --from=requirements /app/batch.txt .
+COPY batch/requirements.txt batch.txt
 # the packages' own tests are a tenth of their size
-RUN pip --python /venv/bin/python install --no-cache-dir -r batch.txt \
+RUN pip --python /venv/bin/python install --no-cache-dir --require-hashes \
+    --only-binary :all: -r batch.txt \
     && find /venv -type d -name tests -prune -exec rm -r {} +
 
 FROM base AS batch

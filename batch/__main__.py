@@ -40,7 +40,7 @@ from batch import (
     warehouse,
 )
 from batch.alias import MODEL_NAME
-from batch.config import Settings
+from batch.config import Settings, credentials
 from batch.errors import BatchError, LockHeld
 from batch.evaluate import Evaluation, by_ranker, evaluate
 from batch.part import Part, n_parts
@@ -48,6 +48,7 @@ from batch.pending import Pending
 from batch.progress import Progress
 from batch.stopwatch import Stopwatch
 from lookup import contract, embedded
+from lookup.settings import without_password
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -219,8 +220,8 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
     version = registry.prod_version()
     if version is None:
         raise BatchError(
-            f"no version of {MODEL_NAME} is prod in {settings.tracking_uri}; "
-            "train one: python -m batch run"
+            f"no version of {MODEL_NAME} is prod in "
+            f"{without_password(settings.tracking_uri)}; train one: python -m batch run"
         )
     raw = find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
@@ -272,7 +273,8 @@ def status(_: Namespace, settings: Settings) -> Result:
         scored_at = datetime.fromisoformat(meta["scored_at"])
         age = (datetime.now(UTC) - scored_at).total_seconds()
         result = {"generation": generation, **typed(meta), "age_seconds": round(age)}
-    return result | {"generations": held, "pending": begun, "redis_url": url}
+    shown = without_password(url)
+    return result | {"generations": held, "pending": begun, "redis_url": shown}
 
 
 # --- the stages, in their order ------------------------------------------------------
@@ -711,7 +713,7 @@ def score_shard(job: Job, part: Part, url: str) -> Result:
         "generation": made.generation,
         **meta,
         "seconds": watch.seconds("features", "train", "score", "publish"),
-        "redis_url": url,
+        "redis_url": without_password(url),
         "skipped": False,
         "promoted": False,
     } | result
@@ -827,8 +829,8 @@ def fingerprint_of(tags: Mapping[str, str], settings: Settings) -> str:
         tags["raw_fingerprint"],
         tags["sql_fingerprint"],
         f"top_n={settings.top_n}",
-        # versions are numbered anew in each store
-        f"store={settings.tracking_uri}",
+        # versions are numbered anew in each store, whatever its password
+        f"store={without_password(settings.tracking_uri)}",
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -925,7 +927,8 @@ def told(served: tuple[str, Mapping[str, str]], url: str, watch: Stopwatch) -> R
         "generation": generation,
         **typed(meta),
         "seconds": seconds,
-        "redis_url": url,
+        # results end in logs, and in the mails of cron
+        "redis_url": without_password(url),
     }
 
 
@@ -953,6 +956,7 @@ def main(argv: Sequence[str]) -> int:
         settings = Settings.read(
             os.environ, raw=parsed.raw, top_n=parsed.top_n, scorer=parsed.scorer
         )
+        os.environ.update(credentials(os.environ))
         result = COMMANDS[parsed.command](parsed, settings)
     except KeyboardInterrupt:
         return console.fail(INTERRUPTED, 130)

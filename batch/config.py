@@ -5,10 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lookup.settings import SettingError, positive_integer, redis_url
+from lookup.settings import (
+    SettingError,
+    positive_integer,
+    redis_address,
+    secret,
+    without_password,
+)
 
 ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+CREDENTIALS = (
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+"""What MLflow reads itself, and from the environment only."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +50,12 @@ class Settings:
         Raises:
             SettingError: names the variable, its value and what was expected.
         """
-        address = environ.get("REDIS_URL")
         return cls(
             raw=Path(raw or environ.get("MOVIELENS_RAW") or "data/raw"),
             url=download_url(environ.get("MOVIELENS_URL") or ML_100K_URL),
-            redis_url=redis_url("REDIS_URL", address) if address else None,
+            redis_url=redis_address(environ),
             tracking_uri=tracking_uri(
-                environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
+                secret(environ, "MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
             ),
             top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
             scorer=scorer,
@@ -62,14 +73,24 @@ class Settings:
         return self.processed / "recommendations"
 
 
+def credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give what MLflow is to find in the environment beside what is there.
+
+    Raises:
+        SettingError: a file of them cannot be used.
+    """
+    found = {name: secret(environ, name) for name in CREDENTIALS}
+    return {name: value for name, value in found.items() if value}
+
+
 def tracking_uri(text: str) -> str:
     """Check that MLflow can keep models there; the plain file store no longer can."""
     # postgresql+psycopg2://…, or databricks alone
     scheme = text.partition(":")[0].partition("+")[0]
     if scheme not in STORES:
         raise SettingError(
-            f"MLFLOW_TRACKING_URI={text!r}: expected the address of a server or of a "
-            "database such as sqlite:///mlruns/mlflow.db"
+            f"MLFLOW_TRACKING_URI={without_password(text)!r}: expected the address of "
+            "a server or of a database such as sqlite:///mlruns/mlflow.db"
         )
     return text
 

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 K_DEFAULT = 10
 CACHE_MB = 64
+SECRET_BYTES = 4096
+"""What the file of a secret has at most: whoever names another file is told so."""
 
 REDIS_OPTIONS = frozenset(
     {
@@ -48,20 +51,53 @@ class Settings:
 
         Raises SettingError for the first one that is bad.
         """
-        url = environ.get("REDIS_URL")
+        url = redis_address(environ)
         k_default = environ.get("K_DEFAULT")
-        key = environ.get("LOOKUP_API_KEY")
+        key = secret(environ, "LOOKUP_API_KEY")
         cache_mb = environ.get("LOOKUP_CACHE_MB")
         origins = environ.get("LOOKUP_CORS_ORIGINS")
         logged = environ.get("LOOKUP_LOG")
         return cls(
-            redis_url=redis_url("REDIS_URL", url) if url else None,
+            redis_url=url,
             k_default=positive_integer("K_DEFAULT", k_default or str(K_DEFAULT)),
             api_key=_api_key("LOOKUP_API_KEY", key) if key else None,
             cache_mb=_megabytes("LOOKUP_CACHE_MB", cache_mb or str(CACHE_MB)),
             cors_origins=_origins("LOOKUP_CORS_ORIGINS", origins) if origins else (),
             log_requests=_log_requests("LOOKUP_LOG", logged or "errors"),
         )
+
+
+def secret(environ: Mapping[str, str], name: str) -> str | None:
+    """Read a setting that may be given as NAME, or in a file that NAME_FILE names.
+
+    What is in a file is neither in `docker inspect` nor handed on to other programs.
+    Raises SettingError, which never shows what is in the file.
+    """
+    value, path = environ.get(name), environ.get(f"{name}_FILE")
+    if not path:
+        return value
+    if value:
+        raise SettingError(f"{name} and {name}_FILE are both set: expected one of them")
+    return _line_of(f"{name}_FILE={path!r}", path)
+
+
+def _line_of(named: str, path: str) -> str:
+    """Read a file of one line, which may end with a newline."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(SECRET_BYTES + 1)
+        lines = content.decode().splitlines()
+    except OSError as error:
+        raise SettingError(f"{named}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or a path with a null byte
+        raise SettingError(f"{named}: expected a file of text") from error
+    if len(content) > SECRET_BYTES or len(lines) > 1:
+        raise SettingError(
+            f"{named}: expected one line of at most {SECRET_BYTES} bytes"
+        )
+    if not lines or not lines[0]:
+        raise SettingError(f"{named}: the file is empty")
+    return lines[0]
 
 
 def positive_integer(name: str, text: str) -> int:
@@ -81,6 +117,27 @@ def redis_url(name: str, text: str) -> str:
             "unix:///path/to/socket"
         )
     return text
+
+
+def redis_address(environ: Mapping[str, str]) -> str | None:
+    """Read the Redis that is meant, None for the embedded one.
+
+    Its password may be given apart from its URL, as it is, with no encoding. Raises
+    SettingError.
+    """
+    url, password = secret(environ, "REDIS_URL"), secret(environ, "REDIS_PASSWORD")
+    if url:
+        redis_url("REDIS_URL", url)
+    if not password:
+        return url or None
+    if not url:
+        raise SettingError("REDIS_PASSWORD is set: expected REDIS_URL to be set too")
+    if without_password(url) != url:
+        raise SettingError("REDIS_PASSWORD and a password in REDIS_URL: expected one")
+    parts = urlsplit(url)
+    user, _, place = parts.netloc.rpartition("@")
+    netloc = f"{user}:{quote(password, safe='')}@{place}"
+    return parts._replace(netloc=netloc).geturl()
 
 
 def without_password(url: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.config import ML_100K_URL, Settings
+from batch.config import ML_100K_URL, Settings, credentials
 from lookup.settings import SettingError
 
 
@@ -62,3 +62,30 @@ def test_empty_variables_count_as_unset() -> None:
 def test_a_bad_value_is_named_with_what_was_expected(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=f"{name}.*{value}.*expected"):
         Settings.read({name: value})
+
+
+def test_secrets_may_be_in_files(tmp_path: Path) -> None:
+    texts = {
+        "REDIS_URL": "redis://:p@h:1",
+        "MLFLOW_TRACKING_URI": "postgresql://u:p@h/mlflow",
+        "MLFLOW_TRACKING_PASSWORD": "p",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    environ = {f"{name}_FILE": str(tmp_path / name) for name in texts}
+    read = Settings.read(environ)
+    assert read.redis_url == texts["REDIS_URL"]
+    assert read.tracking_uri == texts["MLFLOW_TRACKING_URI"]
+    # MLflow reads these from the environment, where they are put as they are there
+    assert credentials(environ | {"MLFLOW_TRACKING_USERNAME": "u"}) == {
+        "MLFLOW_TRACKING_USERNAME": "u",
+        "MLFLOW_TRACKING_PASSWORD": "p",
+    }
+    with pytest.raises(SettingError, match="MLFLOW_TRACKING_PASSWORD_FILE are both"):
+        credentials(environ | {"MLFLOW_TRACKING_PASSWORD": "p"})
+
+
+def test_the_password_of_a_bad_address_is_not_shown() -> None:
+    with pytest.raises(SettingError, match="MLFLOW_TRACKING_URI=") as caught:
+        Settings.read({"MLFLOW_TRACKING_URI": "htp://user:hidden@host"})
+    assert "hidden" not in str(caught.value)

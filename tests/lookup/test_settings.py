@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from redis.asyncio.connection import parse_url
@@ -11,6 +13,7 @@ from lookup.settings import (
     Settings,
     positive_integer,
     redis_url,
+    secret,
     without_password,
 )
 
@@ -108,6 +111,96 @@ def test_bad_keys_are_refused_unseen(key: str) -> None:
     with pytest.raises(SettingError, match="LOOKUP_API_KEY") as caught:
         Settings.from_environ({"LOOKUP_API_KEY": key})
     assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_secret_may_be_in_a_file(tmp_path: Path, end: str) -> None:
+    """Without the newline with which editors end it; an empty variable is none."""
+    (tmp_path / "url").write_bytes(f"redis://:pässword@h:1{end}".encode())
+    (tmp_path / "key").write_bytes(f"a key{end}".encode())
+    environ = {
+        "REDIS_URL": "",
+        "REDIS_URL_FILE": str(tmp_path / "url"),
+        "LOOKUP_API_KEY_FILE": str(tmp_path / "key"),
+    }
+    expected = Settings(redis_url="redis://:pässword@h:1", api_key="a key")
+    assert Settings.from_environ(environ) == expected
+    unset = {"LOOKUP_API_KEY": "other", "LOOKUP_API_KEY_FILE": ""}
+    assert secret(unset, "LOOKUP_API_KEY") == "other"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"hidden\nhidden\n", "expected one line"),
+        (b"hidden" * 1000, "expected one line of at most 4096 bytes"),
+        (b"hidden \xff", "expected a file of text"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_named(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    """With its setting, and without what is in it."""
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environ({"LOOKUP_API_KEY_FILE": str(path)})
+    assert str(caught.value).startswith(f"LOOKUP_API_KEY_FILE={str(path)!r}: ")
+    assert problem in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["missing", ".", "\0", "/dev/zero"])
+def test_a_file_that_cannot_be_read_is_named(path: str) -> None:
+    """Whatever is there in its place."""
+    with pytest.raises(SettingError, match="REDIS_URL_FILE="):
+        Settings.from_environ({"REDIS_URL_FILE": path})
+
+
+def test_a_secret_is_given_in_one_way_only(tmp_path: Path) -> None:
+    """Nobody has to know which of them would win."""
+    (tmp_path / "key").write_text("other")
+    environ = {"LOOKUP_API_KEY": "hidden", "LOOKUP_API_KEY_FILE": f"{tmp_path}/key"}
+    with pytest.raises(
+        SettingError, match="LOOKUP_API_KEY_FILE are both set"
+    ) as caught:
+        Settings.from_environ(environ)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:1/2",
+        "redis://u@h:1/2",
+        "rediss://h?username=a@b",
+        "redis://@h",
+        "unix:///run/redis.sock?db=2",
+        "unix://u@/run/redis.sock",
+    ],
+)
+@pytest.mark.parametrize("password", ["p", "a:b@c/d?e#f%41 ä", "'\"$`\\"])
+def test_a_password_may_be_given_apart(url: str, password: str) -> None:
+    """As it is; redis-py finds just it, and all else as it was."""
+    environ = {"REDIS_URL": url, "REDIS_PASSWORD": password}
+    read = Settings.from_environ(environ).redis_url
+    assert read is not None
+    assert parse_url(redis_url("REDIS_URL", read)) == {
+        **parse_url(url),
+        "password": password,
+    }
+    assert f":{quote(password, safe='')}@" not in without_password(read)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "redis://:q@h", "redis://u:@h", "redis://h?password=q"]
+)
+def test_a_password_without_its_place_is_refused(url: str) -> None:
+    """Where there is no server that is meant, or another password."""
+    with pytest.raises(SettingError, match="REDIS_PASSWORD.*expected"):
+        Settings.from_environ({"REDIS_URL": url, "REDIS_PASSWORD": "p"})
 
 
 @pytest.mark.parametrize("module", ["settings", "embedded", "supervisor", "contract"])
