@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,20 +18,21 @@ PAGE = 4096
 def tiny_disk(folder: Path, size: str) -> Iterator[None]:
     """Mount a disk over a folder, with what is in it, which stays there afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
-    away = folder.with_name(f"{folder.name}.away")
-    shutil.copytree(folder, away)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("NO DISK TO FILL: only root may mount a tiny tmpfs")
-    try:
-        shutil.copytree(away, folder, dirs_exist_ok=True)
-        yield
-        shutil.rmtree(away)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        away = Path(elsewhere) / folder.name
         shutil.copytree(folder, away)
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-        shutil.rmtree(folder)
-        away.rename(folder)
+        if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("NO DISK TO FILL: only root may mount a tiny tmpfs")
+        try:
+            shutil.copytree(away, folder, dirs_exist_ok=True)
+            yield
+            shutil.rmtree(away)
+            shutil.copytree(folder, away)
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+            shutil.rmtree(folder)
+            shutil.copytree(away, folder)
 
 
 @contextmanager
