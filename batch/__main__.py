@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -738,11 +738,16 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
     progress = Progress("scoring", "users").counted(rankings, len(some))
     path = settings.recommendations / part.file_name(made.generation)
     with watch.stage("publish"):
-        with exports.replacing(path) as file:
-            lists = exports.written(file, progress)
-            told = beside.written(
-                job.connection, client, made.generation, lists, anew=is_shared
-            )
+        # closed in order where it fails: what ends the table goes before its file
+        with (
+            exports.replacing(path) as file,
+            closing(exports.written(file, progress)) as lists,
+            closing(
+                beside.written(
+                    job.connection, client, made.generation, lists, anew=is_shared
+                )
+            ) as told,
+        ):
             written = publish.write_lists(client, made.generation, told, anew=is_shared)
         if is_shared:
             pending.record(client, made, part, written.n_entries)

@@ -5,7 +5,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -81,7 +81,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-def written(file: BinaryIO, rankings: Iterable[Ranking]) -> Iterator[Ranking]:
+def written(
+    file: BinaryIO, rankings: Iterable[Ranking]
+) -> Generator[Ranking, None, None]:
     """Pass rankings on and write them to a file on their way, as RECOMMENDATIONS."""
     with pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
         group: list[Ranking] = []
