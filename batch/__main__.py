@@ -740,14 +740,16 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
     progress = Progress("scoring", "users").counted(rankings, len(some))
     path = settings.recommendations / part.file_name(made.generation)
     with watch.stage("publish"):
+        # closed in order where it fails: what ends the table goes before its file
         with (
             exports.replacing(path) as file,
-            # ended before its file is, also where Redis fails
             closing(exports.written(file, progress)) as lists,
+            closing(
+                beside.written(
+                    job.connection, client, made.generation, lists, anew=is_shared
+                )
+            ) as told,
         ):
-            told = beside.written(
-                job.connection, client, made.generation, lists, anew=is_shared
-            )
             written = publish.write_lists(client, made.generation, told, anew=is_shared)
         if is_shared:
             pending.record(client, made, part, written.n_entries)

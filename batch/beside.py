@@ -4,7 +4,7 @@ Of users it is written as their lists pass, so that any part of them can be publ
 itself; of items once a generation.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import duckdb
 
@@ -26,7 +26,7 @@ def written(
     rankings: Iterable[Ranking],
     *,
     anew: bool = False,
-) -> Iterator[Ranking]:
+) -> Generator[Ranking, None, None]:
     """Pass rankings on and write, for each one's user, what stands beside the list.
 
     Args:

@@ -1,6 +1,7 @@
 """One Redis server, or a cluster of them: connecting, and sending much at once."""
 
 import logging
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from lookup.settings import without_password
 
 Client = redis.Redis | RedisCluster
 KEYS_PER_TRIP = 1000
+ANSWER_SECONDS = 30.0
+"""What a server has for an answer; one that saves or frees much takes some."""
 KEEPS_ALL = "noeviction"
 """The policy of a full server that refuses what comes, and drops nothing of ours.
 
@@ -47,6 +50,15 @@ REMEDIES_BY_MESSAGE: Mapping[str, str] = {
     "DB index": "is the database in REDIS_URL right?",
 }
 
+OF_A_SCRIPT = re.compile(r": -((OOM|READONLY|NOPERM|MISCONF) .*)")
+"""What an older server says of a command amid what it says of the script."""
+KINDS: Mapping[str, type[Exception]] = {
+    "OOM": redis.exceptions.OutOfMemoryError,
+    "READONLY": redis.exceptions.ReadOnlyError,
+    "NOPERM": redis.exceptions.NoPermissionError,
+    "MISCONF": redis.ResponseError,
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -62,8 +74,9 @@ def connect(url: str) -> Iterator[Client]:
         client = _open(url)
         yield client
     except (redis.RedisError, RedisClusterException) as error:
+        told = plain(error)
         raise BatchError(
-            f"Redis at {without_password(url)} failed: {error}; {remedy(error)}"
+            f"Redis at {without_password(url)} failed: {told}; {remedy(told)}"
         ) from error
     finally:
         if client is not None:
@@ -75,7 +88,7 @@ def _open(url: str) -> Client:
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_connect_timeout": 5,
-        "socket_timeout": 30,
+        "socket_timeout": ANSWER_SECONDS,
         # a repeated RPUSH would double a list
         "retry": Retry(NoBackoff(), 0),
     }
@@ -141,6 +154,12 @@ def _infos(client: Client, section: str) -> list[dict[str, Any]]:
         return []
     several = all(isinstance(answer, dict) for answer in answers.values())
     return list(answers.values()) if several else [answers]
+
+
+def plain(error: Exception) -> Exception:
+    """Take what failed within a script out of what is told of the script."""
+    match = OF_A_SCRIPT.search(str(error))
+    return KINDS[match[2]](match[1]) if match else error
 
 
 def remedy(error: Exception) -> str:

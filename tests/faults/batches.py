@@ -89,6 +89,7 @@ class Clone:
     variables: Mapping[str, str] = field(default_factory=dict)
     parts: int = 1
     lock_seconds: int | None = None
+    answer_seconds: float | None = None
 
     def start(
         self,
@@ -185,7 +186,7 @@ def work(
 def make_small(clone: Clone) -> None:
     """Let little be enough: trees, users a part, lists a trip, seconds of a lock."""
     import batch.part
-    from batch import beside, publish, train
+    from batch import beside, publish, servers, train
 
     train.train = partial(train.train, parameters={"nthread": 1}, n_rounds=10)
     # so that there are moments between lists
@@ -194,3 +195,5 @@ def make_small(clone: Clone) -> None:
         batch.part.USERS_PER_PART = USERS_PER_PART
     if clone.lock_seconds is not None:
         publish.LOCK_SECONDS = clone.lock_seconds
+    if clone.answer_seconds is not None:
+        servers.ANSWER_SECONDS = clone.answer_seconds

@@ -82,7 +82,8 @@ def content(client: redis.Redis, generation: str) -> Content:
     names = [str(name) for name in client.scan_iter(f"{prefix}*", count=1000)]
     names = [name for name in names if name != contract.parts_key(generation)]
     kinds = [name.removeprefix(prefix) for name in names]
-    with client.pipeline() as pipe:
+    # no transaction: a full server refuses to queue even what only reads
+    with client.pipeline(transaction=False) as pipe:
         for name, kind in zip(names, kinds, strict=True):
             if kind in ("meta", "items"):
                 pipe.hgetall(name)

@@ -1,0 +1,257 @@
+"""A Redis that is killed, stopped, cut off, read-only or full amid publishing."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.conftest import RedisServer, Tally, free_port, running, wait_until
+from tests.faults.batches import Batch, Clone, Place
+from tests.faults.disks import filled, tiny_disk
+from tests.faults.kills import LENGTHS, Site, prepared
+from tests.faults.proxy import proxy
+
+pytestmark = pytest.mark.slow
+
+PLACES = (
+    (Place("batch.exports:written", "within", 21), 1),
+    (Place("batch.exports:written", "within", 5), 3),
+    (Place("batch.publish:complete", "before"), 1),
+    (Place("batch.publish:Lock.flip", "before"), 1),
+)
+"""Where a batch waits while something happens to Redis, and in how many parts."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that has on its disk what it has acknowledged."""
+    folder = tmp_path_factory.mktemp("redis")
+    with running(folder, "--appendonly", "yes") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, server: RedisServer
+) -> Iterator[Site]:
+    """A clone whose first run has been made."""
+    with prepared(tmp_path_factory.mktemp("clone"), server.url) as site:
+        yield site
+
+
+def asleep(clone: Clone, place: Place, length: int) -> Batch:
+    """Start a batch and wait until it sleeps."""
+    words = ("run", "--top-n", str(length), "--quiet")
+    batch = clone.start(*words, place=place, how=signal.SIGSTOP)
+    wait_until(lambda: batch.has_ended or batch.is_stopped, seconds=60)
+    assert not batch.has_ended, batch.said
+    return batch
+
+
+def line_of(batch: Batch) -> str:
+    """Give the one line of error of a batch that failed; warnings may come first."""
+    lines = [one for one in batch.said.splitlines() if one.startswith("error: ")]
+    assert len(lines) == 1, batch.said
+    assert "Traceback" not in batch.said
+    return lines[0]
+
+
+def woken(batch: Batch) -> int:
+    """Let a batch go on to its end, past where it sleeps again, as in another part."""
+    give_up_at = time.monotonic() + 60
+    while not batch.has_ended:
+        assert time.monotonic() < give_up_at, batch.said
+        with suppress(ProcessLookupError):  # it ends just now
+            batch.signal(signal.SIGCONT)
+        time.sleep(0.02)
+    return batch.wait()
+
+
+def check_failed(site: Site, batch: Batch, length: int, told: str) -> None:
+    """See that a batch failed in so many words, and that all is served as before."""
+    assert woken(batch) == 1, batch.said
+    assert told in line_of(batch), batch.said
+    site.check_served(sum(LENGTHS) - length)
+    site.check_tables()
+
+
+def check_next(site: Site, length: int, parts: int) -> None:
+    """See that the next run does it all, and leaves nothing of the one before."""
+    site.let_lock_expire()
+    site.run(length, parts)
+    site.check_served(length)
+    site.check_swept()
+
+
+@pytest.fixture
+def length(site: Site) -> int:
+    """Choose a length of lists that are not served yet, so that there is work."""
+    site.let_lock_expire()
+    return sum(LENGTHS) - site.length
+
+
+at_places = pytest.mark.parametrize(("place", "parts"), PLACES, ids=str)
+
+
+@at_places
+def test_killed_and_back(
+    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+) -> None:
+    """A run goes on where it had nothing under way, since nothing is lost."""
+    batch = asleep(replace(site.clone, parts=parts), place, length)
+    server.kill()
+    server.start()
+    site.check_served(sum(LENGTHS) - length)
+    if woken(batch):
+        told = "; is the server up and REDIS_URL right?"
+        check_failed(site, batch, length, told)
+    else:
+        site.check_served(length)
+    check_next(site, length, parts)
+    tally.faults()
+
+
+@at_places
+def test_killed_for_good(
+    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+) -> None:
+    """The run ends at once."""
+    batch = asleep(replace(site.clone, parts=parts), place, length)
+    server.kill()
+    began_at = time.monotonic()
+    assert woken(batch) == 1
+    assert time.monotonic() - began_at < 15
+    server.start()
+    check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
+    check_next(site, length, parts)
+    tally.faults()
+
+
+@at_places
+def test_stopped(
+    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+) -> None:
+    """One that comes back in time is waited for, another is told of."""
+    batch = asleep(replace(site.clone, parts=parts), place, length)
+    server.pause()
+    batch.signal(signal.SIGCONT)
+    time.sleep(1)
+    assert not batch.has_ended
+    go_on(server)
+    assert woken(batch) == 0, batch.said
+    site.check_served(length)
+    other = sum(LENGTHS) - length
+    clone = replace(site.clone, parts=parts, answer_seconds=0.5)
+    batch = asleep(clone, place, other)
+    server.pause()
+    assert woken(batch) == 1
+    go_on(server)
+    assert "; is it stopped, or has it too much to do?" in line_of(batch)
+    # what was sent is done when it goes on, the flip too: who left cannot know
+    assert site.length == sum(LENGTHS) - other or "flip" in place.name
+    site.check_served(site.length)
+    check_next(site, other, parts)
+    tally.faults(2)
+
+
+def go_on(server: RedisServer) -> None:
+    """Let a server that was stopped go on."""
+    assert server.process is not None
+    server.process.send_signal(signal.SIGCONT)
+
+
+@at_places
+def test_cut_off(
+    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+) -> None:
+    """All connections of the batch end: nothing is sent twice."""
+    with proxy(server.port) as line:
+        url = f"redis://127.0.0.1:{line.port}/0"
+        variables = {**site.clone.variables, "REDIS_URL": url}
+        batch = asleep(Clone(site.clone.folder, variables, parts), place, length)
+        line.cut()
+        if woken(batch):
+            told = "; is the server up and REDIS_URL right?"
+            check_failed(site, batch, length, told)
+        else:
+            site.check_served(length)
+    check_next(site, length, parts)
+    tally.faults()
+
+
+@at_places
+def test_made_a_replica(
+    site: Site, length: int, place: Place, parts: int, tally: Tally
+) -> None:
+    """As when another takes its place: it takes nothing more, and serves on."""
+    batch = asleep(replace(site.clone, parts=parts), place, length)
+    site.client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+    try:
+        check_failed(site, batch, length, "name its primary in REDIS_URL")
+    finally:
+        site.client.execute_command("REPLICAOF", "NO", "ONE")
+    check_next(site, length, parts)
+    tally.faults()
+
+
+@at_places
+def test_full(site: Site, length: int, place: Place, parts: int, tally: Tally) -> None:
+    """It refuses what comes, and keeps what it has."""
+    batch = asleep(replace(site.clone, parts=parts), place, length)
+    site.client.config_set("maxmemory", 1)
+    try:
+        check_failed(site, batch, length, "it is full: give it more memory")
+    finally:
+        site.client.config_set("maxmemory", 0)
+    check_next(site, length, parts)
+    tally.faults()
+
+
+@at_places
+def test_a_full_disk(
+    tmp_path: Path,
+    site: Site,
+    length: int,
+    place: Place,
+    parts: int,
+    tally: Tally,
+) -> None:
+    """It takes nothing that it cannot write down."""
+    disk = tmp_path / "disk"
+    (home,) = site.client.config_get("dir").values()
+    with tiny_disk(disk, "8m"):
+        move(site.client, disk)
+        batch = asleep(replace(site.clone, parts=parts), place, length)
+        try:
+            with filled(disk):
+                # what is on its way there already is under way a moment later
+                wait_until(lambda: not is_writable(site.client))
+                check_failed(site, batch, length, "is its disk full?")
+            wait_until(lambda: is_writable(site.client))
+        finally:
+            move(site.client, home)
+        check_next(site, length, parts)
+    tally.faults()
+
+
+def move(client: redis.Redis, folder: object) -> None:
+    """Have a Redis keep what it is told, and all that it has, in another folder."""
+    client.config_set("appendonly", "no")
+    client.config_set("dir", str(folder))
+    client.config_set("appendonly", "yes")
+    wait_until(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0)
+
+
+def is_writable(client: redis.Redis) -> bool:
+    """Try whether a Redis takes something, and can write it down."""
+    try:
+        client.set("tried", "x" * 5000)
+        client.delete("tried")
+    except redis.RedisError:
+        return False
+    return str(client.info("persistence")["aof_last_write_status"]) == "ok"
