@@ -22,6 +22,10 @@ LOCK = $(VENV)/$(UV)/bin/uv pip compile pyproject.toml --universal --python-vers
 # --ignore-vuln ID. None so far.
 ACCEPTED :=
 
+# the base images, as Dockerfile and docker-compose.yml name them
+PYTHON_IMAGE := python:3.11-slim-bookworm
+REDIS_IMAGE := redis:7-bookworm
+
 # tests side by side, file by file: what a file's tests share is made once
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -60,8 +64,8 @@ audit: $(VENV)/$(AUDITOR)
 
 # Prints, for .env, the digests of the base images that a registry has now.
 digests:
-	@for image in PYTHON_IMAGE=python:3.11-slim-bookworm REDIS_IMAGE=redis:7-bookworm; do \
-	docker pull --quiet $${image#*=} >&2 || exit; \
+	@for image in PYTHON_IMAGE=$(PYTHON_IMAGE) REDIS_IMAGE=$(REDIS_IMAGE); do \
+	docker pull --quiet $${image#*=} >/dev/null || exit; \
 	docker image inspect --format "$${image%%=*}={{index .RepoDigests 0}}" $${image#*=}; \
 	done
 

@@ -135,3 +135,21 @@ def test_the_images_install_what_is_locked_and_no_more() -> None:
         assert "--only-binary :all:" in words
     for part in DEPENDENCIES:
         assert f"COPY {part}/requirements.txt {part}.txt" in text
+
+
+def test_base_images_have_the_same_names_everywhere() -> None:
+    """`make digests` asks for those that are used where none is named."""
+    make, docker, compose = (
+        (ROOT / file).read_text(encoding="utf-8")
+        for file in ("Makefile", "Dockerfile", "docker-compose.yml")
+    )
+    names = dict(re.findall(r"^([A-Z]+_IMAGE) := (\S+)$", make, re.MULTILINE))
+    assert set(names) == {"PYTHON_IMAGE", "REDIS_IMAGE"}
+    for setting, image in names.items():
+        assert re.fullmatch(r"[a-z]+:[0-9][0-9.]*-[a-z-]+", image), "no moving tag"
+        assert f"${{{setting}:-{image}}}" in compose
+    assert f"ARG PYTHON_IMAGE={names['PYTHON_IMAGE']}\n" in docker
+    assert re.findall(r"^FROM (\S+:\S+)", docker, re.MULTILINE) == []
+    assert re.findall(r"image: (.*)", compose) == [
+        f"${{REDIS_IMAGE:-{names['REDIS_IMAGE']}}}"
+    ]

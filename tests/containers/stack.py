@@ -1,0 +1,176 @@
+"""A Compose project of its own, and what can be asked of it and done to it."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.conftest import free_port, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = (
+    "MOVIELENS_URL",
+    "TOP_N",
+    "K_DEFAULT",
+    "REDIS_",
+    "LOOKUP_",
+    "MLFLOW_",
+    "BATCH_",
+)
+"""What the settings' names begin with, which whoever works here may have set."""
+SERVICES = ("redis", "mlflow", "lookup")
+"""Those that keep running."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A project beside any other, with ports and volumes of its own."""
+
+    raw: Path
+    project: str = field(default_factory=lambda: f"movielens-{secrets.token_hex(4)}")
+    lookup_port: int = field(default_factory=free_port)
+    redis_port: int = field(default_factory=free_port)
+    mlflow_port: int = field(default_factory=free_port)
+
+    def compose(self, *arguments: str, **settings: str) -> str:
+        """Run one command of Compose, which must succeed; return its stdout."""
+        done = self.attempt(*arguments, **settings)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def attempt(
+        self, *arguments: str, **settings: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run one command of Compose that may fail."""
+        # the .env of whoever works here is not for us
+        program = ["docker", "compose", "--progress", "quiet", "--env-file", os.devnull]
+        return run([*program, *arguments], self._environment() | settings)
+
+    def inside(
+        self, service: str, command: str, *flags: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the shell in a service's container, which may fail."""
+        return self.attempt("exec", "-T", *flags, service, "sh", "-c", command)
+
+    def remove(self) -> None:
+        """Remove the containers, the volumes and the images."""
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
+        images = [self.image(name) for name in ("mlflow", "batch", "lookup")]
+        subprocess.run(["docker", "image", "rm", *images], capture_output=True)
+
+    def image(self, service: str) -> str:
+        """Name the image that a service is built as."""
+        return f"{self.project}-{service}"
+
+    def container(self, service: str) -> dict[str, Any]:
+        """Tell all about a service's container."""
+        return inspected(self.compose("ps", "--all", "--quiet", service).strip())
+
+    def health(self, service: str) -> str:
+        """Tell what a service's health check says."""
+        status: str = self.container(service)["State"]["Health"]["Status"]
+        return status
+
+    def is_well(self, service: str) -> bool:
+        """Run a service's health check now."""
+        container = self.container(service)
+        kind, *words = container["Config"]["Healthcheck"]["Test"]
+        command = ["sh", "-c", *words] if kind == "CMD-SHELL" else words
+        return run(["docker", "exec", container["Id"], *command]).returncode == 0
+
+    def kill_inside(self, service: str) -> int:
+        """Kill all that a service runs, as if each had crashed; return its restarts.
+
+        An engine takes `docker kill` for a wish, and leaves the container dead.
+        """
+        container = self.container(service)
+        restarts: int = container["RestartCount"]
+        run(["docker", "exec", container["Id"], "sh", "-c", "kill -9 -1"])
+        return restarts
+
+    def wait_until_restarted(self, service: str, restarts: int) -> None:
+        """Wait until a service runs once more than it was restarted."""
+
+        def is_restarted() -> bool:
+            container = self.container(service)
+            is_running: bool = container["State"]["Running"]
+            return container["RestartCount"] > restarts and is_running
+
+        wait_until(is_restarted, seconds=60)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """Ask the API."""
+        url = f"http://127.0.0.1:{self.lookup_port}{path}"
+        return httpx.get(url, headers=headers, timeout=10)
+
+    def prod(self, **headers: str) -> httpx.Response:
+        """Ask MLflow, as its published port shows it, for the version in production."""
+        path = "/api/2.0/mlflow/registered-models/alias?name=MovieLensXGB&alias=prod"
+        url = f"http://127.0.0.1:{self.mlflow_port}{path}"
+        return httpx.get(url, headers=headers, timeout=30)
+
+    def status_of(self, path: str) -> int | None:
+        """Tell with which status the API answers, None where it does not."""
+        with suppress(httpx.TransportError):
+            return self.get(path).status_code
+        return None
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Wait until the API can recommend; return what it serves."""
+        wait_until(lambda: self.status_of("/ready") == httpx.codes.OK, seconds=60)
+        served: dict[str, Any] = self.get("/ready").json()
+        return served
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(SETTINGS)
+        }
+        return environment | {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "MOVIELENS_RAW": str(self.raw),
+            "LOOKUP_BIND": "127.0.0.1",
+            "LOOKUP_PORT": str(self.lookup_port),
+            "REDIS_PORT": str(self.redis_port),
+            "MLFLOW_PORT": str(self.mlflow_port),
+        }
+
+
+def succeeds(*program: str) -> bool:
+    """Tell whether a program is there and succeeds."""
+    if shutil.which(program[0]) is None:
+        return False
+    return subprocess.run(program, capture_output=True).returncode == 0
+
+
+def run(
+    program: list[str], environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program at the repository's root."""
+    return subprocess.run(
+        program, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=1800
+    )
+
+
+def checked(program: list[str], environment: Mapping[str, str] | None = None) -> str:
+    """Run a program that must succeed; return its stdout."""
+    done = run(program, environment)
+    assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def inspected(container: str) -> dict[str, Any]:
+    """Tell all about a container."""
+    described: list[dict[str, Any]] = json.loads(
+        checked(["docker", "inspect", container])
+    )
+    return described[0]
