@@ -4,8 +4,10 @@ Shared by the batch, which writes, and the lookup, which reads. Standard library
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 CURRENT = "recs:current"
 GENERATIONS = "recs:generations"
@@ -115,8 +117,9 @@ def decimals(n_entries: int, n_characters: int, longest_id: int) -> int:
 
 
 def decode(entries: Iterable[str]) -> list[tuple[int, float]]:
-    """Turn a list's entries back into (item_id, score) pairs."""
-    pairs = (entry.partition(":") for entry in entries if entry != NO_ITEMS)
+    """Turn entries back into (item_id, score) pairs, or raise ValueError."""
+    texts = list(entries)
+    pairs = (entry.partition(":") for entry in texts if texts != [NO_ITEMS])
     return [(int(item_id), float(score)) for item_id, _, score in pairs]
 
 
@@ -156,18 +159,18 @@ def encode_history(history: History) -> str:
 def decode_history(text: str) -> History:
     """Turn the JSON back into a history; raise ValueError if it is none."""
     try:
-        fields = json.loads(text)
+        fields = _read(text)
         return History(
             n_ratings=int(fields["n_ratings"]),
             highest=_ratings(fields["highest"]),
             last=_ratings(fields["last"]),
         )
-    except (KeyError, TypeError) as error:
+    except NONE_SUCH as error:
         raise ValueError(f"no history: {text[:80]!r}") from error
 
 
 def _ratings(pairs: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
-    return [(int(item_id), float(rating)) for item_id, rating in pairs]
+    return [(int(item_id), _number(rating)) for item_id, rating in pairs]
 
 
 @dataclass(frozen=True)
@@ -199,17 +202,47 @@ def encode_about(about: About) -> str:
 def decode_about(text: str) -> About:
     """Turn the JSON back; raise ValueError if it is none."""
     try:
-        fields = json.loads(text)
-        return About(
+        fields = _read(text)
+        found = About(
             n_users=int(fields["n_users"]),
             n_items=int(fields["n_items"]),
             genres=[str(genre) for genre in fields["genres"]],
             examples=[int(user_id) for user_id in fields["examples"]],
-            protocol=fields["protocol"],
+            protocol=_text(fields["protocol"]),
             metrics={
-                ranker: {name: float(value) for name, value in metrics.items()}
+                ranker: {name: _number(value) for name, value in metrics.items()}
                 for ranker, metrics in fields["metrics"].items()
             },
         )
-    except (AttributeError, KeyError, TypeError) as error:
+        encode_about(found).encode()
+    except NONE_SUCH as error:
         raise ValueError(f"tells nothing about it: {text[:80]!r}") from error
+    return found
+
+
+NONE_SUCH = (AttributeError, KeyError, OverflowError, TypeError, UnicodeError)
+"""What comes of JSON that holds something else, such as half of a character."""
+
+
+def _read(text: str) -> dict[str, Any]:
+    """Read JSON; raise ValueError also where it is too deep."""
+    try:
+        fields: dict[str, Any] = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"too deep: {text[:80]!r}") from error
+    return fields
+
+
+def _text(value: object) -> str | None:
+    """Give a text, or None; raise ValueError if it is neither."""
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"{value!r} is no text")
+
+
+def _number(value: str | float) -> float:
+    """Read a number that JSON can hold; raise ValueError if it is none."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no finite number")
+    return number

@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypedDict
 
 from lookup import contract
+
+TOP_N = re.compile("0*[1-9][0-9]{0,8}")
 
 
 class CorruptGeneration(Exception):
@@ -135,15 +138,17 @@ class Generation:
             raise CorruptGeneration(f"{where} is missing")
         try:
             fields = json.loads(text)
-        except ValueError as error:
-            raise CorruptGeneration(f"{where} is no JSON: {text!r}") from error
+        except (ValueError, RecursionError) as error:
+            raise CorruptGeneration(f"{where} is no JSON: {text[:80]!r}") from error
         if not _is_item(fields):
-            raise CorruptGeneration(f"{where} lacks title, genres or year: {text!r}")
+            raise CorruptGeneration(
+                f"{where} lacks title, genres or year: {text[:80]!r}"
+            )
         item = Item(title=fields["title"], genres=fields["genres"], year=fields["year"])
         try:
             as_json(item).encode()
         except UnicodeEncodeError as error:
-            raise CorruptGeneration(f"{where} is no text: {text!r}") from error
+            raise CorruptGeneration(f"{where} is no text: {text[:80]!r}") from error
         return item
 
     def _required(self, meta: Mapping[str, str], field: str) -> str:
@@ -154,9 +159,9 @@ class Generation:
         return value
 
     def _top_n(self, text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        if not TOP_N.fullmatch(text):
             key = contract.meta_key(self.name)
-            raise CorruptGeneration(f"{key} top_n={text!r} is no positive integer")
+            raise CorruptGeneration(f"{key} top_n={text[:80]!r} is no positive integer")
         return int(text)
 
 

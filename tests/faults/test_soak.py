@@ -1,0 +1,38 @@
+"""The commands that try a lookup for minutes, for a few seconds."""
+
+import importlib.util
+import re
+
+import pytest
+
+from tests.conftest import Tally
+from tests.faults import fuzz, parsers, soak
+
+pytestmark = pytest.mark.slow
+
+N_RUNS = 3000
+
+
+def test_a_short_soak(capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
+    """No answer is wrong, and none is a 5xx."""
+    assert soak.main(["--minutes", "0.1"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    found = re.match(r"([\d,]+) requests .* ([\d,]+) hostile", last)
+    assert found, last
+    assert "0 wrong answers, 0 of 5xx" in last
+    asked, hostile = (int(number.replace(",", "")) for number in found.groups())
+    assert asked > 1000
+    tally.requests(asked + hostile)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None,
+    reason='NO ATHERIS: pip install -e ".[fuzz]" (it has no wheel for each Python)',
+)
+def test_a_short_fuzz(capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
+    """No parser mistakes what is led by coverage into its corners."""
+    assert fuzz.main(["--runs", str(N_RUNS)]) == 0
+    assert f"{N_RUNS * len(parsers.PARSERS):,} inputs tried, 0 parsers mistaken" in (
+        capsys.readouterr().out
+    )
+    tally.inputs(N_RUNS * len(parsers.PARSERS))
