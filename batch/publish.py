@@ -60,10 +60,15 @@ return redis.call('del', KEYS[1])
 FLIP = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 if KEYS[4] and redis.call('exists', KEYS[4]) == 0 then return -1 end
+local at = ARGV[3]
+local last = redis.call('zrevrange', KEYS[3], 0, 0, 'withscores')[2]
+if last and tonumber(last) >= tonumber(at) then at = tonumber(last) + 1 end
 redis.call('set', KEYS[2], ARGV[2])
-redis.call('zadd', KEYS[3], 'NX', ARGV[3], ARGV[2])
+redis.call('zadd', KEYS[3], 'NX', at, ARGV[2])
 return 1
 """
+"""Where a clock was set back, too, the last to be published comes last: `rollback` goes
+by that order."""
 
 LOSSES = "does maxmemory-policy evict, or did Redis restart?"
 

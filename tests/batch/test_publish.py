@@ -162,6 +162,21 @@ def test_the_one_before_is_kept(redis_client: redis.Redis) -> None:
     assert publish.kept(redis_client) == {"g1", "g2"}
 
 
+def test_a_clock_that_is_set_back_changes_no_order(redis_client: redis.Redis) -> None:
+    """What is served last is rolled back from, to what was served before it."""
+    for generation, published_at in (("g1", 2e9), ("g2", 1e9), ("g3", 1e9 + 1)):
+        generations.stage(redis_client, generation, RANKINGS, [(50, 9.0)], ITEMS)
+        publish.describe(redis_client, generation, META)
+        with Lock(redis_client) as lock:
+            lock.flip(generation, published_at)
+    assert publish.generations(redis_client) == ["g1", "g2", "g3"]
+    assert publish.kept(redis_client) == {"g2", "g3"}
+    assert publish.before(redis_client) == "g2"
+    with Lock(redis_client) as lock:
+        lock.flip("g2", 1e9)
+    assert publish.generations(redis_client) == ["g1", "g2", "g3"]
+
+
 def test_who_lost_the_lock_removes_nothing(redis_client: redis.Redis) -> None:
     """It may have slept through the next batch's whole work."""
     publish_one(redis_client, "g1")
