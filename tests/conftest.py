@@ -68,8 +68,8 @@ class RedisServer:
         self.url = embedded.url(self.port)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self, *, is_loaded: bool = True) -> None:
+        """Start it and wait until it answers, and has loaded what is on its disk."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         options += [*self.options, "--dir", str(self.folder)]
         with (self.folder / "redis.log").open("ab") as log:
@@ -81,7 +81,7 @@ class RedisServer:
                 preexec_fn=supervisor.end_with_parent(),
                 start_new_session=True,  # Ctrl-C is for pytest, which stops us then
             )
-        wait_until(self._answers)
+        wait_until(lambda: self._answers(is_loaded))
 
     def kill(self) -> None:
         """End it at once, whatever it does."""
@@ -94,22 +94,24 @@ class RedisServer:
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
-    def _answers(self) -> bool:
+    def _answers(self, is_loaded: bool) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "redis.log").read_text()
         with suppress(OSError, ValueError):
-            return supervisor.info(self.port)["process_id"] == str(self.process.pid)
+            told = supervisor.info(self.port)
+            is_ours = told["process_id"] == str(self.process.pid)
+            return is_ours and (told["loading"] == "0" or not is_loaded)
         return False
 
 
 @contextmanager
 def running(
-    folder: Path, *options: str, port: int | None = None
+    folder: Path, *options: str, port: int | None = None, is_loaded: bool = True
 ) -> Iterator[RedisServer]:
     """Run a Redis, with options of redis-server, for the length of a block."""
     server = RedisServer(folder, *options, port=port)
     try:
-        server.start()
+        server.start(is_loaded=is_loaded)
         yield server
     finally:
         server.kill()

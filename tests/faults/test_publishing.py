@@ -1,5 +1,6 @@
 """A Redis that is killed, stopped, cut off, read-only or full amid publishing."""
 
+import multiprocessing
 import re
 import signal
 import subprocess
@@ -101,10 +102,12 @@ def check_next(site: Site, length: int, parts: int) -> None:
 
 
 @pytest.fixture
-def length(site: Site) -> int:
+def length(site: Site) -> Iterator[int]:
     """Choose a length of lists that are not served yet, so that there is work."""
     site.let_lock_expire()
-    return sum(LENGTHS) - site.length
+    yield sum(LENGTHS) - site.length
+    for batch in multiprocessing.active_children():
+        batch.kill()  # it slept when a test failed, and the next shall not meet it
 
 
 at_places = pytest.mark.parametrize(("place", "parts"), PLACES, ids=str)

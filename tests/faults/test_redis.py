@@ -151,7 +151,7 @@ def test_one_that_is_loading_its_data_is_away(
     slowly = ("--key-load-delay", "50000")
     with (
         lookup(tmp_path, REDIS_URL=server.url) as served,
-        running(tmp_path, *slowly, port=server.port),
+        running(tmp_path, *slowly, port=server.port, is_loaded=False),
     ):
         answer = ask(served.port, "/recommend/42")
         assert answer.status_code == 503
