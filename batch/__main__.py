@@ -270,9 +270,11 @@ def status(_: Namespace, settings: Settings) -> Result:
     result: Result = {**empty, "age_seconds": None}
     if served:
         generation, meta = served
-        scored_at = datetime.fromisoformat(meta["scored_at"])
-        age = (datetime.now(UTC) - scored_at).total_seconds()
-        result = {"generation": generation, **typed(meta), "age_seconds": round(age)}
+        result |= {"generation": generation, **typed(meta)}
+        if "scored_at" in meta:  # another program may have written less
+            scored_at = datetime.fromisoformat(meta["scored_at"])
+            age = (datetime.now(UTC) - scored_at).total_seconds()
+            result["age_seconds"] = round(age)
     shown = without_password(url)
     return result | {"generations": held, "pending": begun, "redis_url": shown}
 
@@ -673,6 +675,7 @@ def abandon(job: Job, lock: publish.Lock, made: Pending) -> None:
         pending.forget(job.client, [job.digest])
         held = publish.generations(job.client)
         publish.retire(job.client, lock, held)
+        lock.check()
         # an interrupt may come just after the flip
         exports.prune(job.settings.recommendations, held)
     except Exception as error:
@@ -697,13 +700,10 @@ def score_shard(job: Job, part: Part, url: str) -> Result:
             log.info("part %s of %s was written before", part, made.generation)
         else:
             score_part(job, made, part, user_ids)
-    counts, served = pending.done(client, made), publish.current(client)
-    if len(counts) == made.n and (served is None or served[0] != made.generation):
-        with (
-            publish.Lock(client, patience=SHARD_PATIENCE) as lock,
-            watch.stage("publish"),
-        ):
-            served = complete(job, lock, made, user_ids, sum(counts.values()))
+    counts = pending.done(client, made)
+    served = publish.current(client)
+    if len(counts) == made.n:
+        served = finish(job, made, user_ids)
     result: Result = {"shard": str(part), "n_parts_written": len(counts)}
     if served is not None and served[0] == made.generation:
         return told(served, url, watch) | {"skipped": False, "promoted": False} | result
@@ -717,6 +717,28 @@ def score_shard(job: Job, part: Part, url: str) -> Result:
         "skipped": False,
         "promoted": False,
     } | result
+
+
+def finish(job: Job, made: Pending, user_ids: Sequence[int]) -> Served:
+    """Serve a generation that has all of its parts, unless another did meanwhile.
+
+    Who slept, or came at the same moment, may find one that was served long ago: to
+    serve it again would put it before those that came after, or take its forerunner.
+
+    Raises:
+        BatchError: it was followed by another, or given up.
+    """
+    client = job.client
+    with (
+        publish.Lock(client, patience=SHARD_PATIENCE) as lock,
+        job.watch.stage("publish"),
+    ):
+        served = publish.current(client)
+        if served is not None and served[0] == made.generation:
+            return served
+        pending.check(client, made)
+        counts = pending.done(client, made)
+        return complete(job, lock, made, user_ids, sum(counts.values()))
 
 
 def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> int:
@@ -851,7 +873,11 @@ def is_made_of(
 ) -> bool:
     """Tell whether a generation was made of just this model and these inputs."""
     meta = served[1]
-    return (meta["model_version"], meta["fingerprint"]) == (version, fingerprint)
+    # one that lost a field is made anew
+    return (meta.get("model_version"), meta.get("fingerprint")) == (
+        version,
+        fingerprint,
+    )
 
 
 def prod_version(settings: Settings) -> str | None:
@@ -896,6 +922,7 @@ def clean_up(client: servers.Client, lock: publish.Lock, settings: Settings) -> 
     exports.remove_abandoned(settings.processed)
     exports.remove_abandoned(settings.recommendations)
     if keep:  # a Redis that lost everything is no reason to remove the files as well
+        lock.check()  # who slept until here knows nothing of what is served now
         exports.prune(settings.recommendations, keep | begun)
 
 
@@ -956,7 +983,11 @@ def main(argv: Sequence[str]) -> int:
     stopped = stop_on_signals()
     try:
         settings = Settings.read(
-            os.environ, raw=parsed.raw, top_n=parsed.top_n, scorer=parsed.scorer
+            os.environ,
+            raw=parsed.raw,
+            top_n=parsed.top_n,
+            scorer=parsed.scorer,
+            scheduler=getattr(parsed, "scheduler", None),  # some commands score nothing
         )
         os.environ.update(credentials(os.environ))
         result = COMMANDS[parsed.command](parsed, settings)

@@ -78,13 +78,22 @@ def record(client: Client, made: Pending, part: Part, n_entries: int) -> None:
     Raises:
         BatchError: the generation was given up meanwhile.
     """
+    check(client, made)
+    client.hset(contract.parts_key(made.generation), str(part.number), str(n_entries))
+
+
+def check(client: Client, made: Pending) -> None:
+    """Make sure that a generation is still being made.
+
+    Raises:
+        BatchError: it is not.
+    """
     if made not in read(client).values():
         raise BatchError(
-            f"part {part} of {made.generation} is written, but another batch has "
-            "finished this generation, or given it up: were raw files, model or "
+            f"another batch has finished {made.generation}, or given it up, since this "
+            "one began: nothing that is served has changed; were raw files, model or "
             "settings changed?"
         )
-    client.hset(contract.parts_key(made.generation), str(part.number), str(n_entries))
 
 
 def clear_way(client: Client, digest: str, n: int | None = None) -> bool:

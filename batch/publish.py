@@ -160,7 +160,7 @@ class Lock:
         self._renewer.join()
         try:
             self._client.eval(RELEASE, 1, self._key, self._token)
-        except redis.RedisError:
+        except servers.ERRORS:
             log.warning("could not release %s; it expires by itself", self._key)
 
     def check(self) -> None:
@@ -240,7 +240,7 @@ class Lock:
                 if not self._client.eval(RENEW, 1, self._key, *arguments):
                     log.warning("lost %s: nothing will be published", self._key)
                     return
-            except redis.RedisError as error:
+            except servers.ERRORS as error:
                 log.warning("could not renew %s: %s", self._key, error)
 
 

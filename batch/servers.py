@@ -30,6 +30,8 @@ KEEPS_ALL = "noeviction"
 Those that drop only what has a time to live would drop the lock.
 """
 
+ERRORS = (redis.RedisError, RedisClusterException)
+"""What redis raises: of a cluster, some are no RedisErrors."""
 REMEDIES: Mapping[type[Exception] | tuple[type[Exception], ...], str] = {
     redis.exceptions.OutOfMemoryError: (
         "it is full: give it more memory (maxmemory) or store less (TOP_N)"
@@ -73,7 +75,7 @@ def connect(url: str) -> Iterator[Client]:
     try:
         client = _open(url)
         yield client
-    except (redis.RedisError, RedisClusterException) as error:
+    except ERRORS as error:
         told = plain(error)
         raise BatchError(
             f"Redis at {without_password(url)} failed: {told}; {remedy(told)}"

@@ -119,6 +119,21 @@ def test_the_lock_of_who_is_done_is_gone(client: Client) -> None:
     assert not client.exists(publish.lock_key(client))
 
 
+@pytest.mark.slow
+def test_a_lock_outlives_what_a_cluster_says_amid_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not all that redis raises then is a RedisError: who renews it goes on."""
+    monkeypatch.setattr(publish, "LOCK_SECONDS", 4)
+    with clustered(tmp_path) as cluster, servers.connect(cluster.url) as client:
+        with Lock(client) as lock:
+            for node in cluster.nodes:
+                node.kill()
+            wait_until(lambda: caplog.text.count("could not renew") >= 2, 30)
+            assert lock._renewer.is_alive()
+        assert "it expires by itself" in caplog.text
+
+
 def test_a_generation_is_not_written_twice(client: Client) -> None:
     generations.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
     with pytest.raises(BatchError, match="g1 is not new"):

@@ -32,6 +32,7 @@ from batch.part import Part, n_parts, parse
 from batch.pending import Pending
 from batch.registry import Record, Registry
 from lookup import contract
+from tests.conftest import free_port
 from tests.test_end_to_end import ROOT, write_world
 
 N_USERS = 40
@@ -72,18 +73,30 @@ def settings(
     """Give that world's settings, with a Redis and a data folder of this test's own."""
     folder, uri = made
     monkeypatch.chdir(tmp_path)
-    environ = {
-        "MOVIELENS_RAW": str(folder / "world"),
-        "MLFLOW_TRACKING_URI": uri,
-        "REDIS_URL": redis_url,
-    }
-    return Settings.read(environ)
+    return Settings.read(
+        {
+            "MOVIELENS_RAW": str(folder / "world"),
+            "MLFLOW_TRACKING_URI": uri,
+            "REDIS_URL": redis_url,
+        }
+    )
 
 
 def run(settings: Settings, shard: str | None = None, *, force: bool = False) -> Result:
     """Run, or run a part."""
     part = parse(shard) if shard else None
     return __main__.run(Namespace(shard=part, force=force, scheduler=None), settings)
+
+
+def environ(settings: Settings) -> dict[str, str]:
+    """Say the same to a process of its own."""
+    return {
+        "MOVIELENS_RAW": str(settings.raw),
+        "MLFLOW_TRACKING_URI": settings.tracking_uri,
+        "REDIS_URL": str(settings.redis_url),
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+    }
 
 
 def lists(client: redis.Redis) -> dict[int, list[str]]:
@@ -205,15 +218,8 @@ def test_parts_at_once(
 ) -> None:
     """Each by a process of its own, as on several machines with one Redis."""
     words = ["-m", "batch", "run", "--quiet", "--shard"]
-    environ = {
-        "MOVIELENS_RAW": str(settings.raw),
-        "MLFLOW_TRACKING_URI": settings.tracking_uri,
-        "REDIS_URL": str(settings.redis_url),
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-    }
     processes = [
-        subprocess.Popen([sys.executable, *words, f"{i}/3"], env=environ)
+        subprocess.Popen([sys.executable, *words, f"{i}/3"], env=environ(settings))
         for i in (1, 2, 3)
     ]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
@@ -234,6 +240,76 @@ def test_a_cluster_of_workers_gives_the_lists_of_one_machine(
         run(there, "2/2")
         run(there, "1/2")
     assert lists(redis_client) == whole
+
+
+@pytest.mark.slow
+def test_a_scheduler_on_the_command_line_is_asked(settings: Settings) -> None:
+    """One that is not there ends the run: no other machine scores in its place."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    words = ["-m", "batch", "run", "--scheduler", address]
+    ended = subprocess.run(
+        [sys.executable, *words],
+        env=environ(settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: ")
+    assert address in ended.stderr
+
+
+def test_who_slept_does_not_serve_what_was_followed(
+    settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others took its part, served all of them, and then what came after."""
+    begun = run(settings, "1/2")["generation"]
+    build_now = __main__.build_now
+    monkeypatch.setattr(publish, "LOCK_SECONDS", 1000)  # it is not renewed in its sleep
+
+    def asleep(*arguments: object) -> None:
+        monkeypatch.setattr(__main__, "build_now", build_now)
+        redis_client.delete(contract.part_lock_key(str(begun), 2))
+        assert run(settings, "2/2")["generation"] == begun
+        after.append(run(settings, force=True)["generation"])
+        build_now(*arguments)  # type: ignore[arg-type]
+
+    after: list[object] = []
+    monkeypatch.setattr(__main__, "build_now", asleep)
+    with pytest.raises(BatchError, match=f"another batch has finished {begun}"):
+        run(settings, "2/2")
+    assert redis_client.get(contract.CURRENT) == after[0]
+    assert publish.generations(redis_client) == [begun, *after]
+
+
+def test_two_who_end_at_once_serve_it_once(
+    settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the generation before stays, for `rollback`."""
+    former = run(settings)["generation"]
+    finish = __main__.finish
+
+    def twice(job: __main__.Job, made: Pending, user_ids: list[int]) -> __main__.Served:
+        first = finish(job, made, user_ids)
+        assert finish(job, made, user_ids) == first
+        return first
+
+    monkeypatch.setattr(__main__, "finish", twice)
+    other = replace(settings, top_n=7)
+    run(other, "1/2")
+    served = run(other, "2/2")["generation"]
+    assert publish.generations(redis_client) == [former, served]
+    assert __main__.rollback(Namespace(), settings)["generation"] == former
+
+
+def test_a_generation_that_lost_how_it_was_made_is_made_anew(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    former = run(settings)["generation"]
+    redis_client.hdel(contract.meta_key(str(former)), "model_version", "scored_at")
+    told = __main__.status(Namespace(), settings)
+    assert (told["generation"], told["model_version"]) == (former, None)
+    assert run(settings)["skipped"] is False
 
 
 @pytest.fixture
@@ -298,18 +374,13 @@ def test_a_run_that_was_killed_in_a_part_does_that_part_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its lists are there by half; they are removed and written anew."""
-    environ = {
-        "MOVIELENS_RAW": str(settings.raw),
-        "MLFLOW_TRACKING_URI": settings.tracking_uri,
-        "REDIS_URL": str(settings.redis_url),
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-    }
     script = KILLED.replace(
         "written, n =",
         "from batch import publish\npublish.LISTS_PER_TRIP = 1\nwritten, n =",
     )
-    died = subprocess.run([sys.executable, "-c", script], env=environ, timeout=120)
+    died = subprocess.run(
+        [sys.executable, "-c", script], env=environ(settings), timeout=120
+    )
     assert died.returncode == -signal.SIGKILL
     (made,) = pending.read(redis_client).values()
     assert list(pending.done(redis_client, made)) == [1]
