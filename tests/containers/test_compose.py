@@ -97,6 +97,26 @@ def test_the_volumes_outlive_the_containers(stack: Stack) -> None:
 
 
 @pytest.mark.docker
+def test_a_batch_that_fails_keeps_the_api_from_nothing(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Even where `up` has a new one to start: it serves the lists before."""
+    before = stack.wait_until_ready()
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "u.data").write_text("1\t1\t9\t881250949\n")
+    tmp_path.chmod(0o755)
+    try:
+        stack.compose("up", "--detach", MOVIELENS_RAW=str(raw), K_DEFAULT="3")
+        assert stack.container("batch")["State"]["ExitCode"] == 1
+        assert stack.wait_until_ready() == before
+        assert len(stack.get("/recommend/42").json()["items"]) == 3
+    finally:
+        stack.compose("up", "--detach")
+    assert stack.wait_until_ready() == before
+
+
+@pytest.mark.docker
 def test_secrets_are_read_from_files_and_shown_nowhere(
     stack: Stack, tmp_path: Path
 ) -> None:
