@@ -285,7 +285,8 @@ def status(_: Namespace, settings: Settings) -> Result:
 def find_raw(settings: Settings) -> release.Release:
     """Find the raw files, and fetch MovieLens-100K where there are none."""
     if settings.raw.suffix.lower() != ".zip" and download.is_empty(settings.raw):
-        log.warning("%s is empty or missing: fetching %s", settings.raw, settings.url)
+        shown = without_password(settings.url)
+        log.warning("%s is empty or missing: fetching %s", settings.raw, shown)
         progress = Progress("downloading", "bytes").show
         was_there = settings.raw.exists()
         try:

@@ -1,5 +1,6 @@
 """The batch's settings, read once from the environment."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +98,24 @@ def tracking_uri(text: str) -> str:
 
 def download_url(text: str) -> str:
     """Check that something can be fetched from here."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    if not is_url(text):
         raise SettingError(
-            f"MOVIELENS_URL is {text!r}, expected the http(s) address of a .zip"
+            f"MOVIELENS_URL is {without_password(text)!r}, expected the http(s) "
+            "address of a .zip, without user and password"
         )
     return text
+
+
+def is_url(text: str) -> bool:
+    """Tell whether something can be fetched from there, by anybody."""
+    try:
+        parts = urlsplit(text)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and is_whole
+        and "@" not in parts.netloc
+        and not re.search(r"\s", text)
+    )

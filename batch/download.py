@@ -16,8 +16,9 @@ from urllib.parse import urldefrag
 from urllib.request import Request, urlopen
 
 from batch import archive, release
-from batch.config import ML_100K_URL
+from batch.config import ML_100K_URL, is_url
 from batch.errors import BatchError
+from lookup.settings import without_password
 
 PINNED = {
     # the md5 that GroupLens publishes for it is 0e33842e24a9c977be4e0107933c0723
@@ -61,6 +62,9 @@ class Source:
     timeout: float
     progress: Progress | None
 
+    def __str__(self) -> str:
+        return without_password(self.url)
+
 
 def download(
     url: str,
@@ -79,13 +83,13 @@ def download(
     Raises:
         BatchError: with the URL, the cause and how to do without. Nothing is left.
     """
-    with explained(url, folder):
+    with explained(without_password(url), folder):
         folder.mkdir(parents=True, exist_ok=True)
         with archive.locked(folder):
             remove(folder / PARTIAL)
             if is_empty(folder):
                 source = source_of(url, checksum, timeout, progress)
-                log.info("downloading %s into %s", source.url, folder)
+                log.info("downloading %s into %s", source, folder)
                 with scratch(folder / PARTIAL) as partial:
                     fetch(source, partial / ARCHIVE, pauses)
                     install(partial, folder)
@@ -138,8 +142,12 @@ def source_of(
         BatchError: the URL or the checksum is none.
     """
     plain, fragment = urldefrag(url)
-    if not re.match(r"https?://[^/\s]+\S*$", plain):
-        raise BatchError(f"{plain!r} is no URL that begins with http:// or https://")
+    if not is_url(plain):
+        shown = without_password(plain)
+        raise BatchError(
+            f"{shown!r} is no URL that begins with http:// or https:// and has a host, "
+            "and neither user nor password"
+        )
     pinned = checksum or fragment.lower() or PINNED.get(plain)
     if pinned and not CHECKSUM.fullmatch(pinned):
         raise BatchError(f"{pinned!r} is neither md5=<32 hex> nor sha256=<64 hex>")
@@ -170,7 +178,7 @@ def fetch(source: Source, target: Path, pauses: tuple[float, ...]) -> None:
         try:
             fetch_once(source, target)
         except TransientError as error:
-            log.info("%s: %s; next try in %g s", source.url, error, pause)
+            log.info("%s: %s; next try in %g s", source, error, pause)
             time.sleep(pause)
         else:
             return
@@ -238,7 +246,7 @@ def answer(source: Source) -> http.client.HTTPResponse:
         log.warning(
             "the certificate of %s is not valid (%s): going on without, since the "
             "file's checksum is known",
-            source.url,
+            source,
             error.verify_message,
         )
     context.check_hostname = False

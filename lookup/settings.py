@@ -30,6 +30,12 @@ REDIS_OPTIONS = frozenset(
 """The options that a Redis URL may carry after its question mark."""
 
 
+ENCODED = (
+    "it cannot be told where its password ends; there / ? # @ [ ] % are written %2F "
+    "%3F %23 %40 %5B %5D %25, or it is given apart as REDIS_PASSWORD"
+)
+
+
 class SettingError(ValueError):
     """A setting that cannot be used; says which, its value and what was expected."""
 
@@ -132,33 +138,45 @@ def redis_address(environ: Mapping[str, str]) -> str | None:
         return url or None
     if not url:
         raise SettingError("REDIS_PASSWORD is set: expected REDIS_URL to be set too")
-    if without_password(url) != url:
-        raise SettingError("REDIS_PASSWORD and a password in REDIS_URL: expected one")
     parts = urlsplit(url)
+    if parts.password is not None or "password=" in parts.query:
+        raise SettingError("REDIS_PASSWORD and a password in REDIS_URL: expected one")
     user, _, place = parts.netloc.rpartition("@")
     netloc = f"{user}:{quote(password, safe='')}@{place}"
     return parts._replace(netloc=netloc).geturl()
 
 
 def without_password(url: str) -> str:
-    """Hide the passwords of a URL, for messages and logs."""
-    hidden = re.sub(r"//[^/@]*:[^/]*@", "//…@", url)
-    return re.sub(r"(?<=password=)[^&]*", "…", hidden)
+    """Hide the passwords of a URL, for messages and logs.
+
+    Where one ends is not for sure: people write `/`, `?`, `#` and `@` into them as they
+    are, and databases take that. So all before the last `@` is hidden, but in paths.
+    """
+    hidden = re.sub(r"(?<=password=)[^&]*", "…", url)
+    if "://" in hidden:
+        return re.sub(r"(?<!/)//(?!/).*@", "//…@", hidden, flags=re.DOTALL)
+    return re.sub(r"^[^/@:]*:.*@", "…@", hidden, flags=re.DOTALL)
 
 
 def _problem_of_url(text: str) -> str | None:
-    """Say what is wrong with a Redis URL, None if nothing is."""
+    """Say what is wrong with a Redis URL, None if nothing is.
+
+    What stands before an `@` is not shown: it may be a password, or a piece of one.
+    """
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError as error:
-        return str(error)
-    if url.scheme not in {"redis", "rediss", "unix"}:
-        return f"the scheme is {url.scheme!r}"
-    if url.scheme == "unix":
+        return ENCODED if "@" in text else str(error)
+    scheme = "" if "@" in url.path and not url.netloc else url.scheme
+    if scheme not in {"redis", "rediss", "unix"}:
+        return f"the scheme is {scheme!r}"
+    if scheme == "unix":
         return _problem_of_options(url) if url.path else "no path of a socket"
     if not url.hostname or port == 0:
         return "no host" if port != 0 else "the port is 0"
+    if "@" in url.path or url.fragment:
+        return ENCODED
     if not re.fullmatch("(/[0-9]{0,9})?", url.path):
         return f"the database is {url.path[1:]!r}"
     return _problem_of_options(url)
@@ -168,9 +186,9 @@ def _problem_of_options(url: SplitResult) -> str | None:
     """Say which option of a Redis URL is not known or not usable, None if all are."""
     for option, value in parse_qsl(url.query, keep_blank_values=True):
         if option not in REDIS_OPTIONS:
-            return f"the option is {option!r}"
+            return ENCODED if "@" in url.query else f"the option is {option!r}"
         if option in {"db", "protocol"} and not re.fullmatch("[0-9]{1,9}", value):
-            return f"the option {option} is {value!r}"
+            return ENCODED if "@" in value else f"the option {option} is {value!r}"
     return None
 
 

@@ -1,5 +1,6 @@
 """The batch's settings."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,11 +58,22 @@ def test_empty_variables_count_as_unset() -> None:
         ("MLFLOW_TRACKING_URI", "./mlruns"),
         ("MOVIELENS_URL", "ml-100k.zip"),
         ("MOVIELENS_URL", "ftp://host/ml-100k.zip"),
+        ("MOVIELENS_URL", "http://[host/ml-100k.zip"),
+        ("MOVIELENS_URL", "http://host:port/ml-100k.zip"),
     ],
 )
 def test_a_bad_value_is_named_with_what_was_expected(name: str, value: str) -> None:
-    with pytest.raises(SettingError, match=f"{name}.*{value}.*expected"):
+    with pytest.raises(SettingError, match=f"{name}.*{re.escape(value)}.*expected"):
         Settings.read({name: value})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:secret@h/x.zip", "http://u:sec/ret@h/x.zip", "u:secret@h"]
+)
+def test_a_password_for_the_download_is_refused_unseen(url: str) -> None:
+    with pytest.raises(SettingError, match="without user and password") as caught:
+        Settings.read({"MOVIELENS_URL": url})
+    assert "sec" not in str(caught.value)
 
 
 def test_secrets_may_be_in_files(tmp_path: Path) -> None:

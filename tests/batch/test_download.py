@@ -270,7 +270,7 @@ def test_the_checksum_may_be_given_apart(body: bytes, folder: Path) -> None:
         ("ftp://example.org/ml.zip", "'ftp://example.org/ml.zip' is no URL"),
         ("file:///etc/passwd", "is no URL that begins with http:// or https://"),
         ("http://", "is no URL"),
-        ("http://127.0.0.1:port/", "it is no URL"),
+        ("http://127.0.0.1:port/", "is no URL"),
         ("http://127.0.0.1:1/ä.zip", "it is no URL"),
         ("http://127.0.0.1/ml.zip#sha256=12", "'sha256=12' is neither md5="),
     ],

@@ -100,9 +100,46 @@ def test_passwords_are_hidden() -> None:
     assert without_password("redis://u:p@h:1/0") == "redis://…@h:1/0"
     assert without_password("redis://:a@b@h") == "redis://…@h"
     assert without_password("redis://h?password=p&db=1") == "redis://h?password=…&db=1"
-    with pytest.raises(SettingError) as caught:
-        redis_url("REDIS_URL", "redis://u:secret@h:x")
-    assert "secret" not in str(caught.value)
+    assert without_password("postgresql://u:a/b?c#d@h/db") == "postgresql://…@h/db"
+    assert (
+        without_password("https://token@h/?password=p@q") == "https://…@h/?password=…"
+    )
+    assert without_password("u:p@h:6379") == "…@h:6379"
+
+
+@pytest.mark.parametrize(
+    "path", ["sqlite:////home/me@work/x.db", "/home/a:b@c/raw", "unix:///run/a@b.sock"]
+)
+def test_a_path_is_shown_as_it_is(path: str) -> None:
+    """It has no password, and is to be found."""
+    assert without_password(path) == path
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:secret@h:x",
+        "redis://:sec/ret@h",
+        "redis://:sec?ret@h",
+        "redis://:sec#ret@h",
+        "redis://u:12/sec@h",
+        "redis://u:12?sec@h",
+        "redis://u:12?db=sec@h",
+        "redis://u:12#sec@h",
+        "redis://:[sec]@h",
+        "redis://:sec]ret@h",
+        "u:sec@h:6379",
+        "sec:ret@h",
+    ],
+)
+def test_no_piece_of_a_password_is_shown(url: str) -> None:
+    """Nor where it cannot be told where it ends."""
+    with pytest.raises(SettingError, match="REDIS_URL=") as caught:
+        redis_url("REDIS_URL", url)
+    told = str(caught.value).replace("expected redis://[[user]:password@]host", "")
+    assert "sec" not in told
+    assert "ret" not in told
+    assert "12" not in told
 
 
 @pytest.mark.parametrize("key", [" key", "key\n", "a\x00b"])
