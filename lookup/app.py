@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from lookup import counters, logs, page, problem
+from lookup.cross_origin import CrossOrigin
 from lookup.key import HEADER, KeyMiddleware
 from lookup.metrics import Metrics
 from lookup.observe import ObserveMiddleware
@@ -119,7 +119,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         # before the key, which browsers do not send with what they ask beforehand
         passed.append(
             Middleware(
-                CORSMiddleware,
+                CrossOrigin,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "HEAD"],
                 allow_headers=[HEADER, "X-Request-ID", "If-None-Match"],

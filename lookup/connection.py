@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from lookup import problem
-from lookup.observe import USUAL
+from lookup.observe import completed, new_id
 from lookup.transport import JoiningTransport
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Connection(Protocol):
         super().on_response_complete()
         if self._held or self.pipeline:
             self._go_on()
+        if self._is_refused and not self._is_waited_for():
+            self.transport.close()
 
     def _go_on(self) -> None:
         """Feed what is held until there is something to answer, and read no more then.
@@ -99,25 +101,40 @@ class Connection(Protocol):
         self._n_head += len(data)
         super().data_received(data)
         if self._n_head > HEAD_BYTES and not self._is_over():
-            self._refuse()
+            told = f"the request's line and headers are longer than {HEAD_BYTES} bytes"
+            self._refuse("request_too_long", told)
 
     def _is_over(self) -> bool:
         return self._is_refused or self.transport.is_closing()
 
-    def _refuse(self) -> None:
-        """Say that a request is too long, unless another one waits for its answer."""
+    def send_400_response(self, msg: str) -> None:
+        """Say in the form of all errors what uvicorn says in a form of its own."""
+        self._refuse("invalid_request", msg)
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Say that what came is no request, unless others wait for their answers.
+
+        Those get theirs, and then the connection ends: who pipelines could take this
+        for an answer to one of them.
+        """
         self._is_refused = True
         self._held.clear()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()
+        if self._is_waited_for():
             return
-        message = f"the request's line and headers are longer than {HEAD_BYTES} bytes"
-        answer = problem.response(422, "request_too_long", message)
-        headers = [*self.server_state.default_headers, *answer.raw_headers, *USUAL]
+        answer = problem.response(422, code, message)
+        headers = completed(answer.raw_headers, new_id())
         lines = [b"%s: %s\r\n" % header for header in headers]
+        lines += [
+            b"%s: %s\r\n" % header for header in self.server_state.default_headers
+        ]
         head = b"HTTP/1.1 422 Unprocessable Content\r\nconnection: close\r\n"
         self.transport.write(b"".join([head, *lines, b"\r\n", bytes(answer.body)]))
         self.transport.write_eof()
+
+    def _is_waited_for(self) -> bool:
+        """Tell whether a request has no answer yet."""
+        is_under_way = self.cycle is not None and not self.cycle.response_complete
+        return is_under_way or bool(self.pipeline)
 
     def _watch(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self._check)

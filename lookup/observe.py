@@ -52,7 +52,7 @@ class ObserveMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = _completed(message["headers"], request_id)
+                headers = completed(message["headers"], request_id)
                 message = {**message, "headers": headers}
             await send(message)
 
@@ -93,10 +93,15 @@ def _request_id(scope: Scope) -> bytes:
         if name == REQUEST_ID and SANE_ID.fullmatch(value):
             given: bytes = value
             return given
+    return new_id()
+
+
+def new_id() -> bytes:
+    """Make an id that no other request has."""
     return b"%s-%x" % (PREFIX, next(NUMBER))
 
 
-def _completed(headers: list[Header], request_id: bytes) -> list[Header]:
+def completed(headers: list[Header], request_id: bytes) -> list[Header]:
     """Add the id, and each usual header that is not there."""
     names = {name for name, _ in headers}
     usual = [header for header in USUAL if header[0] not in names]

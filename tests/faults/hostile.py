@@ -10,10 +10,8 @@ CODES = {
     401: {"unauthorized"},
     404: {"not_found", "unknown_user", "unknown_item", "unknown_about"},
     405: {"method_not_allowed"},
-    422: {"invalid_parameter", "request_too_long"},
+    422: {"invalid_parameter", "invalid_request", "request_too_long"},
 }
-NO_HTTP = b"Invalid HTTP request received."
-"""uvicorn's own answer to what is no HTTP, with 400."""
 MEGABYTE = 1_000_000
 
 
@@ -26,16 +24,16 @@ class Answer:
     body: bytes | None
 
     def is_as_agreed(self) -> bool:
-        """Tell whether it has the form of the contract, or is uvicorn's own 400."""
+        """Tell whether it has the form of the contract."""
         if self.status in {200, 204, 304} or self.body is None:
             return self.status in {200, 204, 304, *CODES}
-        if self.status == 400:
-            return self.body == NO_HTTP
         error = json.loads(self.body)["error"]
         return (
             set(error) == {"code", "message"}
             and error["code"] in CODES.get(self.status, set())
             and self.headers["content-type"] == "application/json"
+            and self.headers["x-content-type-options"] == "nosniff"
+            and bool(self.headers["x-request-id"])
         )
 
 

@@ -48,7 +48,7 @@ def monitored(port: int) -> Iterator[list[list[str]]]:
 def test_whatever_is_sent_is_answered_as_agreed(
     tmp_path: Path, own_server: RedisServer, tally: Tally, key: str
 ) -> None:
-    """A 4xx in the contract's form, or uvicorn's own 400 where it is no HTTP at all.
+    """A 4xx in the contract's form, where it is no HTTP at all, too.
 
     And nobody else notices: neither who asks beside it, nor Redis, nor the log.
     """
@@ -67,7 +67,7 @@ def test_whatever_is_sent_is_answered_as_agreed(
             assert all(answer.is_as_agreed() for answer in answers), (name, answers)
             assert answers or not is_whole, name
             if key and is_whole:
-                open_to_all = {200, 400, 401, 422}
+                open_to_all = {200, 401, 422}
                 assert {answer.status for answer in answers} <= open_to_all, name
         assert ask(served.port, "/health").status_code == 200
         log = served.logged()
@@ -80,6 +80,28 @@ def test_whatever_is_sent_is_answered_as_agreed(
     assert len(log.splitlines()) <= 3, log
     tally.inputs(len(requests))
     tally.requests(len(requests))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"\x00\x01\r\n\r\n", b"GET http://x HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n"],
+)
+def test_what_is_no_http_takes_no_answer_from_what_is(
+    tmp_path: Path, own_server: RedisServer, tally: Tally, n: int, nonsense: bytes
+) -> None:
+    """Those who asked before it get theirs, and nothing that could be taken for one."""
+    with redis.Redis.from_url(own_server.url) as client:
+        publish(client)
+    asked = b"GET /recommend/42?k=2 HTTP/1.1\r\nHost: x\r\n\r\n" * n
+    with lookup(tmp_path, REDIS_URL=own_server.url) as served:
+        answers = hostile.exchange(served.port, asked + nonsense)
+        assert [answer.status for answer in answers] == [200] * n
+        (refused,) = hostile.exchange(served.port, nonsense)
+    assert (refused.status, refused.headers["connection"]) == (422, "close")
+    assert refused.is_as_agreed()
+    tally.requests(n)
+    tally.inputs(2)
 
 
 @pytest.mark.parametrize("mode", ["errors", "requests"])
@@ -118,7 +140,7 @@ def test_a_key_is_never_logged_wherever_it_is_put(
         right = hostile.get(b"/popular", b"X-API-Key: " + key)
         assert hostile.exchange(served.port, right)[0].status == 200
         log = served.logged()
-    assert set(statuses) == {400, 401, 404, 422}
+    assert set(statuses) == {401, 404, 422}
     assert KEY.lower() not in log.lower()
     tally.inputs(len(attempts))
 

@@ -162,5 +162,13 @@ async def test_pages_may_ask_whose_origin_is_named(
             origin = answer.headers["access-control-allow-origin"]
             assert origin == "https://shop.example"
             assert "ETag" in answer.headers["access-control-expose-headers"]
+        stranger = {**asked, "Origin": "https://x.y"}
+        refused = await api.options("/recommend/42", headers=stranger)
+        assert refused.status_code == 422
+        assert refused.json()["error"] == {
+            "code": "invalid_request",
+            "message": "Disallowed CORS origin",
+        }
+        assert "access-control-allow-origin" not in refused.headers
         other = await api.get("/popular", headers={**headers, "Origin": "https://x.y"})
         assert "access-control-allow-origin" not in other.headers
