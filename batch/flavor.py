@@ -33,14 +33,23 @@ def file_of(description: bytes) -> str:
     except (TypeError, KeyError, AttributeError) as error:
         raise UnfitError(f"its {NAME} names no flavors") from error
     if not isinstance(flavor, dict):
-        found = ", ".join(map(str, flavors)) or "none"
+        found = ", ".join(map(told, flavors)) or "none"
         raise UnfitError(f"it has no flavor xgboost, only: {found[:100]}")
     kind, name = flavor.get("model_class", BOOSTER), flavor.get("data")
     if kind != BOOSTER:
         raise UnfitError(
-            f"it is a {str(kind).rpartition('.')[2][:60]}, expected a native xgboost "
+            f"it is a {told(kind).rpartition('.')[2][:60]}, expected a native xgboost "
             "Booster; log it with mlflow.xgboost"
         )
     if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
-        raise UnfitError(f"{str(name)[:60]!r} is no name of a file beside its {NAME}")
+        raise UnfitError(f"{told(name)[:60]!r} is no name of a file beside its {NAME}")
     return name
+
+
+def told(value: object) -> str:
+    """Tell a text, and of anything else its type.
+
+    A few hundred bytes of YAML can name lists of lists that share their parts, and take
+    gigabytes when they are written out.
+    """
+    return value if isinstance(value, str) else type(value).__name__

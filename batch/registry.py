@@ -431,7 +431,12 @@ def fetched(
     path = mlflow.artifacts.download_artifacts(
         artifact_uri=f"{location.rstrip('/')}/{name}", dst_path=folder
     )
-    return Path(path).read_bytes()
+    with Path(path).open("rb") as file:
+        content = file.read(most + 1)
+    # what a server lists is not what it sends
+    if len(content) > most:
+        raise UnfitError(f"its {name} takes more than {most:,} bytes")
+    return content
 
 
 def digest(content: bytes | bytearray) -> str:

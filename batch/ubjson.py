@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 DEEPEST = 16
+MOST_VALUES = 2**20
+"""Beside those of typed arrays, which is what xgboost writes numbers as."""
 
 NUMBERS = {b"i": ">b", b"U": ">B", b"I": ">h", b"l": ">i", b"L": ">q"}
 FLOATS = {b"d": ">f", b"D": ">d"}
@@ -43,12 +45,16 @@ class _Reader:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
+        self._n_values = 0
         self.at = 0
 
     def value(self, depth: int) -> object:
         """Read a value of any kind."""
         if depth > DEEPEST:
             raise ValueError(f"it is nested more than {DEEPEST} deep")
+        self._n_values += 1
+        if self._n_values > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values")
         marker = self._take(1)
         if marker in NUMBERS:
             return self._number(NUMBERS[marker])

@@ -154,6 +154,21 @@ def flip(folder: Path) -> None:
 
 RANDOM = bytes(np.random.default_rng(0).integers(0, 256, 5000, np.uint8))
 
+LISTS = "flavors: &l0 [x]\n" + "".join(
+    f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]\n" for i in range(1, 13)
+)
+"""YAML of a few hundred bytes that names a list of a million million texts."""
+
+
+def exploding(flavor: str) -> Change:
+    """Let something of the flavor be that list."""
+    text = f"{LISTS}flavors: {{xgboost: {{{flavor}}}}}\n"
+    return written("MLmodel", text.encode())
+
+
+EMPTY = b"L" + (1).to_bytes(8) + b"a"
+"""A name in UBJSON."""
+
 FAULTS: dict[str, tuple[Change, str]] = {
     "the folder": (shutil.rmtree, "its MLmodel is gone from file://"),
     "MLmodel": (gone("MLmodel"), "its MLmodel is gone"),
@@ -170,7 +185,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "it is damaged",
     ),
     "JSON of nothing": (written("model.ubj", b"{}"), "it is damaged: it has no learn"),
-    "huge": (enlarged("model.ubj"), "takes 1,073,741,824 bytes, at most 536,870,912"),
+    "huge": (enlarged("model.ubj"), "takes 1,073,741,824 bytes, at most 67,108,864"),
     "huge MLmodel": (enlarged("MLmodel"), "MLmodel takes 1,073,741,824 bytes"),
     "random MLmodel": (written("MLmodel", RANDOM), "its MLmodel is damaged"),
     "MLmodel of a list": (written("MLmodel", b"[1]"), "MLmodel names no flavors"),
@@ -188,6 +203,20 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "it gives several scores a pair",
     ),
     "a linear booster": (grown(booster="gblinear"), "its booster is 'gblinear'"),
+    "a class that explodes": (exploding("model_class: *l12"), "it is a list, expect"),
+    "a file that explodes": (exploding("data: *l12"), "'list' is no name of a file"),
+    "flavors that explode": (
+        written("MLmodel", f"{LISTS}flavors: {{? *l12 : 1}}".encode()),
+        "is damaged",
+    ),
+    "JSON of empty lists": (
+        written("model.ubj", b'{"a":[' + b"[]," * 2**21 + b"[]]}"),
+        "it holds 2,097,155 lists and objects",
+    ),
+    "UBJSON of empty lists": (
+        written("model.ubj", b"{" + EMPTY + b"[" + b"[]" * 2**21 + b"]}"),
+        "it holds more than 1,048,576 values",
+    ),
     "outside its folder": (described(data="../../model.ubj"), "no name of a file"),
     "an absolute path": (described(data="/etc/passwd"), "no name of a file"),
     "no file": (described(data=None), "no name of a file"),
