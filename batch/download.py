@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urldefrag
-from urllib.request import Request, urlopen
+from urllib.request import (
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    Request,
+    build_opener,
+)
 
 from batch import archive, release
 from batch.config import ML_100K_URL, is_url
@@ -39,6 +45,15 @@ ARCHIVE = "release.zip"
 CHECKSUM = re.compile(r"md5=[0-9a-f]{32}|sha256=[0-9a-f]{64}")
 
 BLOCK = 2**18
+
+LARGEST = 2 * 2**30
+"""Bytes of a zip: eight times the largest release."""
+
+SLOWEST = 1000
+"""Bytes a second; who sends less would keep the lock of all runs for a day."""
+
+SLOW_SECONDS = 60.0
+"""How long one may take to become faster than that."""
 
 BUSY = (408, 429)
 """What servers say, beside 5xx, when another try may help."""
@@ -197,14 +212,17 @@ def fetch_once(source: Source, target: Path) -> None:
     """
     algorithm, _, expected = (source.checksum or "sha256=").partition("=")
     hasher = hashlib.new(algorithm, usedforsecurity=False)
-    done = 0
+    done, began_at = 0, time.monotonic()
     with answer(source) as response, target.open("wb") as file:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
+        check_size(total or 0)
         for block in blocks(response):
             file.write(block)
             hasher.update(block)
             done += len(block)
+            check_size(done)
+            check_speed(done, time.monotonic() - began_at)
             if source.progress:
                 source.progress(done, total)
     if total is not None and done != total:
@@ -214,6 +232,26 @@ def fetch_once(source: Source, target: Path) -> None:
             f"the {algorithm} of its {done} bytes is {hasher.hexdigest()}, "
             f"expected {expected}"
         )
+
+
+def check_size(n_bytes: int) -> None:
+    """See that no server fills the disk.
+
+    Raises:
+        BatchError: it is larger than any release.
+    """
+    if n_bytes > LARGEST:
+        raise BatchError(f"it has more than {LARGEST:,} bytes, which no release has")
+
+
+def check_speed(n_bytes: int, seconds: float) -> None:
+    """See that a server is not waited for without an end.
+
+    Raises:
+        TransientError: it takes too long for so many bytes.
+    """
+    if seconds > SLOW_SECONDS and n_bytes < SLOWEST * seconds:
+        raise TransientError(f"{n_bytes:,} bytes came in {seconds:.0f} s")
 
 
 def blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -264,11 +302,38 @@ def ask(source: Source, context: ssl.SSLContext) -> http.client.HTTPResponse:
     """
     # source_of has seen to it that the URL is one of the web
     request = Request(source.url, headers={"User-Agent": "movielens-xgb"})  # noqa: S310
+    guards = () if source.checksum else (Guarded(),)
+    opener = build_opener(HTTPSHandler(context=context), *guards)
     with interruptions():
-        response: http.client.HTTPResponse = urlopen(  # noqa: S310
-            request, timeout=source.timeout, context=context
+        response: http.client.HTTPResponse = opener.open(
+            request, timeout=source.timeout
         )
         return response
+
+
+class Guarded(HTTPRedirectHandler):
+    """Follows no server to where anybody on the way can change what comes."""
+
+    def redirect_request(
+        self,
+        req: Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> Request | None:
+        """Make the next request.
+
+        Raises:
+            BatchError: it would not be encrypted any more.
+        """
+        if req.type == "https" and not newurl.startswith("https:"):
+            raise BatchError(
+                f"it leads to {without_password(newurl)!r}, which is not encrypted; "
+                "this matters less with the file's #sha256=… at the end of the URL"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 @contextmanager

@@ -60,10 +60,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent)
-        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        file, partial = begin(path)
         try:
-            with partial.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -79,6 +78,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise BatchError(
             f"cannot write {path.name} into {path.parent}: {error.strerror}; {remedy}"
         ) from error
+
+
+def begin(path: Path) -> tuple[BinaryIO, Path]:
+    """Open a file beside another, and lock it before anybody takes it for abandoned."""
+    while True:
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        file = partial.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file, partial
+        file.close()
 
 
 def written(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import batch.download
 from batch import release
 from batch.config import ML_100K_URL
 from batch.download import PARTIAL, PINNED, REMEDY, download
@@ -143,13 +144,17 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a certificate that has expired."""
-    folder = tmp_path_factory.mktemp("tls")
+    return certified(tmp_path_factory.mktemp("tls"), "20210101000000Z")
+
+
+def certified(folder: Path, end: str) -> Path:
+    """Make a key, and a certificate of its own that is valid until then."""
     (folder / "ca.cnf").write_text(AUTHORITY)
     (folder / "index.txt").touch()
     for command in (
         "req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout key.pem -out csr.pem",
         "ca -batch -selfsign -config ca.cnf -keyfile key.pem -in csr.pem "
-        "-startdate 20200101000000Z -enddate 20210101000000Z -notext -out crt.pem",
+        f"-startdate 20200101000000Z -enddate {end} -notext -out crt.pem",
     ):
         subprocess.run(
             ["openssl", *command.split()], cwd=folder, check=True, capture_output=True
@@ -221,6 +226,43 @@ def test_redirects_are_followed(body: bytes, folder: Path) -> None:
     with serving(Reply(body)) as last, serving(Reply(status=301, to=last.url)) as first:
         download(first.url, folder)
     expect(folder)
+
+
+def test_redirects_to_what_is_not_encrypted_need_a_checksum(
+    tmp_path: Path, body: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody on the way could answer in its place."""
+    certificate = certified(tmp_path, "21000101000000Z")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "crt.pem"))
+    with (
+        serving(Reply(body)) as last,
+        serving(Reply(status=302, to=last.url), certificate=certificate) as first,
+    ):
+        said = failure(first.url, folder)
+        assert f"it leads to '{last.url}', which is not encrypted" in said
+        assert not last.requests
+        download(f"{first.url}#{pin(body)}", folder)
+    expect(folder)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_is_larger_than_any_release_is_left(
+    body: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    """Whether the server says so or not."""
+    monkeypatch.setattr(batch.download, "LARGEST", len(body) - 1)
+    with serving(Reply(body, length=None if is_told else -1)) as server:
+        assert f"more than {len(body) - 1:,} bytes" in failure(server.url, folder)
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_sends_drops_is_given_up(
+    body: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never falls silent."""
+    monkeypatch.setattr(batch.download, "SLOW_SECONDS", 0.3)
+    with serving(Reply(body[:20], seconds=4)) as server:
+        assert "bytes came in 0 s (3 tries)" in failure(server.url, folder)
 
 
 def test_what_is_there_is_kept(body: bytes, folder: Path) -> None:

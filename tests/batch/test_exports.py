@@ -1,7 +1,9 @@
 """Parquet files, whole or not at all."""
 
+import fcntl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -87,3 +89,23 @@ def test_a_table_replaces_the_former_one(tmp_path: Path) -> None:
         exports.write_table(pa.table({"value": [value]}), path)
     assert pq.read_table(path).to_pydict() == {"value": [2]}
     assert [file.name for file in path.parent.iterdir()] == ["features.parquet"]
+
+
+def test_a_file_that_was_taken_for_abandoned_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody tidies up between its opening and its lock."""
+    flock = fcntl.flock
+    n_calls = 0
+
+    def late(file: BinaryIO, how: int) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 1:
+            exports.remove_abandoned(tmp_path)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write(tmp_path / "g1.parquet", [ranking(1, 2)])
+    assert [path.name for path in tmp_path.iterdir()] == ["g1.parquet"]
+    assert pq.read_table(tmp_path / "g1.parquet").num_rows == 2
