@@ -4,6 +4,7 @@ import os
 import re
 import struct
 import tempfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch import release
+from batch import archive, release
 from batch.errors import BatchError
 from lookup import contract
 from tests.conftest import RedisServer, Tally, publish
@@ -492,8 +493,26 @@ def test_a_zip_of_a_zip_or_of_a_thousand_files_is_refused(
     with zipfile.ZipFile(path, "w") as made:
         for number in range(1001):
             made.writestr(f"{number}", "")
-    assert "is unsafe: it has 1001 members" in zip_refused(path)
+    assert "is unsafe: it has more than 1000 members" in zip_refused(path)
     tally.inputs(2)
+
+
+def test_a_zip_of_nothing_but_names_takes_no_memory(
+    tmp_path: Path, tally: Tally
+) -> None:
+    """It says that they are few; each would take ten times its bytes in a list."""
+    path, n = tmp_path / "ml.zip", 400_000
+    named = archive.NAMED + bytes(24) + (1).to_bytes(2, "little") + bytes(16) + b"a"
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, n * len(named), 0, 0)
+    path.write_bytes(named * n + end)
+    assert zipfile.is_zipfile(path)
+    tracemalloc.start()
+    try:
+        assert "is unsafe: it has more than 1000 members" in zip_refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+    tally.inputs()
 
 
 def test_zip64_is_read(tmp_path: Path, tally: Tally) -> None:
