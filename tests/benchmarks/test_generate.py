@@ -87,9 +87,10 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     """And another seed others."""
     texts = []
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        generate(SHAPES["ml-25m"], tmp_path / name, 60, seed)
+        generate(SHAPES["ml-1m"], tmp_path / name, 60, seed)
         files = sorted((tmp_path / name).iterdir())
-        assert [path.name for path in files] == ["movies.csv", "ratings.csv"]
+        names = ["movies.dat", "ratings.dat", "users.dat"]
+        assert [path.name for path in files] == names
         texts.append([path.read_bytes() for path in files])
     assert texts[0] == texts[1]
     assert texts[0][0] != texts[2][0]

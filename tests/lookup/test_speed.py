@@ -11,7 +11,7 @@ from tests.benchmarks.load import find_wrk
 from tests.lookup.programs import ROOT
 
 KEYS = {"bare_rps", "hot_rps", "cold_rps", "hot_ratio", "cold_ratio", "p99_ratio"}
-COMMAND = "-m tests.benchmarks.lookup --json --turns 3 --seconds 1"
+COMMAND = "-m tests.benchmarks.lookup --json --turns 2 --seconds 1"
 
 
 @pytest.mark.slow
