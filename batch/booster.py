@@ -143,7 +143,8 @@ def check_features(learner: Parts) -> int:
 def trees_of(gradient_booster: Parts) -> tuple[Sequence[Parts], int]:
     """Return the trees, and in how many rounds they were grown."""
     kind = gradient_booster["name"]
-    require(kind in KINDS, f"its booster is {kind!r}, expected {' or '.join(KINDS)}")
+    shown = repr(kind[:40]) if isinstance(kind, str) else "no text"
+    require(kind in KINDS, f"its booster is {shown}, expected {' or '.join(KINDS)}")
     holder = gradient_booster["gbtree"] if kind == "dart" else gradient_booster
     model = holder["model"]
     trees, parameters = model["trees"], model["gbtree_model_param"]
@@ -151,7 +152,9 @@ def trees_of(gradient_booster: Parts) -> tuple[Sequence[Parts], int]:
     require(trees, "it has no trees")
     require(len(trees) == n, f"it has {len(trees)} trees and says {n}")
     require(len(model["tree_info"]) == n, "not every tree has a class")
-    require(not np.any(model["tree_info"]), "its trees give several scores a pair")
+    require(
+        not np.any(whole(model["tree_info"])), "its trees give several scores a pair"
+    )
     if kind == "dart":
         weights = np.asarray(gradient_booster["weight_drop"], np.float64)
         require(weights.shape == (n,), "not every tree has a weight")
@@ -159,7 +162,7 @@ def trees_of(gradient_booster: Parts) -> tuple[Sequence[Parts], int]:
     parallel = int(parameters.get("num_parallel_tree", 1))
     require(0 < parallel <= n, f"it grew {parallel} trees a round, and has {n}")
     # versions before 2.0 do not say where rounds begin
-    starts = np.asarray(model.get("iteration_indptr", range(0, n + 1, parallel)))
+    starts = whole(model.get("iteration_indptr", range(0, n + 1, parallel)))
     require(
         len(starts) > 1
         and starts[0] == 0
@@ -191,12 +194,11 @@ def check_tree(tree: Parts, n_features: int, which: str) -> None:
         f"{which} gives several scores a pair",
     )
     require(
-        not len(tree.get("categories", ())) and not np.any(tree.get("split_type", 0)),
+        not len(tree.get("categories", ()))
+        and not np.any(whole(tree.get("split_type", 0))),
         f"{which} splits on categories",
     )
-    left, right, parents, indices = (
-        np.asarray(tree[name]).astype(np.int64) for name in PER_NODE[:4]
-    )
+    left, right, parents, indices = (whole(tree[name]) for name in PER_NODE[:4])
     inner = np.flatnonzero(left != -1)
     require((right[left == -1] == -1).all(), f"{which} has half a split")
     children = np.concatenate([left[inner], right[inner]])
@@ -214,6 +216,11 @@ def check_tree(tree: Parts, n_features: int, which: str) -> None:
     )
     values = np.asarray(tree["split_conditions"], np.float64)[reached]
     require(np.isfinite(values).all(), f"{which} holds what is no number")
+
+
+def whole(numbers: object) -> Ints:
+    """Lay out whole numbers; numpy would make all as wide as a text among them."""
+    return np.asarray(numbers, np.int64)
 
 
 def walk(left: Ints, right: Ints, which: str) -> Ints:

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,7 +220,12 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "outside its folder": (described(data="../../model.ubj"), "no name of a file"),
     "an absolute path": (described(data="/etc/passwd"), "no name of a file"),
-    "no file": (described(data=None), "no name of a file"),
+    "no file": (described(data=""), "no name of a file"),
+    "a file of no name": (described(data=None), "its null is gone"),
+    "MLmodel of numbers to the base of sixty": (
+        written("MLmodel", b"flavors: {a: " + b"1:" * 2**10 + b"1.0}"),
+        "it has no flavor xgboost, only: a",
+    ),
     "a link to elsewhere": (linked, "one of its files is a link to elsewhere"),
 }
 
@@ -328,6 +334,37 @@ def test_a_wrong_bit_that_nobody_would_see_is_found_by_its_checksum(
     version = store.version(lambda _: None, tags)
     with pytest.raises(BatchError, match="evaluated model of version .* is damaged"):
         store.registry.load_evaluated(version)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("trees", 0, "left_children"),
+        ("trees", 0, "split_type"),
+        ("tree_info",),
+        ("iteration_indptr",),
+    ],
+    ids=str,
+)
+def test_a_text_among_numbers_takes_no_more_than_itself(
+    path: tuple[str | int, ...],
+) -> None:
+    """To numpy all of an array are as wide as its widest."""
+    found = json.loads(trained().save_raw("json"))
+    at = found["learner"]["gradient_booster"]["model"]
+    for step in path[:-1]:
+        at = at[step]
+    tree = found["learner"]["gradient_booster"]["model"]["trees"][0]
+    n = len(tree["left_children"]) if "trees" in path else 2
+    at[path[-1]] = ["x" * 2**21, *[""] * (n - 1)]
+    content = json.dumps(found).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(booster.UnfitError, match="it is damaged"):
+            booster.read(content)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(content)
+    finally:
+        tracemalloc.stop()
 
 
 # --- hostile ones --------------------------------------------------------------------
