@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import io
 import mmap
 import os
 import re
@@ -27,6 +28,9 @@ ENCRYPTED = 0x1
 
 MOST = 1000
 """Members of a zip; MovieLens' own have two dozen at most."""
+
+LARGEST_READ = 2**24
+"""Bytes; the list of a thousand members takes a tenth, and blocks of members too."""
 
 NAMED = b"PK\x01\x02"
 """What each member begins with where a zip names them."""
@@ -121,7 +125,10 @@ def unpack(archive: Path, target: Path) -> None:
     """
     check_directory(archive)
     try:
-        with zipfile.ZipFile(archive) as source:
+        with (
+            Frugal(archive.open("rb", buffering=0)) as file,
+            zipfile.ZipFile(file) as source,
+        ):
             check_members(archive, source.infolist())
             target.mkdir(parents=True)
             for member in source.infolist():
@@ -147,6 +154,23 @@ def unpack_member(
         shutil.copyfileobj(content, file, 2**20)
         file.flush()
         os.fsync(file.fileno())  # or the rename could outlive it when power is cut
+
+
+class Frugal(io.BufferedReader):
+    """Gives no more at once than a zip's list of members may take.
+
+    zipfile reads all of the list at once, as long as the zip says that it is.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read some bytes.
+
+        Raises:
+            zipfile.BadZipFile: they are too many.
+        """
+        if size is not None and size > LARGEST_READ:
+            raise zipfile.BadZipFile(f"its list of members takes {size:,} bytes")
+        return super().read(size)
 
 
 def check_directory(archive: Path) -> None:

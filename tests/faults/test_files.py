@@ -515,6 +515,26 @@ def test_a_zip_of_nothing_but_names_takes_no_memory(
     tally.inputs()
 
 
+def test_a_zip_whose_list_is_all_of_it_takes_no_memory(
+    tmp_path: Path, tally: Tally
+) -> None:
+    """One member is enough of a beginning; of holes it takes no room on the disk."""
+    path, n = tmp_path / "ml.zip", 2**26
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, n, 0, 0)
+    path.write_bytes(archive.NAMED)
+    os.truncate(path, n)
+    with path.open("ab") as file:
+        file.write(end)
+    assert zipfile.is_zipfile(path)
+    tracemalloc.start()
+    try:
+        assert "its list of members takes 67,108,864 bytes" in zip_refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+    tally.inputs()
+
+
 def test_zip64_is_read(tmp_path: Path, tally: Tally) -> None:
     path = tmp_path / "ml.zip"
     folder = raw.tab(tmp_path / "raw")
