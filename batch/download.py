@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
-from urllib.parse import urldefrag
+from urllib.parse import urldefrag, urlsplit
 from urllib.request import (
     HTTPRedirectHandler,
     HTTPSHandler,
@@ -24,6 +24,7 @@ from urllib.request import (
 from batch import archive, release
 from batch.config import ML_100K_URL, is_url
 from batch.errors import BatchError
+from batch.pace import Pace, TransientError
 from lookup.settings import without_password
 
 PINNED = {
@@ -49,11 +50,7 @@ BLOCK = 2**18
 LARGEST = 2 * 2**30
 """Bytes of a zip: eight times the largest release."""
 
-SLOWEST = 1000
-"""Bytes a second; who sends less would keep the lock of all runs for a day."""
-
-SLOW_SECONDS = 60.0
-"""How long one may take to become faster than that."""
+LENGTH = re.compile(r"[0-9]{1,18}")
 
 BUSY = (408, 429)
 """What servers say, beside 5xx, when another try may help."""
@@ -62,10 +59,6 @@ Progress = Callable[[int, int | None], None]
 """Told the bytes that came and, where the server says so, how many there are."""
 
 log = logging.getLogger(__name__)
-
-
-class TransientError(Exception):
-    """A fault of the network or the server that another try may not meet."""
 
 
 @dataclass(frozen=True)
@@ -212,17 +205,17 @@ def fetch_once(source: Source, target: Path) -> None:
     """
     algorithm, _, expected = (source.checksum or "sha256=").partition("=")
     hasher = hashlib.new(algorithm, usedforsecurity=False)
-    done, began_at = 0, time.monotonic()
+    done, pace = 0, Pace()
     with answer(source) as response, target.open("wb") as file:
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() else None
+        total = int(length) if LENGTH.fullmatch(length) else None
         check_size(total or 0)
         for block in blocks(response):
             file.write(block)
             hasher.update(block)
             done += len(block)
             check_size(done)
-            check_speed(done, time.monotonic() - began_at)
+            pace.count(len(block))
             if source.progress:
                 source.progress(done, total)
     if total is not None and done != total:
@@ -242,16 +235,6 @@ def check_size(n_bytes: int) -> None:
     """
     if n_bytes > LARGEST:
         raise BatchError(f"it has more than {LARGEST:,} bytes, which no release has")
-
-
-def check_speed(n_bytes: int, seconds: float) -> None:
-    """See that a server is not waited for without an end.
-
-    Raises:
-        TransientError: it takes too long for so many bytes.
-    """
-    if seconds > SLOW_SECONDS and n_bytes < SLOWEST * seconds:
-        raise TransientError(f"{n_bytes:,} bytes came in {seconds:.0f} s")
 
 
 def blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -302,8 +285,8 @@ def ask(source: Source, context: ssl.SSLContext) -> http.client.HTTPResponse:
     """
     # source_of has seen to it that the URL is one of the web
     request = Request(source.url, headers={"User-Agent": "movielens-xgb"})  # noqa: S310
-    guards = () if source.checksum else (Guarded(),)
-    opener = build_opener(HTTPSHandler(context=context), *guards)
+    guard = Guarded(is_pinned=source.checksum is not None)
+    opener = build_opener(HTTPSHandler(context=context), guard)
     with interruptions():
         response: http.client.HTTPResponse = opener.open(
             request, timeout=source.timeout
@@ -313,6 +296,9 @@ def ask(source: Source, context: ssl.SSLContext) -> http.client.HTTPResponse:
 
 class Guarded(HTTPRedirectHandler):
     """Follows no server to where anybody on the way can change what comes."""
+
+    def __init__(self, *, is_pinned: bool) -> None:
+        self.is_pinned = is_pinned
 
     def redirect_request(
         self,
@@ -326,9 +312,16 @@ class Guarded(HTTPRedirectHandler):
         """Make the next request.
 
         Raises:
-            BatchError: it would not be encrypted any more.
+            BatchError: it would not be encrypted any more, or no HTTP.
         """
-        if req.type == "https" and not newurl.startswith("https:"):
+        # or urllib would read all that comes with the answer, however much it is
+        fp.close()
+        scheme = urlsplit(newurl).scheme
+        if scheme not in ("http", "https"):
+            raise BatchError(
+                f"it leads to {without_password(newurl)!r}, no URL of HTTP"
+            )
+        if req.type == "https" and scheme == "http" and not self.is_pinned:
             raise BatchError(
                 f"it leads to {without_password(newurl)!r}, which is not encrypted; "
                 "this matters less with the file's #sha256=… at the end of the URL"
@@ -356,7 +349,7 @@ def interruptions() -> Iterator[None]:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise error.reason from error
         raise TransientError(str(error.reason)) from error
-    except (http.client.InvalidURL, UnicodeError) as error:
+    except (http.client.InvalidURL, ValueError) as error:
         raise BatchError(f"it is no URL: {error}") from error
     except TimeoutError as error:
         raise TransientError("the server fell silent") from error

@@ -2,6 +2,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import resource
 import signal
 import ssl
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import batch.download
+import batch.pace
 from batch import release
 from batch.config import ML_100K_URL
 from batch.download import PARTIAL, PINNED, REMEDY, download
@@ -50,9 +53,11 @@ class Reply:
 
     body: bytes = b""
     status: int = 200
-    length: int | None = None
+    length: int | str | None = None
     seconds: float = 0
     to: str = ""
+    at_once: int = 0
+    """How much of a slow body is not slow."""
 
 
 @dataclass
@@ -80,13 +85,15 @@ class Server:
         reply = self.next()
         handler.send_response(reply.status)
         length = len(reply.body) if reply.length is None else reply.length
-        if length >= 0:
+        if length != -1:
             handler.send_header("Content-Length", str(length))
         if reply.to:
             handler.send_header("Location", reply.to)
         handler.end_headers()
-        step = -(-len(reply.body) // 20) if reply.seconds else len(reply.body)
-        for start in range(0, len(reply.body), step or 1):
+        handler.wfile.write(reply.body[: reply.at_once])
+        slow = len(reply.body) - reply.at_once
+        step = -(-slow // 20) if reply.seconds else slow
+        for start in range(reply.at_once, len(reply.body), step or 1):
             handler.wfile.write(reply.body[start : start + step])
             if self.stop.wait(reply.seconds / 20):
                 return
@@ -256,13 +263,77 @@ def test_what_is_larger_than_any_release_is_left(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(b"x" * 20, seconds=4),
+        Reply(bytes(2**20), seconds=4, at_once=2**20 - 20),
+    ],
+    ids=["at once", "after much of it"],
+)
 def test_a_server_that_sends_drops_is_given_up(
-    body: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reply: Reply
 ) -> None:
     """It never falls silent."""
-    monkeypatch.setattr(batch.download, "SLOW_SECONDS", 0.3)
-    with serving(Reply(body[:20], seconds=4)) as server:
-        assert "bytes came in 0 s (3 tries)" in failure(server.url, folder)
+    monkeypatch.setattr(batch.pace, "SLOW_SECONDS", 0.3)
+    with serving(reply) as server:
+        assert re.search(r"bytes came in \d s \(3 tries\)", failure(server.url, folder))
+
+
+def test_a_server_that_takes_hours_is_given_up(
+    body: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another try would take as long."""
+    monkeypatch.setattr(batch.pace, "LONGEST_SECONDS", 0.3)
+    with serving(Reply(body, seconds=4)) as server:
+        assert "it is not there after 0 s" in failure(server.url, folder)
+    assert len(server.requests) == 1
+
+
+def test_a_slow_line_suffices(
+    body: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stretch of time brings enough."""
+    monkeypatch.setattr(batch.pace, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(batch.pace, "SLOWEST", len(body) / 10)
+    with serving(Reply(body, seconds=2)) as server:
+        download(server.url, folder, timeout=5)
+    expect(folder)
+
+
+def test_what_comes_with_a_redirect_is_not_read(body: bytes, folder: Path) -> None:
+    """It may be without an end."""
+    much = bytes(2**24)
+    with (
+        serving(Reply(body)) as last,
+        serving(Reply(much, status=302, to=last.url)) as first,
+    ):
+        tracemalloc.start()
+        try:
+            download(first.url, folder)
+            assert tracemalloc.get_traced_memory()[1] < len(much) / 2
+        finally:
+            tracemalloc.stop()
+    expect(folder)
+
+
+@pytest.mark.parametrize(
+    ("to", "cause"),
+    [("ftp://127.0.0.1:9/ml.zip", "no URL of HTTP"), ("http://[", "it is no URL")],
+)
+def test_redirects_to_elsewhere_are_named(folder: Path, to: str, cause: str) -> None:
+    with serving(Reply(status=302, to=to)) as server:
+        assert cause in failure(server.url, folder)
+    assert len(server.requests) == 1
+
+
+def test_a_length_of_thousands_of_digits_is_no_length(
+    body: bytes, folder: Path
+) -> None:
+    """Python makes no number of them."""
+    with serving(Reply(body, length="9" * 5000)) as server:
+        download(server.url, folder)
+    expect(folder)
 
 
 def test_what_is_there_is_kept(body: bytes, folder: Path) -> None:
