@@ -87,7 +87,7 @@ $(VENV)/lint: $(VENV)/python
 # what scores is compiled once, for this machine's processor
 $(VENV)/batch: $(VENV)/python
 	$(BIN)/python -m pip install --quiet --editable ".[batch]"
-	$(BIN)/python -c "from batch import compiled; compiled.warm_up()"
+	$(BIN)/python -c "from batch.scoring import compiled; compiled.warm_up()"
 	@touch $@
 
 $(VENV)/test: $(VENV)/batch

@@ -19,43 +19,37 @@ from typing import TYPE_CHECKING, NoReturn
 
 import duckdb
 
-from batch import (
-    about,
-    alias,
-    arguments,
-    beside,
-    console,
-    download,
-    examples,
-    exports,
-    features,
-    gate,
-    pending,
-    publish,
-    release,
-    report,
-    score,
-    servers,
-    staging,
-    warehouse,
-)
-from batch.alias import MODEL_NAME
-from batch.config import Settings, credentials
+from batch import cli, console, warehouse
+from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError, LockHeld
-from batch.evaluate import Evaluation, by_ranker, evaluate
-from batch.part import Part, n_parts
-from batch.pending import Pending
+from batch.evaluation import comparison, examples, report
+from batch.evaluation.evaluate import Evaluation, by_ranker, evaluate
+from batch.features import candidates, tables
+from batch.ingest import download, load, release
+from batch.model import alias
+from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
-from batch.stopwatch import Stopwatch
-from lookup import contract, embedded
-from lookup.settings import without_password
+from batch.publishing import (
+    about,
+    connections,
+    explanations,
+    generations,
+    parquet,
+    pending,
+)
+from batch.publishing.part import Part, n_parts
+from batch.publishing.pending import Pending
+from batch.scoring import rank
+from batch.settings import Settings, credentials
+from lookup.shared import contract, embedded_redis
+from lookup.shared.env import without_password
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import xgboost
 
-    from batch.registry import Registry
-    from batch.train import Grow, Trained
+    from batch.model.registry import Registry
+    from batch.model.train import Trained
 
 Result = dict[str, object]
 Connection = duckdb.DuckDBPyConnection
@@ -99,18 +93,18 @@ class Measured:
 # --- the commands --------------------------------------------------------------------
 
 
-def run(arguments_: Namespace, settings: Settings) -> Result:
+def run(options: Namespace, settings: Settings) -> Result:
     """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
-    if arguments_.shard is not None:
-        return run_shard(arguments_, settings)
+    if options.shard is not None:
+        return run_shard(options, settings)
     watch = Stopwatch()
-    with writable_redis(settings) as (url, client), publish.Lock(client) as lock:
+    with writable_redis(settings) as (url, client), generations.Lock(client) as lock:
         clean_up(client, lock, settings)
         raw = find_raw(settings)
         tags = tags_of(raw)
         version, fingerprint = prod_version(settings), fingerprint_of(tags, settings)
-        served = publish.current(client)
-        if served and not arguments_.force and is_made_of(served, version, fingerprint):
+        served = generations.current(client)
+        if served and not options.force and is_made_of(served, version, fingerprint):
             log.info(
                 "nothing changed since %s: skipped (--force scores anyway)", served[0]
             )
@@ -133,9 +127,9 @@ def run(arguments_: Namespace, settings: Settings) -> Result:
         return told(served, url, watch) | {"skipped": False, "promoted": promoted}
 
 
-def run_shard(arguments_: Namespace, settings: Settings) -> Result:
+def run_shard(options: Namespace, settings: Settings) -> Result:
     """Score one part of the users; whoever is done last serves the generation."""
-    watch, part = Stopwatch(), arguments_.shard
+    watch, part = Stopwatch(), options.shard
     with writable_redis(settings) as (url, client):
         raw = find_raw(settings)
         version = prod_version(settings)
@@ -145,8 +139,8 @@ def run_shard(arguments_: Namespace, settings: Settings) -> Result:
                 f"no version of {MODEL_NAME} is prod, and parts of the users can be "
                 "scored with one and the same only; train it: python -m batch train"
             )
-        served = publish.current(client)
-        if served and not arguments_.force and is_made_of(served, version, fingerprint):
+        served = generations.current(client)
+        if served and not options.force and is_made_of(served, version, fingerprint):
             log.info("nothing changed since %s: skipped", served[0])
             return told(served, url, watch) | {"skipped": True, "promoted": False}
         registry = open_registry(settings)
@@ -175,7 +169,7 @@ def build_features(_: Namespace, settings: Settings) -> Result:
     }
 
 
-def train_model(arguments_: Namespace, settings: Settings) -> Result:
+def train_model(options: Namespace, settings: Settings) -> Result:
     """Register a new version; with `--promote` let `prod` name it if it is no worse."""
     watch = Stopwatch()
     registry = open_registry(settings)
@@ -195,13 +189,13 @@ def train_model(arguments_: Namespace, settings: Settings) -> Result:
                 version,
                 measured,
                 settings,
-                must=arguments_.promote,
+                must=options.promote,
             )
         if comparison is not None:
             told = page(connection, raw, version, measured, comparison)
             log_page(registry, version, PAGE, told)
             result |= comparison.as_dict()
-            promoted = arguments_.promote and comparison.is_no_worse
+            promoted = options.promote and comparison.is_no_worse
     if promoted:
         registry.promote(version)
     log.info("prod is version %s", version if promoted else prod)
@@ -230,25 +224,25 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
         measured = measure(connection, booster, which, settings)
         told = page(connection, raw, version, measured)
     path = settings.processed / PAGE
-    exports.write_text(told, path)
+    parquet.write_text(told, path)
     # beside the one of the training run, which may have been of other raw files
     name = f"evaluations/{release.fingerprint(raw)[:12]}.html"
     log_page(registry, version, name, told)
     return {"model_version": version} | measured.as_dict() | {"report": str(path)}
 
 
-def promote(arguments_: Namespace, settings: Settings) -> Result:
+def promote(options: Namespace, settings: Settings) -> Result:
     """Let `prod` name a version; the next run scores with it."""
     registry = open_registry(settings)
     former = registry.prod_version()
-    registry.promote(arguments_.version)
-    return {"prod_version": arguments_.version, "former_version": former}
+    registry.promote(options.version)
+    return {"prod_version": options.version, "former_version": former}
 
 
 def rollback(_: Namespace, settings: Settings) -> Result:
     """Serve the generation before the current one."""
-    with writable_redis(settings) as (_url, client), publish.Lock(client) as lock:
-        former, generation = publish.current(client), publish.before(client)
+    with writable_redis(settings) as (_url, client), generations.Lock(client) as lock:
+        former, generation = generations.current(client), generations.before(client)
         lock.flip(generation, time.time())
     return {"generation": generation, "former_generation": former and former[0]}
 
@@ -256,8 +250,8 @@ def rollback(_: Namespace, settings: Settings) -> Result:
 def status(_: Namespace, settings: Settings) -> Result:
     """Tell what is served."""
     with open_redis(settings) as (url, client):
-        served = publish.current(client)
-        held = publish.generations(client)
+        served = generations.current(client)
+        held = generations.generations(client)
         begun = [
             {
                 "generation": made.generation,
@@ -310,13 +304,13 @@ def open_warehouse(
     with (
         warehouse.spilling(spill),
         warehouse.connect(spill) as connection,
-        ThreadPoolExecutor(max_workers=1) as beside,
+        ThreadPoolExecutor(max_workers=1) as executor,
     ):
         # what makes machine code may take seconds, half of them beside DuckDB's
-        beside.submit(score.warm_up, settings.scorer)
+        executor.submit(rank.warm_up, settings.scorer)
         log.info("reading %s from %s", raw.name, settings.raw)
         with watch.stage("features"):
-            staging.read(connection, raw)
+            load.read(connection, raw)
         yield connection
 
 
@@ -325,23 +319,23 @@ def build_moment(connection: Connection, n_cuts: int, n_next: int = 0) -> None:
 
     What that takes, the stages after it have for themselves.
     """
-    warehouse.build_moment(connection, n_cuts, n_next)
+    tables.build(connection, n_cuts, n_next)
     warehouse.forget(connection, *warehouse.SCAFFOLDING)
 
 
 def sample_window(
     connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
-) -> features.Pairs:
+) -> candidates.Pairs:
     """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
         build_moment(connection, n_cuts, n_next)
-        user_ids = features.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
-        return features.sample(connection, user_ids)
+        user_ids = candidates.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
+        return candidates.sample(connection, user_ids)
 
 
 def sample_windows(
     connection: Connection, settings: Settings, watch: Stopwatch
-) -> list[features.Pairs]:
+) -> list[candidates.Pairs]:
     """Sample what the model that is evaluated learns from, and write it down.
 
     One window's future is the last fifth of what is before the hold-out, as in the
@@ -354,7 +348,7 @@ def sample_windows(
     ]
     with watch.stage("features"):
         path = settings.processed / TRAINING_PAIRS
-        exports.write_table(features.as_table(windows), path)
+        parquet.write_table(candidates.as_table(windows), path)
     return windows
 
 
@@ -366,7 +360,7 @@ def fit_and_register(
     watch: Stopwatch,
 ) -> tuple[str, Measured]:
     """Train, evaluate, refit and register; leaves the tables of the hold-out."""
-    from batch.train import CURVE_SHARE, train
+    from batch.model.train import CURVE_SHARE, train
 
     windows = sample_windows(connection, settings, watch)
     newer = [
@@ -376,15 +370,14 @@ def fit_and_register(
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
-        elsewhere = growth(settings, n_pairs)
         curve = newer[-1].of_every(CURVE_SHARE)
-        trained = train(windows, curve, elsewhere=elsewhere)
+        trained = train(windows, curve)
         windows.clear()  # the memory is the evaluation's
         # The one that serves has the same parameters, and no evaluation: there is
         # nothing left that it has not seen. Joins leave half a core to grow it on.
-        with ThreadPoolExecutor(max_workers=1) as beside:
+        with ThreadPoolExecutor(max_workers=1) as executor:
             log.info("refitting on %d pairs", sum(map(len, newer)))
-            refitting = beside.submit(train, newer, elsewhere=elsewhere)
+            refitting = executor.submit(train, newer)
             measured = measure(connection, trained.booster, "evaluated", settings)
             served = refitting.result().booster
         example = newer[-1].values.slice(0, 5)
@@ -402,20 +395,11 @@ def fit_and_register(
     return version, measured
 
 
-def growth(settings: Settings, n_pairs: int) -> "Grow | None":
-    """Say what grows trees, where that is not this machine."""
-    if settings.scheduler is None:
-        return None
-    from batch.cluster_training import FEWEST_PAIRS, Growth
-
-    return Growth(settings.scheduler) if n_pairs >= FEWEST_PAIRS else None
-
-
 def measure(
     connection: Connection, booster: "xgboost.Booster", which: str, settings: Settings
 ) -> Measured:
     """Measure a model on the hold-out, for which the tables have been built."""
-    from batch.importance import shap_values
+    from batch.evaluation.importance import shap_values
 
     evaluation = rank_and_evaluate(connection, booster, settings)
     importances = shap_values(connection, booster, evaluation.lists)
@@ -428,8 +412,8 @@ def rank_and_evaluate(
     """Evaluate a model's lists beside those of the baselines."""
     n_items = warehouse.count(connection, "stg_items")
     at_most = min(MAX_EVALUATED_USERS, max(1, MAX_EVALUATED_PAIRS // max(1, n_items)))
-    user_ids = features.every(warehouse.user_ids(connection), at_most)
-    rankings = score.score(connection, booster, user_ids, 10, settings.scorer)
+    user_ids = candidates.every(warehouse.user_ids(connection), at_most)
+    rankings = rank.score(connection, booster, user_ids, 10, settings.scorer)
     progress = Progress("evaluating", "users")
     return evaluate(connection, progress.counted(rankings, len(user_ids)))
 
@@ -458,7 +442,7 @@ def compare(
     settings: Settings,
     *,
     must: bool,
-) -> gate.Comparison | None:
+) -> comparison.Comparison | None:
     """Measure the version that is `prod` on the hold-out of a new one.
 
     Returns:
@@ -483,9 +467,9 @@ def compare(
             f"version {version} is registered, but {reason}; to take the new one all "
             f"the same: python -m batch promote --version {version}"
         ) from error
-    comparison = gate.compare(measured.evaluation, former, prod, which)
-    log.info("NDCG@10 of version %s %s", version, comparison)
-    return comparison
+    compared = comparison.compare(measured.evaluation, former, prod, which)
+    log.info("NDCG@10 of version %s %s", version, compared)
+    return compared
 
 
 def register(
@@ -497,8 +481,8 @@ def register(
     measured: Measured,
 ) -> str:
     """Log the run and register the model that serves; return the version."""
-    from batch import plots
-    from batch.registry import Record
+    from batch.evaluation import plots
+    from batch.model.registry import Record
 
     evaluation = measured.evaluation
     record = Record(
@@ -518,7 +502,7 @@ def page(
     raw: release.Release,
     version: str,
     measured: Measured,
-    comparison: gate.Comparison | None = None,
+    comparison: comparison.Comparison | None = None,
 ) -> str:
     """Write the page about a version; the tables are those of the hold-out."""
     evaluation = measured.evaluation
@@ -565,7 +549,7 @@ def build_now(
         paths = []
         for name in ("user_features", "item_features"):
             path = settings.processed / f"{name}.parquet"
-            exports.write_table(connection.table(name).to_arrow_table(), path)
+            parquet.write_table(connection.table(name).to_arrow_table(), path)
             paths.append(path)
         return paths
 
@@ -585,7 +569,7 @@ class Job:
 
     connection: Connection
     booster: "xgboost.Booster"
-    client: servers.Client
+    client: connections.Client
     settings: Settings
     watch: Stopwatch
     made_of: Mapping[str, str]
@@ -597,14 +581,14 @@ class Job:
         made_of: Mapping[str, str],
         connection: Connection,
         registry: "Registry",
-        client: servers.Client,
+        client: connections.Client,
         settings: Settings,
         watch: Stopwatch,
     ) -> "Job":
         """Load the version that a generation is made of, and what is known of it."""
         version = made_of["model_version"]
         booster = registry.load(version)
-        features.check(booster.feature_names or ())
+        candidates.check(booster.feature_names or ())
         log.info("scoring with version %s of %s", version, MODEL_NAME)
         measured = read_measured(registry, version)
         return cls(connection, booster, client, settings, watch, made_of, measured)
@@ -618,7 +602,7 @@ class Job:
 Served = tuple[str, Mapping[str, str]]
 
 
-def score_and_publish(job: Job, lock: publish.Lock) -> Served:
+def score_and_publish(job: Job, lock: generations.Lock) -> Served:
     """Rank for every user, write the lists down as a generation and serve it."""
     client, settings = job.client, job.settings
     build_now(job.connection, settings, job.watch)
@@ -634,20 +618,20 @@ def score_and_publish(job: Job, lock: publish.Lock) -> Served:
         with job.watch.stage("publish"):
             return complete(job, lock, made, user_ids, sum(counts.values()))
     except BaseException as error:
-        if made.n == 1 or isinstance(error, BatchError) or servers.is_full(error):
+        if made.n == 1 or isinstance(error, BatchError) or connections.is_full(error):
             abandon(job, lock, made)
         raise
 
 
-def begin(job: Job, lock: publish.Lock, n_users: int) -> Pending:
+def begin(job: Job, lock: generations.Lock, n_users: int) -> Pending:
     """Begin a generation, or go on with one that was begun of the same inputs."""
     client = job.client
     lock.check()
     if pending.clear_way(client, job.digest):
-        publish.retire(client, lock, publish.kept(client))
+        generations.retire(client, lock, generations.kept(client))
     made = pending.read(client).get(job.digest)
     if made is None:
-        made = Pending(publish.new_generation(datetime.now(UTC)), n_parts(n_users))
+        made = Pending(generations.new_generation(datetime.now(UTC)), n_parts(n_users))
         return register_parts(job, lock, made) if made.n > 1 else made
     if pending.is_being_scored(client, made):
         raise LockHeld(f"another batch is scoring parts of {made.generation}")
@@ -655,7 +639,7 @@ def begin(job: Job, lock: publish.Lock, n_users: int) -> Pending:
     return made
 
 
-def register_parts(job: Job, lock: publish.Lock, wanted: Pending) -> Pending:
+def register_parts(job: Job, lock: generations.Lock, wanted: Pending) -> Pending:
     """Begin a generation in parts, unless the lock was lost meanwhile."""
     made = pending.register(job.client, job.digest, wanted)
     try:
@@ -667,18 +651,18 @@ def register_parts(job: Job, lock: publish.Lock, wanted: Pending) -> Pending:
     return made
 
 
-def abandon(job: Job, lock: publish.Lock, made: Pending) -> None:
+def abandon(job: Job, lock: generations.Lock, made: Pending) -> None:
     """Remove what there is of a generation that failed, as far as that is possible."""
     try:
         # what was interrupted may have left an answer unread
-        servers.disconnect(job.client)
+        connections.disconnect(job.client)
         lock.check()
         pending.forget(job.client, [job.digest])
-        held = publish.generations(job.client)
-        publish.retire(job.client, lock, held)
+        held = generations.generations(job.client)
+        generations.retire(job.client, lock, held)
         lock.check()
         # an interrupt may come just after the flip
-        exports.prune(job.settings.recommendations, held)
+        parquet.prune(job.settings.recommendations, held)
     except Exception as error:
         log.warning("left for the next run to remove: %s (%s)", made.generation, error)
 
@@ -687,14 +671,14 @@ def score_shard(job: Job, part: Part, url: str) -> Result:
     """Score a part of the users of a generation that others score parts of as well."""
     client, watch = job.client, job.watch
     with ExitStack() as stack:
-        with publish.Lock(client, patience=SHARD_PATIENCE) as lock:
-            pending.forget_published(client, publish.generations(client))
+        with generations.Lock(client, patience=SHARD_PATIENCE) as lock:
+            pending.forget_published(client, generations.generations(client))
             if pending.clear_way(client, job.digest, part.n):
-                publish.retire(client, lock, publish.kept(client))
-            wanted = Pending(publish.new_generation(datetime.now(UTC)), part.n)
+                generations.retire(client, lock, generations.kept(client))
+            wanted = Pending(generations.new_generation(datetime.now(UTC)), part.n)
             made = pending.register(client, job.digest, wanted)
             key = contract.part_lock_key(made.generation, part.number)
-            stack.enter_context(publish.Lock(client, key))
+            stack.enter_context(generations.Lock(client, key))
         build_now(job.connection, job.settings, watch)
         user_ids = warehouse.user_ids(job.connection)
         if part.number in pending.done(client, made):
@@ -702,7 +686,7 @@ def score_shard(job: Job, part: Part, url: str) -> Result:
         else:
             score_part(job, made, part, user_ids)
     counts = pending.done(client, made)
-    served = publish.current(client)
+    served = generations.current(client)
     if len(counts) == made.n:
         served = finish(job, made, user_ids)
     result: Result = {"shard": str(part), "n_parts_written": len(counts)}
@@ -731,10 +715,10 @@ def finish(job: Job, made: Pending, user_ids: Sequence[int]) -> Served:
     """
     client = job.client
     with (
-        publish.Lock(client, patience=SHARD_PATIENCE) as lock,
+        generations.Lock(client, patience=SHARD_PATIENCE) as lock,
         job.watch.stage("publish"),
     ):
-        served = publish.current(client)
+        served = generations.current(client)
         if served is not None and served[0] == made.generation:
             return served
         pending.check(client, made)
@@ -751,7 +735,7 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
         log.info("part %s of %s", part, made.generation)
     rankings = watch.charged(
         "score",
-        score.score(
+        rank.score(
             job.connection,
             job.booster,
             some,
@@ -765,15 +749,17 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
     with watch.stage("publish"):
         # closed in order where it fails: what ends the table goes before its file
         with (
-            exports.replacing(path) as file,
-            closing(exports.written(file, progress)) as lists,
+            parquet.replacing(path) as file,
+            closing(parquet.written(file, progress)) as lists,
             closing(
-                beside.written(
+                explanations.written(
                     job.connection, client, made.generation, lists, anew=is_shared
                 )
             ) as told,
         ):
-            written = publish.write_lists(client, made.generation, told, anew=is_shared)
+            written = generations.write_lists(
+                client, made.generation, told, anew=is_shared
+            )
         if is_shared:
             pending.record(client, made, part, written.n_entries)
     return written.n_entries
@@ -781,7 +767,7 @@ def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> 
 
 def complete(
     job: Job,
-    lock: publish.Lock,
+    lock: generations.Lock,
     made: Pending,
     user_ids: Sequence[int],
     n_entries: int,
@@ -791,32 +777,34 @@ def complete(
     lock.check()
     items = read_items(job.connection)
     popular = warehouse.popular(job.connection, settings.top_n)
-    publish.complete(client, generation, popular, items)
-    item_ids = beside.write_similar(job.connection, client, generation, settings.top_n)
+    generations.complete(client, generation, popular, items)
+    item_ids = explanations.write_similar(
+        job.connection, client, generation, settings.top_n
+    )
     protocol, metrics = job.measured[0], by_ranker(job.measured[1])
     told = about.read(job.connection, user_ids, protocol, metrics)
-    publish.tell(client, generation, told)
-    publish.describe(client, generation, meta_of(job, made, len(user_ids)))
+    generations.tell(client, generation, told)
+    generations.describe(client, generation, meta_of(job, made, len(user_ids)))
     join_files(settings, made)
-    publish.check(client, generation, user_ids, n_entries, len(items))
-    beside.check(client, generation, user_ids, item_ids)
-    former = publish.current(client)
+    generations.check(client, generation, user_ids, n_entries, len(items))
+    explanations.check(client, generation, user_ids, item_ids)
+    former = generations.current(client)
     lock.flip(generation, time.time())
-    pending.forget_published(client, publish.generations(client))
+    pending.forget_published(client, generations.generations(client))
     tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
     if settings.redis_url is None:
-        publish.save(client)
+        generations.save(client)
     log.info("%s is served", generation)
-    served = publish.current(client)
+    served = generations.current(client)
     if served is None:
         raise BatchError(f"{generation} vanished from Redis right after it was served")
     return served
 
 
-def meta_of(job: Job, made: Pending, n_users: int) -> publish.Meta:
+def meta_of(job: Job, made: Pending, n_users: int) -> generations.Meta:
     """Say how a generation was made."""
     began = datetime.strptime(made.generation[:16], "%Y%m%dT%H%M%SZ")
-    return publish.Meta(
+    return generations.Meta(
         model_name=MODEL_NAME,
         scored_at=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
         n_users=n_users,
@@ -833,16 +821,16 @@ def join_files(settings: Settings, made: Pending) -> None:
     paths = [folder / part.file_name(made.generation) for part in made.parts]
     missing = [path.name for path in paths if not path.exists()]
     if made.n > 1 and not missing:
-        exports.join(paths, folder / Part(1, 1).file_name(made.generation))
+        parquet.join(paths, folder / Part(1, 1).file_name(made.generation))
     elif missing:
         log.info("not joined into one file: %s are elsewhere", ", ".join(missing))
 
 
-def read_items(connection: Connection) -> list[publish.Item]:
+def read_items(connection: Connection) -> list[generations.Item]:
     """Return what the lookup tells of each item."""
     query = "select item_id, title, genres, release_year as year from stg_items"
     rows = connection.sql(f"{query} order by item_id").to_arrow_table().to_pylist()
-    return [publish.Item(**row) for row in rows]
+    return [generations.Item(**row) for row in rows]
 
 
 # --- what they share -----------------------------------------------------------------
@@ -865,7 +853,7 @@ def tags_of(raw: release.Release) -> dict[str, str]:
     return {
         "release": raw.name,
         "raw_fingerprint": release.fingerprint(raw),
-        "sql_fingerprint": warehouse.fingerprint(),
+        "sql_fingerprint": tables.fingerprint(),
     }
 
 
@@ -889,56 +877,61 @@ def prod_version(settings: Settings) -> str | None:
 
 def open_registry(settings: Settings) -> "Registry":
     """Open MLflow, the import of which takes longer than most commands."""
-    from batch.registry import Registry
+    from batch.model.registry import Registry
 
     return Registry(settings.tracking_uri)
 
 
 @contextmanager
-def open_redis(settings: Settings) -> Iterator[tuple[str, servers.Client]]:
+def open_redis(settings: Settings) -> Iterator[tuple[str, connections.Client]]:
     """Connect to the Redis of the settings, or else to the embedded one."""
     if settings.redis_url:
-        with servers.connect(settings.redis_url) as client:
+        with connections.connect(settings.redis_url) as client:
             yield settings.redis_url, client
         return
-    with embedded.redis(settings.data / "redis") as url, servers.connect(url) as client:
+    with (
+        embedded_redis.redis(settings.data / "redis") as url,
+        connections.connect(url) as client,
+    ):
         log.info("embedded Redis: redis-cli -u %s", url)
         yield url, client
 
 
 @contextmanager
-def writable_redis(settings: Settings) -> Iterator[tuple[str, servers.Client]]:
+def writable_redis(settings: Settings) -> Iterator[tuple[str, connections.Client]]:
     """Connect to a Redis that takes lists and keeps them."""
     with open_redis(settings) as (url, client):
-        servers.check_writable(client, url)
+        connections.check_writable(client, url)
         yield url, client
 
 
-def clean_up(client: servers.Client, lock: publish.Lock, settings: Settings) -> None:
+def clean_up(
+    client: connections.Client, lock: generations.Lock, settings: Settings
+) -> None:
     """Remove what those who died have left."""
-    pending.forget_published(client, publish.generations(client))
-    keep = publish.kept(client)
-    publish.retire(client, lock, keep)
+    pending.forget_published(client, generations.generations(client))
+    keep = generations.kept(client)
+    generations.retire(client, lock, keep)
     begun = {made.generation for made in pending.read(client).values()}
-    exports.remove_abandoned(settings.processed)
-    exports.remove_abandoned(settings.recommendations)
+    parquet.remove_abandoned(settings.processed)
+    parquet.remove_abandoned(settings.recommendations)
     if keep:  # a Redis that lost everything is no reason to remove the files as well
         lock.check()  # who slept until here knows nothing of what is served now
-        exports.prune(settings.recommendations, keep | begun)
+        parquet.prune(settings.recommendations, keep | begun)
 
 
 def tidy(
-    client: servers.Client,
-    lock: publish.Lock,
+    client: connections.Client,
+    lock: generations.Lock,
     settings: Settings,
     keep: Collection[str],
 ) -> None:
     """Remove what no generation that is kept owns; to fail at that is no failure."""
     try:
-        publish.retire(client, lock, keep)
+        generations.retire(client, lock, keep)
         lock.check()  # what another batch has written since is none of ours
-        exports.remove_abandoned(settings.recommendations)
-        exports.prune(settings.recommendations, keep)
+        parquet.remove_abandoned(settings.recommendations)
+        parquet.prune(settings.recommendations, keep)
     except Exception as error:
         log.warning("could not clean up, the next run will: %s", error)
 
@@ -979,7 +972,7 @@ COMMANDS: dict[str, Callable[[Namespace, Settings], Result]] = {
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
-    parsed = arguments.parse(argv)
+    parsed = cli.parse(argv)
     console.set_up_logging(log, quiet=parsed.quiet, debug=parsed.debug)
     stopped = stop_on_signals()
     try:

@@ -10,10 +10,10 @@ from typing import TextIO
 import duckdb
 
 from batch import warehouse
-from batch.archive import FULL
 from batch.errors import BatchError
-from lookup.embedded import EmbeddedRedisError
-from lookup.settings import SettingError
+from batch.ingest.archive import FULL
+from lookup.shared.embedded_redis import EmbeddedRedisError
+from lookup.shared.env import SettingError
 
 UNTOLD = "done, but what it tells cannot be written to stdout"
 

@@ -1,6 +1,5 @@
 """The DuckDB connection and the SQL models, in the order in which they build."""
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,6 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from batch import linear
 from batch.errors import BatchError
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
@@ -154,15 +152,10 @@ def build_staging(
         build(connection, f"staging/{folder}/{name}", files)
 
 
-def build_moment(
-    connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0
+def build_models(
+    connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int
 ) -> None:
-    """Build the features as of the moment after `n_cuts` cuts of the last fifth.
-
-    0: now. 1: the evaluation protocol's hold-out is the future. 2: the fifth before
-    it is, which a model that is to be evaluated can learn from. With `n_next` the
-    moment is so many ratings before that, and these are its future.
-    """
+    """Build the SQL models as of a moment, see `batch.features.tables.build`."""
     parameters = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
     forget(connection, *MODELS)  # the tables of two moments need twice the memory
     for model in MODELS:
@@ -170,7 +163,6 @@ def build_moment(
             build_in_parts(connection, model, parameters)
         else:
             build(connection, model, parameters)
-    linear.build(connection)
 
 
 class RuleBroken(BatchError):
@@ -278,16 +270,6 @@ def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
     """Count the pairs of a user and an item that the user has not rated."""
     n_users, n_items = count(connection, "int_moments"), count(connection, "stg_items")
     return n_users * n_items - count(connection, "int_history")
-
-
-def fingerprint() -> str:
-    """Digest the SQL files and the linear models: others make other features."""
-    digest = hashlib.sha256()
-    for path in sorted(SQL.rglob("*.sql")):
-        digest.update(path.relative_to(SQL).as_posix().encode() + b"\n")
-        digest.update(path.read_bytes() + b"\0")
-    digest.update(Path(linear.__file__).read_bytes())
-    return digest.hexdigest()
 
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:

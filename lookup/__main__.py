@@ -15,14 +15,15 @@ from pathlib import Path
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from lookup import counters, embedded
-from lookup.connection import Connection
-from lookup.settings import (
+from lookup.server.connection import Connection
+from lookup.shared import embedded_redis
+from lookup.shared.env import (
     SettingError,
     Settings,
     positive_integer,
     without_password,
 )
+from lookup.telemetry import counters
 
 REDIS_FOLDER = Path("data/redis")
 GRACE_SECONDS = 5
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_environ(os.environ)
         with _listener(flags.host, flags.port) as listener, _redis(settings):
             return _serve(listener, flags.host, flags.workers)
-    except (SettingError, embedded.EmbeddedRedisError, OSError) as error:
+    except (SettingError, embedded_redis.EmbeddedRedisError, OSError) as error:
         print(f"lookup: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -107,7 +108,7 @@ def _redis(settings: Settings) -> Iterator[None]:
         _tell(f"redis: {without_password(settings.redis_url)}")
         yield
         return
-    with embedded.redis(REDIS_FOLDER) as url:
+    with embedded_redis.redis(REDIS_FOLDER) as url:
         os.environ["REDIS_URL"] = url
         _tell(f"redis: {url} (embedded; look inside: redis-cli -u {url})")
         yield

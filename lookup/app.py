@@ -15,15 +15,16 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from lookup import counters, logs, page, problem
-from lookup.cross_origin import CrossOrigin
-from lookup.key import HEADER, KeyMiddleware
-from lookup.metrics import Metrics
-from lookup.observe import ObserveMiddleware
-from lookup.routes import Routes
-from lookup.settings import SettingError, Settings
-from lookup.short import ShortMiddleware
-from lookup.store import CODES, Store
+from lookup.http import errors, page
+from lookup.http.middleware.api_key import HEADER, KeyMiddleware
+from lookup.http.middleware.cors import CrossOrigin
+from lookup.http.middleware.fast_path import ShortMiddleware
+from lookup.http.middleware.observe import ObserveMiddleware
+from lookup.http.routes import Routes
+from lookup.shared.env import SettingError, Settings
+from lookup.store.store import CODES, Store
+from lookup.telemetry import counters, json_log
+from lookup.telemetry.metrics import Metrics
 
 TRUST_SECONDS = 0.02
 """How long an answer may rest on what `recs:current` was.
@@ -72,10 +73,10 @@ def create_app(
         routes=routes,
         middleware=[*_middleware(settings, metrics), short],
         exception_handlers={
-            problem.Problem: problem.on_problem,
-            HTTPException: problem.on_http,
-            Exception: problem.on_bug,
-            **dict.fromkeys(CODES, problem.on_store),
+            errors.Problem: errors.on_problem,
+            HTTPException: errors.on_http,
+            Exception: errors.on_bug,
+            **dict.fromkeys(CODES, errors.on_store),
         },
         lifespan=lifespan,
     )
@@ -99,7 +100,7 @@ def from_environment() -> Starlette:
     settings = Settings.from_environ(os.environ)
     if settings.redis_url is None:
         raise SettingError("REDIS_URL is not set; `python -m lookup` does without it")
-    logs.configure(settings.api_key, requests=settings.log_requests)
+    json_log.configure(settings.api_key, requests=settings.log_requests)
     _collect_seldom()
     _end_with_parent()
     metrics = new_metrics(os.environ.get(counters.FOLDER))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from lookup import contract, embedded, supervisor
+from lookup.shared import contract, embedded_redis, supervisor
 
 KINDS = ("faults injected", "inputs tried", "requests sent")
 
@@ -65,7 +65,7 @@ class RedisServer:
         self.folder = folder
         self.options = options
         self.port = port or free_port()
-        self.url = embedded.url(self.port)
+        self.url = embedded_redis.url(self.port)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, is_loaded: bool = True) -> None:
@@ -74,7 +74,7 @@ class RedisServer:
         options += [*self.options, "--dir", str(self.folder)]
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [embedded.find_server(), *options],
+                [embedded_redis.find_server(), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -155,7 +155,7 @@ def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a store of MLflow once, which tests copy: MLflow takes seconds to."""
-    from batch.registry import Registry
+    from batch.model.registry import Registry
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     Registry(f"sqlite:///{path}").prod_version()

@@ -21,9 +21,9 @@ import redis
 import xgboost
 from mlflow import MlflowClient
 
-from batch.features import FEATURES
-from batch.registry import Record, Registry
-from batch.train import PARAMETERS
+from batch.features.candidates import FEATURES
+from batch.model.registry import Record, Registry
+from batch.model.train import PARAMETERS
 from tests.conftest import RedisServer, answers, free_port, running, wait_until
 from tests.movielens import ml_100k
 from tests.sql import raw

@@ -9,8 +9,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from batch import release, staging, warehouse
-from batch.features import Pairs, pairs
+from batch import warehouse
+from batch.features import tables
+from batch.features.candidates import Pairs, pairs
+from batch.ingest import load, release
 from tests import movielens
 from tests.sql.given import given
 
@@ -114,7 +116,7 @@ def ragged_pairs(spill: Path) -> Pairs:
     """Compute the features of the ragged world's pairs, to train with."""
     with warehouse.connect(spill) as connection:
         stage(connection, ragged())
-        warehouse.build_moment(connection, n_cuts=2)
+        tables.build(connection, n_cuts=2)
         return pairs(connection, warehouse.user_ids(connection))
 
 
@@ -122,7 +124,7 @@ def real(unpacked: Path) -> World:
     """Read the real release; skip the test where there is none."""
     found = release.find(movielens.ml_100k(), unpacked)
     with warehouse.connect(unpacked / "spill") as connection:
-        staging.read(connection, found)
+        load.read(connection, found)
         return World(
             connection.table("stg_ratings").fetchall(),
             connection.sql(
@@ -212,7 +214,7 @@ def features(
 ) -> pa.Table:
     """Compute the features of one in `every` users' candidates, without the labels."""
     stage(connection, world)
-    warehouse.build_moment(connection, *moment)
+    tables.build(connection, *moment)
     user_ids = warehouse.user_ids(connection)[::every]
     return ordered(pairs(connection, user_ids).as_table().drop_columns(["label"]))
 

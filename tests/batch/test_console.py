@@ -8,7 +8,7 @@ import pytest
 
 from batch import console
 from batch.errors import BatchError
-from lookup.settings import SettingError
+from lookup.shared.env import SettingError
 
 
 @pytest.mark.parametrize(

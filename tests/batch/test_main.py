@@ -12,14 +12,16 @@ import pytest
 import xgboost
 from mlflow import MlflowClient
 
-import batch.train
-from batch import features, release, staging, warehouse
+import batch.model.train
+from batch import warehouse
 from batch.__main__ import Result, evaluate_model, train_model
-from batch.alias import MODEL_NAME
-from batch.config import Settings
 from batch.errors import BatchError
-from batch.registry import EVALUATED, Record, Registry
-from batch.train import to_matrix
+from batch.features import candidates, tables
+from batch.ingest import load, release
+from batch.model.alias import MODEL_NAME
+from batch.model.registry import EVALUATED, Record, Registry
+from batch.model.train import to_matrix
+from batch.settings import Settings
 from tests.test_end_to_end import write_first_80_percent, write_world
 
 
@@ -33,8 +35,8 @@ def settings(
     (tmp_path / "mlruns").mkdir()
     shutil.copy(empty_store, "mlruns/mlflow.db")
     # the parameters are the same for all, and few trees are enough to decide by
-    few = partial(batch.train.train, parameters={"nthread": 1}, n_rounds=10)
-    monkeypatch.setattr(batch.train, "train", few)
+    few = partial(batch.model.train.train, parameters={"nthread": 1}, n_rounds=10)
+    monkeypatch.setattr(batch.model.train, "train", few)
     # MLflow keeps a store open by its address, which must be this test's own
     store = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     return Settings.read({"MOVIELENS_RAW": "world", "MLFLOW_TRACKING_URI": store})
@@ -63,9 +65,9 @@ def foreseeing(registry: Registry) -> str:
     """Let `prod` name a model that has learned the hold-out by heart."""
     raw = release.find(Path("world"), Path("unpacked"))
     with warehouse.connect(Path("spill")) as connection:
-        staging.read(connection, raw)
-        warehouse.build_moment(connection, n_cuts=1)
-        pairs = features.pairs(connection, warehouse.user_ids(connection))
+        load.read(connection, raw)
+        tables.build(connection, n_cuts=1)
+        pairs = candidates.pairs(connection, warehouse.user_ids(connection))
     parameters = {"objective": "rank:ndcg", "nthread": 1, "max_depth": 8}
     booster = xgboost.train(parameters, to_matrix(pairs), 30)
     return register(registry, booster, pairs.values)

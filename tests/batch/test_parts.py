@@ -14,24 +14,19 @@ import pytest
 import redis
 from distributed import LocalCluster
 
-import batch.part
-from batch import (
-    __main__,
-    features,
-    pending,
-    publish,
-    release,
-    staging,
-    train,
-    warehouse,
-)
+import batch.publishing.part
+from batch import __main__, warehouse
 from batch.__main__ import Result
-from batch.config import Settings
 from batch.errors import BatchError, LockHeld
-from batch.part import Part, n_parts, parse
-from batch.pending import Pending
-from batch.registry import Record, Registry
-from lookup import contract
+from batch.features import candidates, tables
+from batch.ingest import load, release
+from batch.model import train
+from batch.model.registry import Record, Registry
+from batch.publishing import generations, pending
+from batch.publishing.part import Part, n_parts, parse
+from batch.publishing.pending import Pending
+from batch.settings import Settings
+from lookup.shared import contract
 from tests.conftest import free_port
 from tests.test_end_to_end import ROOT, write_world
 
@@ -47,9 +42,9 @@ def made(
     write_world(folder / "world")
     raw = release.find(folder / "world", folder / "unpacked")
     with warehouse.connect(folder / "spill") as connection:
-        staging.read(connection, raw)
-        warehouse.build_moment(connection, n_cuts=1)
-        pairs = features.pairs(connection, warehouse.user_ids(connection))
+        load.read(connection, raw)
+        tables.build(connection, n_cuts=1)
+        pairs = candidates.pairs(connection, warehouse.user_ids(connection))
     booster = train.train([pairs], None, {"nthread": 1}, n_rounds=10).booster
     (folder / "mlruns").mkdir()
     store = folder / "mlruns" / "mlflow.db"
@@ -204,7 +199,7 @@ def test_who_is_at_it_is_not_disturbed(
     """Neither by a run, nor by the same part, nor by parts of other inputs."""
     told = run(settings, "1/2")
     key = contract.part_lock_key(str(told["generation"]), 2)
-    with publish.Lock(redis_client, key):
+    with generations.Lock(redis_client, key):
         for shard, top_n in ((None, 100), ("2/2", 100), ("1/2", 7)):
             with pytest.raises(LockHeld):
                 run(replace(settings, top_n=top_n), shard)
@@ -265,7 +260,9 @@ def test_who_slept_does_not_serve_what_was_followed(
     """Others took its part, served all of them, and then what came after."""
     begun = run(settings, "1/2")["generation"]
     build_now = __main__.build_now
-    monkeypatch.setattr(publish, "LOCK_SECONDS", 1000)  # it is not renewed in its sleep
+    monkeypatch.setattr(
+        generations, "LOCK_SECONDS", 1000
+    )  # it is not renewed in its sleep
 
     def asleep(*arguments: object) -> None:
         monkeypatch.setattr(__main__, "build_now", build_now)
@@ -279,7 +276,7 @@ def test_who_slept_does_not_serve_what_was_followed(
     with pytest.raises(BatchError, match=f"another batch has finished {begun}"):
         run(settings, "2/2")
     assert redis_client.get(contract.CURRENT) == after[0]
-    assert publish.generations(redis_client) == [begun, *after]
+    assert generations.generations(redis_client) == [begun, *after]
 
 
 def test_two_who_end_at_once_serve_it_once(
@@ -298,7 +295,7 @@ def test_two_who_end_at_once_serve_it_once(
     other = replace(settings, top_n=7)
     run(other, "1/2")
     served = run(other, "2/2")["generation"]
-    assert publish.generations(redis_client) == [former, served]
+    assert generations.generations(redis_client) == [former, served]
     assert __main__.rollback(Namespace(), settings)["generation"] == former
 
 
@@ -315,7 +312,7 @@ def test_a_generation_that_lost_how_it_was_made_is_made_anew(
 @pytest.fixture
 def in_three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs score three parts."""
-    monkeypatch.setattr(batch.part, "USERS_PER_PART", 15)
+    monkeypatch.setattr(batch.publishing.part, "USERS_PER_PART", 15)
     assert n_parts(N_USERS) == 3
 
 
@@ -350,9 +347,10 @@ def test_an_interrupted_run_goes_on(
 
 KILLED = """
 import os, signal, sys
-import batch.part
-from batch import __main__, beside, exports, publish
-batch.part.USERS_PER_PART = 15
+import batch.publishing.part
+from batch import __main__
+from batch.publishing import explanations, generations, parquet
+batch.publishing.part.USERS_PER_PART = 15
 publish.LISTS_PER_TRIP = beside.USERS_PER_QUERY = 1
 written = exports.written
 def dying(file, rankings):
@@ -400,14 +398,14 @@ def test_lists_that_were_written_twice_are_not_served(
         for made in pending.read(redis_client).values():
             redis_client.rpush(contract.user_key(made.generation, 1), "9:9.0000")
 
-    complete = publish.complete
+    complete = generations.complete
 
     def doubled(*arguments: object) -> None:
         double()
         complete(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "complete", doubled)
+        patch.setattr(generations, "complete", doubled)
         with pytest.raises(BatchError, match="did two batches write it"):
             run(settings)
     assert redis_client.get(contract.CURRENT) is None
@@ -435,11 +433,11 @@ def test_without_a_model_there_is_nothing_to_part(
 
 def test_who_waits_for_the_lock_gets_it(redis_client: redis.Redis) -> None:
     """Parts begin and end one at a time."""
-    with publish.Lock(redis_client):
+    with generations.Lock(redis_client):
         held = threading.Event()
 
         def wait() -> None:
-            with publish.Lock(redis_client, patience=20):
+            with generations.Lock(redis_client, patience=20):
                 held.set()
 
         waiting = threading.Thread(target=wait)

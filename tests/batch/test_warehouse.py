@@ -7,6 +7,7 @@ import pytest
 
 from batch import warehouse
 from batch.errors import BatchError
+from batch.features import tables
 from tests import worlds
 from tests.sql import raw
 from tests.worlds import Connection, Moment, World, moved, ordered
@@ -45,14 +46,14 @@ def test_a_query_is_given_the_parameters_that_it_names() -> None:
 def test_a_moment_replaces_the_one_before(connection: Connection) -> None:
     """Whatever was built, the tables are those of the last moment asked for."""
     worlds.stage(connection, RAGGED)
-    warehouse.build_moment(connection, n_cuts=1)
+    tables.build(connection, n_cuts=1)
     wanted = {
         name: sorted(connection.table(name).fetchall(), key=repr)
         for name in ("int_history", "int_future", "item_features", "user_features")
     }
-    warehouse.build_moment(connection, n_cuts=0)
+    tables.build(connection, n_cuts=0)
     assert connection.table("int_future").fetchall() == []
-    warehouse.build_moment(connection, n_cuts=1)
+    tables.build(connection, n_cuts=1)
     for name, rows in wanted.items():
         assert sorted(connection.table(name).fetchall(), key=repr) == rows
 
@@ -60,7 +61,7 @@ def test_a_moment_replaces_the_one_before(connection: Connection) -> None:
 def test_users_without_a_past_are_none_of_the_moment(connection: Connection) -> None:
     """Three ratings before the last they had none, and are not scored either."""
     worlds.stage(connection, RAGGED)
-    warehouse.build_moment(connection, n_cuts=0, n_next=3)
+    tables.build(connection, n_cuts=0, n_next=3)
     n_ratings = Counter(user for user, _, _, _ in RAGGED.ratings)
     expected = sorted(user for user, n in n_ratings.items() if n > 3)
     assert warehouse.user_ids(connection) == expected
@@ -72,7 +73,7 @@ def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> 
     """The number told of a run is the number of candidate pairs."""
     worlds.stage(connection, RAGGED)
     for n_cuts in (0, 1):
-        warehouse.build_moment(connection, n_cuts)
+        tables.build(connection, n_cuts)
         user_ids = warehouse.user_ids(connection)
         assert user_ids == list(range(1, 31))
         parameters = {"user_ids": user_ids, "negative_share": 1.0}
@@ -89,7 +90,7 @@ def test_popular_items_come_best_first(connection: Connection) -> None:
         [(user, None, None, None) for user in (1, 2)],
     )
     worlds.stage(connection, world)
-    warehouse.build_moment(connection, n_cuts=0)
+    tables.build(connection, n_cuts=0)
     assert warehouse.popular(connection, 2) == [(3, 2.0), (1, 1.0)]
     assert warehouse.popular(connection, 9) == [(3, 2.0), (1, 1.0), (2, 1.0)]
 
@@ -125,15 +126,15 @@ def test_the_fingerprint_is_of_names_and_contents(
     monkeypatch.setattr(warehouse, "SQL", tmp_path)
     one, two = tmp_path / "one.sql", tmp_path / "two.sql"
     one.write_text("select 1")
-    first = warehouse.fingerprint()
-    assert warehouse.fingerprint() == first
+    first = tables.fingerprint()
+    assert tables.fingerprint() == first
     one.write_text("select 2")
-    second = warehouse.fingerprint()
+    second = tables.fingerprint()
     two.write_text("")
-    third = warehouse.fingerprint()
+    third = tables.fingerprint()
     two.unlink()
     one.rename(two)
-    assert len({first, second, third, warehouse.fingerprint()}) == 4
+    assert len({first, second, third, tables.fingerprint()}) == 4
 
 
 def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:

@@ -11,25 +11,29 @@ from dataclasses import asdict, replace
 
 import duckdb
 
-from batch import evaluate, features, score, train, warehouse
-from batch.evaluate import Metrics
-from batch.features import FEATURES, Pairs
+from batch import warehouse
+from batch.evaluation import evaluate
+from batch.evaluation.evaluate import Metrics
+from batch.features import candidates, tables
+from batch.features.candidates import FEATURES, Pairs
+from batch.model import train
+from batch.scoring import rank
 from tests.benchmarks import frame
 from tests.benchmarks.quality import columns
 
 FAMILIES: Mapping[str, Sequence[str]] = {
-    "users": features.USER,
-    "items": features.ITEM,
-    "trends": features.TREND,
-    "fit of user and item": features.FIT,
-    "audiences": features.AUDIENCE,
-    "genres": features.GENRE,
-    "tastes": features.TASTE,
-    "sequences": features.SEQUENCE,
-    "linear models": features.LINEAR,
-    "EASE": [name for name in features.LINEAR if "ease" in name],
-    "tastes and linear models": features.TASTE + features.LINEAR,
-    "sequences and linear models": features.SEQUENCE + features.LINEAR,
+    "users": candidates.USER,
+    "items": candidates.ITEM,
+    "trends": candidates.TREND,
+    "fit of user and item": candidates.FIT,
+    "audiences": candidates.AUDIENCE,
+    "genres": candidates.GENRE,
+    "tastes": candidates.TASTE,
+    "sequences": candidates.SEQUENCE,
+    "linear models": candidates.LINEAR,
+    "EASE": [name for name in candidates.LINEAR if "ease" in name],
+    "tastes and linear models": candidates.TASTE + candidates.LINEAR,
+    "sequences and linear models": candidates.SEQUENCE + candidates.LINEAR,
 }
 
 
@@ -50,10 +54,13 @@ def measure_all(
 ) -> Iterator[tuple[str, Metrics]]:
     """Train without each thing in turn, and measure on the same candidates."""
     near, fifth = frame.sample_windows(connection)
-    warehouse.build_moment(connection, n_cuts=1)
+    tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
-    candidates = Pairs.joined(
-        [features.pairs(connection, b) for b in features.blocks(connection, user_ids)]
+    every_pair = Pairs.joined(
+        [
+            candidates.pairs(connection, b)
+            for b in candidates.blocks(connection, user_ids)
+        ]
     )
     held_out = evaluate.read_held_out(connection, user_ids)
     n_items = warehouse.count(connection, "stg_items")
@@ -63,8 +70,8 @@ def measure_all(
     ) -> Metrics:
         chosen = [only(window, names) for window in windows]
         booster = train.train(chosen, parameters={"seed": seed}).booster
-        scores = score.predict(booster, only(candidates, names))
-        ranked = score.rank(user_ids, candidates, scores, evaluate.K)
+        scores = rank.predict(booster, only(every_pair, names))
+        ranked = rank.rank(user_ids, every_pair, scores, evaluate.K)
         lists = {ranking.user_id: ranking.item_ids.tolist() for ranking in ranked}
         return evaluate.measure(lists, held_out, n_items)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import duckdb
 
-from batch import release, staging, warehouse
+from batch import warehouse
 from batch.__main__ import N_NEAR, sample_window
-from batch.features import Pairs
-from batch.stopwatch import Stopwatch
+from batch.commands.stopwatch import Stopwatch
+from batch.features.candidates import Pairs
+from batch.ingest import load, release
 
 
 def parsed(
@@ -41,7 +42,7 @@ def staged(path: Path) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
     with tempfile.TemporaryDirectory() as scratch:
         raw = release.find(path, Path(scratch) / "unpacked")
         with warehouse.connect(Path(scratch) / "spill") as connection:
-            staging.read(connection, raw)
+            load.read(connection, raw)
             yield raw.name, connection
 
 

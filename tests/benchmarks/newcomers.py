@@ -8,8 +8,11 @@ the lists are measured by. The model learns from what is left.
 
 import duckdb
 
-from batch import evaluate, score, train, warehouse
-from batch.evaluate import mean_ndcg
+from batch.evaluation import evaluate
+from batch.evaluation.evaluate import mean_ndcg
+from batch.features import tables
+from batch.model import train
+from batch.scoring import rank
 from tests.benchmarks import frame
 
 N_NEXT = 20
@@ -60,9 +63,9 @@ def measure_all(
         ratings = held_out.setdefault(n_kept, {}).setdefault(user_id, {})
         ratings[item_id] = rating
     booster = train.train(frame.sample_windows(connection)).booster
-    warehouse.build_moment(connection, n_cuts=0)
+    tables.build(connection, n_cuts=0)
     user_ids = sorted(user_id for users in held_out.values() for user_id in users)
-    rankings = score.score(connection, booster, user_ids, evaluate.K)
+    rankings = rank.score(connection, booster, user_ids, evaluate.K)
     lists = {
         "model": {ranking.user_id: ranking.item_ids.tolist() for ranking in rankings},
         **evaluate.read_baselines(connection, user_ids),

@@ -20,7 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from batch import score, train, warehouse
+from batch.features import tables
+from batch.model import train
+from batch.scoring import rank
 from tests.benchmarks import frame
 
 K = 10
@@ -38,7 +40,7 @@ def create_app(
     def recommend(request: Request) -> JSONResponse:
         user_id = int(request.path_params["user_id"])
         with turn:
-            (ranking,) = score.score(connection, booster, [user_id], K)
+            (ranking,) = rank.score(connection, booster, [user_id], K)
         found = zip(ranking.item_ids.tolist(), ranking.scores.tolist(), strict=True)
         shown = [{**items[item_id], "score": score} for item_id, score in found]
         return JSONResponse({"user_id": user_id, "items": shown})
@@ -51,7 +53,7 @@ def main() -> None:
     port, raw = int(sys.argv[1]), Path(sys.argv[2])
     with frame.staged(raw) as (_, connection):
         booster = train.train(frame.sample_windows(connection)).booster
-        warehouse.build_moment(connection, n_cuts=0)
+        tables.build(connection, n_cuts=0)
         app = create_app(connection, booster, _items(connection))
         uvicorn.run(app, port=port, access_log=False, log_level="warning")
 

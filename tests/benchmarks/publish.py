@@ -22,12 +22,12 @@ from statistics import median
 
 import numpy as np
 
-from batch import publish, servers, wire
-from batch.publish import Item, Lock, Meta
-from batch.ranking import Ranking
-from batch.servers import Client
-from lookup import contract
-from tests import generations
+from batch.publishing import connections, encoding, generations
+from batch.publishing.connections import Client
+from batch.publishing.generations import Item, Lock, Meta
+from batch.scoring.ranking import Ranking
+from lookup.shared import contract
+from tests import staged
 from tests.benchmarks import frame
 from tests.cluster import clustered
 from tests.conftest import RedisServer, running
@@ -60,7 +60,7 @@ def measure(scratch: Path, n_users: int) -> dict[str, object]:
     """Measure speed and size, and print them."""
     rankings = make_rankings(n_users, N_ITEMS)
     (scratch / "cluster").mkdir()
-    with running(scratch) as server, servers.connect(server.url) as client:
+    with running(scratch) as server, connections.connect(server.url) as client:
         told = client.info()
         print(f"redis-server {told['redis_version']}, {told['mem_allocator']}\n")
         ours, raw = race(client, server, rankings)
@@ -68,7 +68,7 @@ def measure(scratch: Path, n_users: int) -> dict[str, object]:
         sizes = [size(client, n_users, n_items) for n_items in (N_ITEMS, N_ITEMS_LONG)]
     with (
         clustered(scratch / "cluster") as cluster,
-        servers.connect(cluster.url) as client,
+        connections.connect(cluster.url) as client,
     ):
         spread = median(seconds_of_ours(client, rankings) for _ in range(N_ROUNDS))
     results: dict[str, object] = {
@@ -125,7 +125,7 @@ def race(
     client: Client, server: RedisServer, rankings: Sequence[Ranking]
 ) -> tuple[float, float]:
     """Return the medians of seconds, ours and raw, which take turns."""
-    commands = wire.pushes(
+    commands = encoding.pushes(
         [contract.user_key(GENERATION, r.user_id) for r in rankings], rankings
     )
     trips = [
@@ -145,8 +145,8 @@ def seconds_of_ours(client: Client, rankings: Sequence[Ranking]) -> float:
     client.flushall()
     start = time.perf_counter()
     with Lock(client) as lock:
-        generations.stage(client, GENERATION, rankings, POPULAR, ITEMS)
-        publish.describe(client, GENERATION, META)
+        staged.stage(client, GENERATION, rankings, POPULAR, ITEMS)
+        generations.describe(client, GENERATION, META)
         lock.flip(GENERATION, time.time())
     return time.perf_counter() - start
 
@@ -186,7 +186,7 @@ def size(client: Client, n_users: int, n_items: int) -> tuple[float, float]:
     client.flushall()
     rankings = make_rankings(n_users, n_items)
     before = int(client.info("memory")["used_memory"])
-    publish.write_lists(client, GENERATION, rankings)
+    generations.write_lists(client, GENERATION, rankings)
     time.sleep(0.2)  # what its connection had for a buffer is given back
     after = int(client.info("memory")["used_memory"])
     keys = [contract.user_key(GENERATION, r.user_id) for r in rankings[::20]]

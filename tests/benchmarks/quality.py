@@ -14,8 +14,12 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch import evaluate, score, train, warehouse
-from batch.evaluate import Metrics
+from batch import warehouse
+from batch.evaluation import evaluate
+from batch.evaluation.evaluate import Metrics
+from batch.features import tables
+from batch.model import train
+from batch.scoring import rank
 from tests.benchmarks import frame
 
 Matrix = npt.NDArray[np.float64]
@@ -45,9 +49,9 @@ def columns(metrics: Metrics) -> tuple[float, ...]:
 def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
     """Measure the baselines, the libraries' models and our own on the hold-out."""
     trained = train.train(frame.sample_windows(connection))
-    warehouse.build_moment(connection, n_cuts=1)
+    tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
-    rankings = score.score(connection, trained.booster, user_ids, evaluate.K)
+    rankings = rank.score(connection, trained.booster, user_ids, evaluate.K)
     evaluation = evaluate.evaluate(connection, rankings)
     return {
         "popularity": evaluation.popularity,

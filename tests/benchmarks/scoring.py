@@ -24,18 +24,11 @@ import duckdb
 import numpy as np
 import xgboost
 
-from batch import (
-    compiled,
-    facts,
-    features,
-    forest,
-    kernels,
-    linear,
-    score,
-    train,
-    warehouse,
-)
-from batch.ranking import Ranking
+from batch import warehouse
+from batch.features import candidates, item_models, tables
+from batch.model import train
+from batch.scoring import arrays, compiled, forest, kernels, rank
+from batch.scoring.ranking import Ranking
 from tests.benchmarks import frame
 
 TOP_N = 100
@@ -73,8 +66,8 @@ def main() -> None:
     arguments = parser().parse_args()
     with frame.staged(arguments.raw) as (name, connection):
         booster = read_or_train(connection, arguments.model)
-        warehouse.build_moment(connection, n_cuts=0)
-        user_ids = features.every(warehouse.user_ids(connection), arguments.users)
+        tables.build(connection, n_cuts=0)
+        user_ids = candidates.every(warehouse.user_ids(connection), arguments.users)
         ways = time_both(connection, booster, user_ids, arguments.rounds)
         n_pairs = count_unseen(connection, user_ids)
         print(f"{name}: {len(user_ids):,} users, {n_pairs:,} pairs, top {TOP_N}\n")
@@ -102,9 +95,9 @@ def time_both(
     compiled.warm_up()
     ways: dict[str, Timed] = {}
     for _ in range(n_rounds):
-        for scorer in score.SCORERS:
+        for scorer in rank.SCORERS:
             start = time.perf_counter()
-            rankings = list(score.score(connection, booster, user_ids, TOP_N, scorer))
+            rankings = list(rank.score(connection, booster, user_ids, TOP_N, scorer))
             seconds = time.perf_counter() - start
             before = ways[scorer].seconds if scorer in ways else []
             ways[scorer] = Timed([*before, seconds], rankings)
@@ -206,10 +199,10 @@ def plain_shares(
         steps,
         (warehouse, "build", "SQL: candidate pairs"),
         (warehouse, "fetch", "SQL: pair features, to Arrow"),
-        (linear, "scores", "numpy: linear models"),
-        (score, "predict", "xgboost: inplace_predict"),
+        (item_models, "scores", "numpy: linear models"),
+        (rank, "predict", "xgboost: inplace_predict"),
     ):
-        list(score.score(connection, booster, user_ids, TOP_N, "xgboost"))
+        list(rank.score(connection, booster, user_ids, TOP_N, "xgboost"))
     rest = time.perf_counter() - start - sum(steps.values())
     return steps | {"numpy: ranking, and the rest": rest}
 
@@ -225,10 +218,10 @@ def own_shares(
     with clocked(
         steps,
         (forest, "lay_out", "the model's trees to arrays"),
-        (facts, "read_moment", "SQL: tables of items, to arrays"),
-        (score, "check", "some users in the plain way too"),
+        (arrays, "read_moment", "SQL: tables of items, to arrays"),
+        (rank, "check", "some users in the plain way too"),
     ):
-        list(score.score(connection, booster, user_ids, TOP_N, "compiled"))
+        list(rank.score(connection, booster, user_ids, TOP_N, "compiled"))
     rest = time.perf_counter() - start - sum(steps.values())
     filling = share_of_filling(connection, booster, user_ids)
     return steps | {
@@ -243,10 +236,10 @@ def share_of_filling(
     user_ids: Sequence[int],
 ) -> float:
     """Tell which part of the kernels' time goes to features, in one thread."""
-    trees = forest.lay_out(booster, features.FEATURES)
-    moment = facts.read_moment(connection, trees)
+    trees = forest.lay_out(booster, candidates.FEATURES)
+    moment = arrays.read_moment(connection, trees)
     some = user_ids[: compiled.USERS_PER_BLOCK]
-    users = facts.read_users(connection, moment, some)
+    users = arrays.read_users(connection, moment, some)
     scratch = compiled.scratch_for(moment.items, trees)
     start = time.thread_time()
     for u in range(len(some)):

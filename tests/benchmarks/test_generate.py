@@ -4,7 +4,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from batch import release, warehouse
+from batch import warehouse
+from batch.ingest import release
 from tests.benchmarks.generate import generate
 from tests.benchmarks.shapes import SHAPES, Shape
 from tests.sql import raw

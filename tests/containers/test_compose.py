@@ -8,7 +8,7 @@ import httpx
 import pytest
 import redis
 
-from lookup import contract
+from lookup.shared import contract
 from tests.conftest import wait_until
 from tests.containers.stack import SERVICES, Stack, checked, succeeds
 

@@ -185,15 +185,16 @@ def work(
 
 def make_small(clone: Clone) -> None:
     """Let little be enough: trees, users a part, lists a trip, seconds of a lock."""
-    import batch.part
-    from batch import beside, publish, servers, train
+    import batch.publishing.part
+    from batch.model import train
+    from batch.publishing import connections, explanations, generations
 
     train.train = partial(train.train, parameters={"nthread": 1}, n_rounds=10)
     # so that there are moments between lists
-    publish.LISTS_PER_TRIP = beside.USERS_PER_QUERY = 4
+    generations.LISTS_PER_TRIP = explanations.USERS_PER_QUERY = 4
     if clone.parts > 1:
-        batch.part.USERS_PER_PART = USERS_PER_PART
+        batch.publishing.part.USERS_PER_PART = USERS_PER_PART
     if clone.lock_seconds is not None:
-        publish.LOCK_SECONDS = clone.lock_seconds
+        generations.LOCK_SECONDS = clone.lock_seconds
     if clone.answer_seconds is not None:
-        servers.ANSWER_SECONDS = clone.answer_seconds
+        connections.ANSWER_SECONDS = clone.answer_seconds

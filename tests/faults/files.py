@@ -22,8 +22,9 @@ import duckdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch import release, staging, warehouse
+from batch import warehouse
 from batch.errors import BatchError
+from batch.ingest import load, release
 from tests.sql import raw
 
 Rows = list[raw.Row]
@@ -69,7 +70,7 @@ class Reader:
     def read(self) -> release.Release:
         """Read what is in the folder."""
         found = release.find(self.folder, self.folder / "unpacked")
-        staging.read(self.connection, found)
+        load.read(self.connection, found)
         return found
 
     def write(self, name: str, ratings: Rows, items: Rows) -> None:

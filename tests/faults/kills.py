@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import redis
 
-from lookup import contract
+from lookup.shared import contract
 from tests.conftest import running
 from tests.faults.batches import Clone, Place
 from tests.sql import raw
@@ -34,38 +34,38 @@ LENGTHS = (9, 10)
 
 PLACES = (
     Place("batch.__main__:clean_up", "after"),
-    Place("batch.archive:unpack_member", "before", 2),
-    Place("batch.archive:unpack", "after"),
-    Place("batch.exports:write_table", "before"),
+    Place("batch.ingest.archive:unpack_member", "before", 2),
+    Place("batch.ingest.archive:unpack", "after"),
+    Place("batch.publishing.parquet:write_table", "before"),
     Place("pyarrow.parquet:write_table", "after"),
-    Place("batch.exports:write_table", "after"),
-    Place("batch.publish:write_lists", "before"),
-    Place("batch.exports:written", "within", 1),
-    Place("batch.exports:written", "within", 21),
-    Place("batch.exports:written", "within", 39),
-    Place("batch.publish:write_lists", "after"),
-    Place("batch.publish:complete", "before"),
-    Place("batch.publish:complete", "after"),
-    Place("batch.beside:write_similar", "after"),
-    Place("batch.publish:describe", "before"),
-    Place("batch.publish:Lock.flip", "before"),
-    Place("batch.publish:Lock.flip", "after"),
-    Place("batch.publish:Lock.remove", "after", 2),
-    Place("batch.exports:prune", "before", 2),
+    Place("batch.publishing.parquet:write_table", "after"),
+    Place("batch.publishing.generations:write_lists", "before"),
+    Place("batch.publishing.parquet:written", "within", 1),
+    Place("batch.publishing.parquet:written", "within", 21),
+    Place("batch.publishing.parquet:written", "within", 39),
+    Place("batch.publishing.generations:write_lists", "after"),
+    Place("batch.publishing.generations:complete", "before"),
+    Place("batch.publishing.generations:complete", "after"),
+    Place("batch.publishing.explanations:write_similar", "after"),
+    Place("batch.publishing.generations:describe", "before"),
+    Place("batch.publishing.generations:Lock.flip", "before"),
+    Place("batch.publishing.generations:Lock.flip", "after"),
+    Place("batch.publishing.generations:Lock.remove", "after", 2),
+    Place("batch.publishing.parquet:prune", "before", 2),
     Place("batch.__main__:tidy", "after"),
-    Place("batch.publish:Lock.__exit__", "after"),
+    Place("batch.publishing.generations:Lock.__exit__", "after"),
 )
 """The boundaries of the stages of a rescoring, in their order."""
 
 PLACES_OF_PARTS = (
-    Place("batch.pending:register", "after"),
-    Place("batch.exports:written", "within", 5),
-    Place("batch.pending:record", "before", 2),
-    Place("batch.pending:record", "after", 2),
-    Place("batch.exports:join", "before"),
-    Place("batch.exports:join", "after"),
-    Place("batch.publish:Lock.flip", "after"),
-    Place("batch.pending:forget_published", "after", 2),
+    Place("batch.publishing.pending:register", "after"),
+    Place("batch.publishing.parquet:written", "within", 5),
+    Place("batch.publishing.pending:record", "before", 2),
+    Place("batch.publishing.pending:record", "after", 2),
+    Place("batch.publishing.parquet:join", "before"),
+    Place("batch.publishing.parquet:join", "after"),
+    Place("batch.publishing.generations:Lock.flip", "after"),
+    Place("batch.publishing.pending:forget_published", "after", 2),
 )
 """Those that only a generation in parts has."""
 

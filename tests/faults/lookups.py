@@ -10,9 +10,9 @@ from pathlib import Path
 import uvicorn
 
 from lookup.app import create_app
-from lookup.connection import Connection
-from lookup.settings import Settings
-from lookup.store import Store
+from lookup.server.connection import Connection
+from lookup.shared.env import Settings
+from lookup.store.store import Store
 from tests.conftest import free_port, wait_until
 from tests.lookup.programs import command, environment, wait_for
 

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from batch import booster, forest
-from batch.features import FEATURES
+from batch.features.candidates import FEATURES
+from batch.model import model_file
+from batch.scoring import forest
 
 SECONDS = 60
 """For one file; a reader that does not come back is as bad as one that dies."""
@@ -115,7 +116,7 @@ def outcome(read: Callable[[bytes], xgboost.Booster], content: bytes) -> str:
         if scores.shape != (64,):
             return f"scores of shape {scores.shape}"
         forest.lay_out(found, FEATURES)
-    except booster.UnfitError:
+    except model_file.UnfitError:
         return "refused"
     except forest.UnsupportedError:
         return "taken"
@@ -129,7 +130,7 @@ def work(folder: Path, seeds: range, *, is_checked: bool) -> Iterator[str]:
     contents = [
         folder.joinpath(f"model.{form}").read_bytes() for form in ("ubj", "json")
     ]
-    read = booster.read if is_checked else unchecked
+    read = model_file.read if is_checked else unchecked
     for seed in seeds:
         signal.alarm(SECONDS)
         yield outcome(read, damaged(contents, random.Random(seed)))  # noqa: S311

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lookup import contract, problem, query
-from lookup.generation import CorruptGeneration, Generation, as_json
-from lookup.listing import because, positions, rated
-from lookup.problem import Problem
-from lookup.query import Query
-from lookup.routes import RECOMMEND
+from lookup.http import errors, query_params
+from lookup.http.errors import Problem
+from lookup.http.listing import because, positions, rated
+from lookup.http.query_params import Query
+from lookup.http.routes import RECOMMEND
+from lookup.shared import contract
+from lookup.store.generation import CorruptGeneration, Generation, as_json
 
 TOP_N = 10
 META = {"model_version": "3", "scored_at": "2026-11-24T01:30:00Z", "top_n": str(TOP_N)}
@@ -38,7 +39,7 @@ def read_json(text: str) -> Any:
 
 def is_refused(error: Problem) -> None:
     """See that a refusal is a 422 in the contract's form, whatever it quotes."""
-    answer = problem.of_problem(error)
+    answer = errors.of_problem(error)
     assert answer.status_code == 422
     told = read_json(bytes(answer.body).decode())
     assert set(told) == {"error"}
@@ -49,13 +50,13 @@ def is_refused(error: Problem) -> None:
 
 def parameters(data: bytes) -> bool:
     """Read all that may stand behind a question mark."""
-    return [_are_taken(data, known) for known in ((), query.PAGE, RECOMMEND)][-1]
+    return [_are_taken(data, known) for known in ((), query_params.PAGE, RECOMMEND)][-1]
 
 
 def _are_taken(data: bytes, known: Sequence[str]) -> bool:
     """Read them as a route does that knows some."""
     try:
-        found = query.parse(data, known, TOP_N)
+        found = query_params.parse(data, known, TOP_N)
         size = found.page(TOP_N, 5)
     except Problem as error:
         is_refused(error)
@@ -71,7 +72,7 @@ def ids(data: bytes) -> bool:
     """Read what stands in a path, as the server decodes it."""
     text = data.decode("utf-8", "replace")
     try:
-        number = query.positive_integer("user_id", text)
+        number = query_params.positive_integer("user_id", text)
     except Problem as error:
         is_refused(error)
         return False

@@ -8,17 +8,11 @@ import pyarrow.parquet  # noqa: F401
 import xgboost  # noqa: F401
 from sqlalchemy.orm import configure_mappers
 
-from batch import (  # noqa: F401
-    __main__,
-    compiled,
-    evaluate,
-    gate,
-    importance,
-    plots,
-    registry,
-    train,
-)
-from lookup import embedded  # noqa: F401
+from batch import __main__  # noqa: F401
+from batch.evaluation import comparison, evaluate, importance, plots  # noqa: F401
+from batch.model import registry, train  # noqa: F401
+from batch.scoring import compiled
+from lookup.shared import embedded_redis  # noqa: F401
 from tests.faults import batches  # noqa: F401
 
 compiled.warm_up()

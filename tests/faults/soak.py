@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 import redis
 
-from batch import publish, servers
-from lookup import contract
+from batch.publishing import connections, generations
+from lookup.shared import contract
 from tests.benchmarks.load import megabytes
 from tests.conftest import running
 from tests.faults import hostile
@@ -162,11 +162,11 @@ class Visitor:
 def flip(url: str, done: threading.Event) -> None:
     """Publish a generation after the other, and remove those before the last two."""
     number = 1
-    with servers.connect(url) as client, publish.Lock(client) as lock:
+    with connections.connect(url) as client, generations.Lock(client) as lock:
         while not done.wait(FLIP_SECONDS):
             number += 1
             lock.flip(write_numbered(client, number), time.time())  # type: ignore[arg-type]
-            publish.retire(client, lock, publish.kept(client))
+            generations.retire(client, lock, generations.kept(client))
 
 
 def soak(minutes: float, seed: int, folder: Path) -> Soak:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup import connection
+from lookup.server import connection
 from tests.benchmarks.load import megabytes
 from tests.conftest import Tally, publish, wait_until
 from tests.faults import hostile

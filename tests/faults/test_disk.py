@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from batch import release, warehouse
+from batch import warehouse
 from batch.errors import BatchError
+from batch.ingest import release
 from tests.conftest import Tally
 from tests.faults.disks import tiny_disk
 from tests.sql import raw

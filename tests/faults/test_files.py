@@ -14,9 +14,9 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch import archive, release
 from batch.errors import BatchError
-from lookup import contract
+from batch.ingest import archive, release
+from lookup.shared import contract
 from tests.conftest import RedisServer, Tally, publish
 from tests.faults import files
 from tests.faults.files import Reader, Rows

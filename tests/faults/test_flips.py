@@ -10,9 +10,9 @@ from typing import Any, Self
 import pytest
 import redis
 
-from batch import publish, servers
-from lookup import contract
-from lookup.contract import About, History
+from batch.publishing import connections, generations
+from lookup.shared import contract
+from lookup.shared.contract import About, History
 from tests.conftest import Tally, free_port
 from tests.conftest import publish as write
 from tests.lookup.conftest import start  # noqa: F401 (a fixture)
@@ -84,18 +84,18 @@ def write_numbered(client: redis.Redis, number: int) -> str:
 
 def flip_and_roll_back(url: str, n_flips: int) -> None:
     """Publish generations, go back after every third, and remove what is not kept."""
-    with servers.connect(url) as client, publish.Lock(client) as lock:
+    with connections.connect(url) as client, generations.Lock(client) as lock:
         n_done, number = 0, 1
         while n_done < n_flips:
             number += 1
             lock.flip(write_numbered(client, number), time.time())  # type: ignore[arg-type]
             n_done += 1
-            publish.retire(client, lock, publish.kept(client))
+            generations.retire(client, lock, generations.kept(client))
             if number % 3 == 0:
                 time.sleep(PAUSE_SECONDS)
-                lock.flip(publish.before(client), time.time())
+                lock.flip(generations.before(client), time.time())
                 n_done += 1
-                publish.retire(client, lock, publish.kept(client))
+                generations.retire(client, lock, generations.kept(client))
             time.sleep(PAUSE_SECONDS * (number % 2))  # now in a row, now with a pause
 
 

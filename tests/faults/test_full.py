@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup import contract
+from lookup.shared import contract
 from tests.conftest import (
     RedisServer,
     Tally,
@@ -90,10 +90,10 @@ def test_features(site: Site, command: str, pages: int, tally: Tally) -> None:
 @pytest.mark.parametrize(
     ("place", "parts"),
     [
-        (Place("batch.publish:write_lists", "before"), 1),
-        (Place("batch.exports:written", "within", 21), 1),
-        (Place("batch.exports:written", "within", 5), 3),
-        (Place("batch.exports:join", "before"), 3),
+        (Place("batch.publishing.generations:write_lists", "before"), 1),
+        (Place("batch.publishing.parquet:written", "within", 21), 1),
+        (Place("batch.publishing.parquet:written", "within", 5), 3),
+        (Place("batch.publishing.parquet:join", "before"), 3),
     ],
     ids=str,
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup import contract
-from lookup.contract import About, History
+from lookup.shared import contract
+from lookup.shared.contract import About, History
 from tests.conftest import RedisServer, Tally, publish
 from tests.faults import hostile
 from tests.faults.lookups import lookup

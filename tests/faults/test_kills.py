@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import redis
 
-from batch.download import PARTIAL
-from batch.registry import Registry
-from lookup import contract, embedded
-from tests.batch import test_download
-from tests.batch.test_download import Reply, serving
+from batch.ingest.download import PARTIAL
+from batch.model.registry import Registry
+from lookup.shared import contract, embedded_redis
+from tests.batch.ingest import test_download
+from tests.batch.ingest.test_download import Reply, serving
 from tests.conftest import RedisServer, Tally, running, wait_until
 from tests.faults.batches import Clone, Place
 from tests.faults.kills import (
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 SEED = 1
 N_MOMENTS = 50
-LISTS_WRITTEN = Place("batch.exports:written", "within", 5)
+LISTS_WRITTEN = Place("batch.publishing.parquet:written", "within", 5)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_shard(site: Site, tally: Tally) -> None:
     clone = replace(site.clone, lock_seconds=2)
     former = site.served
     clone.run("run", "--force", "--shard", "2/2")
-    for place in (LISTS_WRITTEN, Place("batch.pending:record", "before")):
+    for place in (LISTS_WRITTEN, Place("batch.publishing.pending:record", "before")):
         died = clone.start("run", "--force", "--shard", "1/2", place=place)
         assert died.wait() == -9
         assert "error: another batch holds" in clone.run(
@@ -121,8 +121,8 @@ def test_a_shard(site: Site, tally: Tally) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        Place("batch.registry:Registry.promote", "before"),
-        Place("batch.registry:Registry.promote", "after"),
+        Place("batch.model.registry:Registry.promote", "before"),
+        Place("batch.model.registry:Registry.promote", "after"),
         LISTS_WRITTEN,
         0.8,
         1.6,
@@ -165,7 +165,7 @@ def test_promote(new: Clone, tally: Tally) -> None:
         batch.kill()
         assert prod_of(new) in ("1", "2")
     new.run("promote", "--version", "1")
-    place = Place("batch.registry:Registry.promote", "after")
+    place = Place("batch.model.registry:Registry.promote", "after")
     died = new.start("train", "--promote", place=place)
     assert died.wait() == -9, died.said
     assert prod_of(new) == "3"
@@ -221,7 +221,9 @@ def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
         before = content(client, served)
     died = clone.start("run", "--force", place=LISTS_WRITTEN)
     assert died.wait() == -9
-    wait_until(lambda: not embedded._is_held(folder / embedded.SUPERVISOR_LOCK), 60)
+    wait_until(
+        lambda: not embedded_redis._is_held(folder / embedded_redis.SUPERVISOR_LOCK), 60
+    )
     with kept(folder) as client:
         assert client.get(contract.CURRENT) == served
         assert content(client, served) == before
@@ -238,7 +240,7 @@ class kept:  # noqa: N801
     """The data of an embedded Redis, for the length of a block."""
 
     def __init__(self, folder: Path) -> None:
-        self._redis = embedded.redis(folder)
+        self._redis = embedded_redis.redis(folder)
 
     def __enter__(self) -> redis.Redis:
         self._client = redis.Redis.from_url(

@@ -21,10 +21,11 @@ import xgboost
 import yaml
 from mlflow import MlflowClient
 
-from batch import booster, features
-from batch.alias import MODEL_NAME
 from batch.errors import BatchError
-from batch.registry import (
+from batch.features import candidates
+from batch.model import model_file
+from batch.model.alias import MODEL_NAME
+from batch.model.registry import (
     CHECKSUM,
     EVALUATED,
     EVALUATED_CHECKSUM,
@@ -32,7 +33,7 @@ from batch.registry import (
     digest,
     is_within,
 )
-from tests.batch.test_registry import VALUES, register, trained
+from tests.batch.model.test_registry import VALUES, register, trained
 from tests.conftest import Tally
 
 Change = Callable[[Path], object]
@@ -271,8 +272,8 @@ def test_features_that_cannot_be_matched_with_those_of_the_sql_are_refused(
 
 def test_features_that_the_sql_does_not_give_are_named() -> None:
     with pytest.raises(BatchError, match="gives no moon_phase, tide, which the model"):
-        features.check(["user_n_ratings", "moon_phase", "tide"])
-    features.check(features.FEATURES[::-1])
+        candidates.check(["user_n_ratings", "moon_phase", "tide"])
+    candidates.check(candidates.FEATURES[::-1])
 
 
 @pytest.mark.parametrize("version", [[1, 6, 0], [3, 4, 0], [9, 0, 0]])
@@ -315,7 +316,7 @@ def test_other_sums_of_trees_are_loaded(
     matrix = xgboost.DMatrix(VALUES, [0, 1, 0, 1])
     made = xgboost.train({"nthread": 1, **parameters}, matrix, 4)
     for form in ("ubj", "json"):
-        loaded = booster.read(bytes(made.save_raw(form)))
+        loaded = model_file.read(bytes(made.save_raw(form)))
         assert (loaded.predict(matrix) == made.predict(matrix)).all()
 
 
@@ -360,8 +361,8 @@ def test_a_text_among_numbers_takes_no_more_than_itself(
     content = json.dumps(found).encode()
     tracemalloc.start()
     try:
-        with pytest.raises(booster.UnfitError, match="it is damaged"):
-            booster.read(content)
+        with pytest.raises(model_file.UnfitError, match="it is damaged"):
+            model_file.read(content)
         assert tracemalloc.get_traced_memory()[1] < 5 * len(content)
     finally:
         tracemalloc.stop()

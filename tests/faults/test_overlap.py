@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lookup import contract
+from lookup.shared import contract
 from tests.conftest import RedisServer, Tally, running, wait_until
 from tests.faults.batches import Batch, Clone, Place
 from tests.faults.kills import LENGTHS, Site, content, prepared
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.slow
 LOCK_SECONDS = 2
 
 SLEEPS = (
-    (Place("batch.exports:written", "within", 21), 1),
-    (Place("batch.publish:Lock.flip", "before"), 1),
-    (Place("batch.publish:Lock.flip", "after"), 1),
-    (Place("batch.pending:clear_way", "before"), 3),
-    (Place("batch.exports:written", "within", 5), 3),
-    (Place("batch.pending:record", "before", 2), 3),
-    (Place("batch.publish:complete", "before"), 3),
+    (Place("batch.publishing.parquet:written", "within", 21), 1),
+    (Place("batch.publishing.generations:Lock.flip", "before"), 1),
+    (Place("batch.publishing.generations:Lock.flip", "after"), 1),
+    (Place("batch.publishing.pending:clear_way", "before"), 3),
+    (Place("batch.publishing.parquet:written", "within", 5), 3),
+    (Place("batch.publishing.pending:record", "before", 2), 3),
+    (Place("batch.publishing.generations:complete", "before"), 3),
 )
 """Where one falls asleep, and in how many parts it scores."""
 
@@ -60,7 +60,9 @@ def asleep(clone: Clone, place: Place, length: int) -> Batch:
 def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
     """One works, the other ends at once with 75, and says who is at it."""
     length = other_length(site)
-    working = asleep(site.clone, Place("batch.exports:written", "within", 5), length)
+    working = asleep(
+        site.clone, Place("batch.publishing.parquet:written", "within", 5), length
+    )
     began_at = time.monotonic()
     said = site.clone.run("run", "--top-n", str(length), code=75)
     assert time.monotonic() - began_at < 5
@@ -90,7 +92,7 @@ def test_two_at_once(site: Site, tally: Tally) -> None:
 def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
     """Nobody has to remove it."""
     clone, length = replace(site.clone, lock_seconds=LOCK_SECONDS), other_length(site)
-    place = Place("batch.exports:written", "within", 5)
+    place = Place("batch.publishing.parquet:written", "within", 5)
     died = clone.start("run", "--top-n", str(length), place=place)
     assert died.wait() == -signal.SIGKILL
     clone.run("run", "--top-n", str(length), code=75)
@@ -137,7 +139,7 @@ def test_who_sleeps_in_a_shard_doubles_no_list(site: Site, tally: Tally) -> None
     clone = replace(site.clone, lock_seconds=LOCK_SECONDS)
     words = ("run", "--top-n", str(other_length(site)), "--shard")
     clone.run(*words, "2/2")
-    place = Place("batch.exports:written", "within", 5)
+    place = Place("batch.publishing.parquet:written", "within", 5)
     sleeper = clone.start(*words, "1/2", place=place, how=signal.SIGSTOP)
     wait_until(lambda: sleeper.is_stopped, seconds=60)
     wait_until(lambda: not list(site.client.scan_iter("recs:*:lock:*")), seconds=20)

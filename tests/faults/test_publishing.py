@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup import embedded
+from lookup.shared import embedded_redis
 from tests.conftest import RedisServer, Tally, free_port, running, wait_until
 from tests.faults.batches import Batch, Clone, Place
 from tests.faults.disks import filled, tiny_disk
@@ -23,10 +23,10 @@ from tests.faults.proxy import proxy
 pytestmark = pytest.mark.slow
 
 PLACES = (
-    (Place("batch.exports:written", "within", 21), 1),
-    (Place("batch.exports:written", "within", 5), 3),
-    (Place("batch.publish:complete", "before"), 1),
-    (Place("batch.publish:Lock.flip", "before"), 1),
+    (Place("batch.publishing.parquet:written", "within", 21), 1),
+    (Place("batch.publishing.parquet:written", "within", 5), 3),
+    (Place("batch.publishing.generations:complete", "before"), 1),
+    (Place("batch.publishing.generations:Lock.flip", "before"), 1),
 )
 """Where a batch waits while something happens to Redis, and in how many parts."""
 
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 def movable() -> tuple[str, ...]:
     """Allow a server to be told of another folder, which it is asked for since 7.0."""
-    command = [embedded.find_server(), "--version"]
+    command = [embedded_redis.find_server(), "--version"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     version = re.search(r"v=(\d+)\.", said)
     is_asked = version is not None and int(version[1]) >= 7

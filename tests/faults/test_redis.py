@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup import embedded
+from lookup.shared import embedded_redis
 from tests.benchmarks.load import megabytes
 from tests.conftest import (
     POPULAR,
@@ -204,7 +204,7 @@ def test_a_bad_line_to_redis(
     """Slow, slower, throttled, garbling, deaf: answers come in time, none is wrong."""
     with (
         proxy(server.port) as line,
-        lookup(tmp_path, REDIS_URL=embedded.url(line.port)) as served,
+        lookup(tmp_path, REDIS_URL=embedded_redis.url(line.port)) as served,
         crowd(served.port, 300, LISTS) as found,
     ):
         wait_until(lambda: len(found.heard) > 500, 30)
@@ -233,7 +233,7 @@ def test_connections_to_redis_that_end(
     """A few are told to come again, everybody else is answered on another one."""
     with (
         proxy(server.port) as line,
-        lookup(tmp_path, REDIS_URL=embedded.url(line.port)) as served,
+        lookup(tmp_path, REDIS_URL=embedded_redis.url(line.port)) as served,
         crowd(served.port, N_CONNECTIONS, LISTS) as found,
     ):
         wait_until(lambda: len(found.heard) > 500, 30)
@@ -254,7 +254,7 @@ def test_ten_thousand_wait_for_no_longer_than_one(
     """Round trips that take most of a second each do not add up."""
     with (
         proxy(server.port) as line,
-        lookup(tmp_path, REDIS_URL=embedded.url(line.port)) as served,
+        lookup(tmp_path, REDIS_URL=embedded_redis.url(line.port)) as served,
     ):
         assert works(served.port)
         line.delay = 0.8

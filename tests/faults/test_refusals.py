@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup import contract
-from tests.batch.test_download import Reply, serving
+from lookup.shared import contract
+from tests.batch.ingest.test_download import Reply, serving
 from tests.conftest import RedisServer, Tally, free_port, running, wait_until
 from tests.faults.batches import Clone
 from tests.faults.kills import Content, content

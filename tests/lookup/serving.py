@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from lookup.app import create_app
-from lookup.settings import Settings
-from lookup.store import Store
+from lookup.shared.env import Settings
+from lookup.store.store import Store
 
 CACHE_BYTES = 1_000_000
 

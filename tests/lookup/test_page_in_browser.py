@@ -11,8 +11,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from lookup import contract
-from lookup.contract import About, History
+from lookup.shared import contract
+from lookup.shared.contract import About, History
 from tests.conftest import ITEMS, free_port, publish, wait_until
 from tests.lookup.browser import chromium, prefer, resize
 from tests.lookup.programs import Start

@@ -13,7 +13,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from lookup import contract
+from lookup.shared import contract
 from tests.conftest import RedisServer, free_port, publish, wait_until
 from tests.lookup.programs import Start, ask, wait_for
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import duckdb
 
-from batch import staging
-from batch.release import Release
+from batch.ingest import load
+from batch.ingest.release import Release
 
 Row = tuple[object, ...]
 
@@ -176,7 +176,7 @@ def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
 
 def stage(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
     """Build the staging tables of a release, as a run does."""
-    staging.read(connection, found)
+    load.read(connection, found)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:

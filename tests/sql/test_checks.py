@@ -4,8 +4,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from batch import release, warehouse
+from batch import warehouse
 from batch.errors import BatchError
+from batch.ingest import release
 from tests.sql import raw
 
 Connection = duckdb.DuckDBPyConnection

@@ -2,8 +2,9 @@ import math
 
 import pytest
 
-from batch import linear, warehouse
-from batch.features import FEATURES
+from batch import warehouse
+from batch.features import item_models
+from batch.features.candidates import FEATURES
 from tests.sql.given import (
     Connection,
     Row,
@@ -342,7 +343,7 @@ def described(connection: Connection) -> Connection:
     # of item 40 the linear models know nothing
     known: list[tuple[object, ...]] = [(2, 30, *[9.0] * 7), (1, 10, *[9.0] * 7)]
     known.append((1, 30, 0.25, 0.5, 0.75, -0.25, 1.5, 2.5, -3.5))
-    names = " ".join(linear.SCORES)
+    names = " ".join(item_models.SCORES)
     given(connection, "linear_scores", f"user_id item_id {names}", known)
     return connection
 

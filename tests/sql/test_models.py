@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch import linear, reasons, warehouse
-from batch.features import FEATURES
-from batch.ranking import Ranking
+from batch import warehouse
+from batch.features import item_models, tables
+from batch.features.candidates import FEATURES
+from batch.publishing import reasons
+from batch.scoring.ranking import Ranking
 from tests import worlds
 from tests.sql.given import (
     TYPES,
@@ -24,7 +26,7 @@ FILES = sorted(
 STAGING = [model for model in FILES if model.startswith("staging/")]
 CHECKS = [model for model in FILES if model.startswith(("checks/", "repairs/"))]
 MADE_OF = {
-    linear.SCORES_TABLE: "marts/user_states",
+    item_models.SCORES_TABLE: "marts/user_states",
     reasons.RANKED_TABLE: "marts/pair_features",
 }
 """A table that Python makes → the last model that it makes it of."""
@@ -137,7 +139,7 @@ def test_parameters_are_not_pasted_in(model: str) -> None:
 
 def test_python_pastes_no_value_into_a_query() -> None:
     """Its one f-string of SQL names the table, which is a constant of ours."""
-    sources = [Path(str(module.__file__)) for module in (warehouse, linear)]
+    sources = [Path(str(module.__file__)) for module in (warehouse, item_models)]
     source = "".join(path.read_text(encoding="utf-8") for path in sources)
     pasted = re.findall(r'f"[^"]*\b(?:select|from|create)\b[^"]*"', source)
     assert pasted == ['f"create or replace table {name} as {query}"']
@@ -182,13 +184,13 @@ def test_the_models_give_the_types_that_their_tests_are_given(
 ) -> None:
     """The literal tables of the tests are those of the warehouse."""
     worlds.stage(connection, worlds.ragged())
-    warehouse.build_moment(connection, n_cuts=1)
+    tables.build(connection, n_cuts=1)
     parameters = {"user_ids": [1], "negative_share": 1.0}
     warehouse.build(connection, "marts/candidate_pairs", parameters)
     warehouse.build(connection, "marts/user_states", parameters)
     states = connection.table("user_states").to_arrow_table()
-    scores = linear.scores(linear.read(connection), [1], states)
-    connection.from_arrow(scores).create(linear.SCORES_TABLE)
+    scores = item_models.scores(item_models.read(connection), [1], states)
+    connection.from_arrow(scores).create(item_models.SCORES_TABLE)
     ranking = Ranking(1, np.array([2], np.int32), np.array([0.5], np.float32))
     connection.from_arrow(reasons.as_table([ranking])).create(reasons.RANKED_TABLE)
     for name in TYPES:

@@ -4,8 +4,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from batch import release
 from batch.errors import BatchError
+from batch.ingest import release
 from tests.movielens import ml_100k
 from tests.sql import raw
 

@@ -1,0 +1,1 @@
+"""Rankings and hold-out → metrics."""

@@ -1,0 +1,71 @@
+"""The pictures of a training run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from matplotlib.figure import Figure
+
+from batch.evaluation.evaluate import Evaluation
+from batch.model.train import N_ROUNDS, N_STAGES
+
+N_FEATURES = 25
+
+
+def draw(
+    evaluation: Evaluation,
+    gains: Mapping[str, float],
+    shap_values: Mapping[str, float],
+    curve: Mapping[str, Sequence[float]],
+) -> dict[str, Figure]:
+    """Draw a run's pictures: file name → figure."""
+    return {
+        "metrics.png": metrics(evaluation),
+        "importance.png": strongest(gains, "Total gain", "log"),
+        "shap.png": strongest(shap_values, "Mean |SHAP value|", "linear"),
+        "learning_curve.png": learning_curve(curve),
+    }
+
+
+def metrics(evaluation: Evaluation) -> Figure:
+    """Set the model's metrics beside those of the baselines."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    rankers = {
+        "popularity": evaluation.popularity,
+        "item-kNN": evaluation.item_knn,
+        "MovieLensXGB": evaluation.model,
+    }
+    for i, (label, measured) in enumerate(rankers.items()):
+        values = asdict(measured)
+        positions = [j + (i - 1) * 0.27 for j in range(len(values))]
+        bars = axes.bar(positions, list(values.values()), width=0.25, label=label)
+        axes.bar_label(bars, fmt="%.3f", fontsize=7)
+    axes.set_xticks(range(len(values)), [name.replace("_", " ") for name in values])
+    axes.set_title(f"Hold-out of {evaluation.n_users} users")
+    axes.legend()
+    return figure
+
+
+def strongest(importance: Mapping[str, float], measured: str, scale: str) -> Figure:
+    """Show which features are the most important, by one measure of that."""
+    best = sorted(importance.items(), key=lambda pair: -pair[1])[:N_FEATURES]
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in best][::-1], [value for _, value in best][::-1])
+    axes.set_title(f"{measured} of the {len(best)} strongest features")
+    axes.set_xscale(scale)
+    return figure
+
+
+def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
+    """Show how the ranking improved with each tree."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, values in curve.items():
+        trees = [(i + 1) * N_ROUNDS // N_STAGES for i in range(len(values))]
+        axes.plot(trees, values, label=name)
+    axes.set_xlabel("trees")
+    axes.set_ylabel("NDCG@10 among the sampled candidates")
+    axes.set_title("Learning curve")
+    axes.legend()
+    return figure

@@ -1,0 +1,1 @@
+"""Rankings → Redis and Parquet."""

@@ -1,0 +1,1 @@
+"""Booster × users × unseen items → rankings."""

@@ -1,0 +1,121 @@
+"""The batch's settings, read once from the environment."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lookup.shared.env import (
+    SettingError,
+    positive_integer,
+    redis_address,
+    secret,
+    without_password,
+)
+
+ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+CREDENTIALS = (
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+"""What MLflow reads itself, and from the environment only."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run depends on beside its code; paths are relative to where it runs."""
+
+    raw: Path
+    url: str
+    redis_url: str | None
+    tracking_uri: str
+    top_n: int
+    scorer: str = "compiled"
+    scheduler: str | None = None
+    data: Path = Path("data")
+
+    @classmethod
+    def read(
+        cls,
+        environ: Mapping[str, str],
+        raw: str | None = None,
+        top_n: str | None = None,
+        scorer: str = "compiled",
+        scheduler: str | None = None,
+    ) -> "Settings":
+        """Read the environment; the arguments, from flags, win over it.
+
+        Raises:
+            SettingError: names the variable, its value and what was expected.
+        """
+        return cls(
+            raw=Path(raw or environ.get("MOVIELENS_RAW") or "data/raw"),
+            url=download_url(environ.get("MOVIELENS_URL") or ML_100K_URL),
+            redis_url=redis_address(environ),
+            tracking_uri=tracking_uri(
+                secret(environ, "MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
+            ),
+            top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
+            scorer=scorer,
+            scheduler=scheduler,
+        )
+
+    @property
+    def processed(self) -> Path:
+        """The folder of what the batch makes of the raw files."""
+        return self.data / "processed"
+
+    @property
+    def recommendations(self) -> Path:
+        """The folder of the generations' lists."""
+        return self.processed / "recommendations"
+
+
+def credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give what MLflow is to find in the environment beside what is there.
+
+    Raises:
+        SettingError: a file of them cannot be used.
+    """
+    found = {name: secret(environ, name) for name in CREDENTIALS}
+    return {name: value for name, value in found.items() if value}
+
+
+def tracking_uri(text: str) -> str:
+    """Check that MLflow can keep models there; the plain file store no longer can."""
+    # postgresql+psycopg2://…, or databricks alone
+    scheme = text.partition(":")[0].partition("+")[0]
+    if scheme not in STORES:
+        raise SettingError(
+            f"MLFLOW_TRACKING_URI={without_password(text)!r}: expected the address of "
+            "a server or of a database such as sqlite:///mlruns/mlflow.db"
+        )
+    return text
+
+
+def download_url(text: str) -> str:
+    """Check that something can be fetched from here."""
+    if not is_url(text):
+        raise SettingError(
+            f"MOVIELENS_URL is {without_password(text)!r}, expected the http(s) "
+            "address of a .zip, without user and password"
+        )
+    return text
+
+
+def is_url(text: str) -> bool:
+    """Tell whether something can be fetched from there, by anybody."""
+    try:
+        parts = urlsplit(text)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and is_whole
+        and "@" not in parts.netloc
+        and not re.search(r"\s", text)
+    )

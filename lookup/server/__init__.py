@@ -1,0 +1,1 @@
+"""What uvicorn lacks: connection limits and one write per answer."""

@@ -1,0 +1,1 @@
+"""What the batch may import of the lookup: key names, environment, embedded Redis."""

@@ -1,0 +1,304 @@
+"""Weights by hand, and worlds in which what follows what is known."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from batch import warehouse
+from batch.features import candidates, item_models, tables
+from batch.features.item_models import (
+    MODELS,
+    PENALTIES,
+    SCORES,
+    STATE_UNIT,
+    UNIT,
+    Weights,
+)
+from tests import worlds
+from tests.sql.given import given
+from tests.worlds import Connection, World
+
+RAGGED = worlds.ragged()
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    """Give an empty warehouse."""
+    with warehouse.connect(tmp_path) as connection:
+        yield connection
+
+
+def sums(connection: Connection, n_ratings: Sequence[int]) -> None:
+    """Make the tables of two items, 10 and 30, that the models are solved from.
+
+    Both were rated by two users; 30 came after 10, and never before it.
+    """
+    known = list(zip((10, 30), n_ratings, strict=True))
+    given(connection, "int_known_items", "item_id n_ratings", known)
+    both = [(10, 30, 2), (30, 10, 2), (10, 99, 7), (99, 30, 7)]
+    given(connection, "int_item_pairs", "item_id other_item_id n_both", both)
+    given(
+        connection,
+        "int_item_sequels",
+        "item_id other_item_id near_together near_next far_together far_next "
+        "soon_together soon_next",
+        [(10, 30, 1.5, 0.75, 1.25, 0.5, 1.0, 0.25)],
+    )
+
+
+# --- the models ----------------------------------------------------------------------
+
+
+def test_an_autoencoder_of_two_items() -> None:
+    """The inverse of [[3, 1], [1, 5]] is [[5, -1], [-1, 3]] / 14."""
+    gram = np.array([[2.0, 1.0], [1.0, 4.0]])
+    weights = item_models.autoencoder(gram, penalty=1.0)
+    assert np.allclose(weights, [[0, 1 / 3], [1 / 5, 0]], rtol=0, atol=1e-12)
+
+
+def test_an_autoencoder_tells_an_item_from_the_others_best() -> None:
+    """Each column is the ridge regression of one item on all others, by definition."""
+    draw = np.random.default_rng(0)
+    rated = (draw.random((30, 6)) < 0.4).astype(float)
+    weights = item_models.autoencoder(rated.T @ rated, penalty=2.0)
+    for item in range(6):
+        others = [other for other in range(6) if other != item]
+        x = rated[:, others]
+        ridge = np.linalg.solve(x.T @ x + 2 * np.eye(5), x.T @ rated[:, item])
+        assert np.allclose(weights[others, item], ridge, rtol=0, atol=1e-12)
+        assert weights[item, item] == 0
+
+
+def test_models_of_two_items(connection: Connection) -> None:
+    """By hand: a symmetric matrix of two rows, and what the unknown item 99 is not in.
+
+    Its other entries are those that `next` is 0 of: nothing came after item 30.
+    """
+    sums(connection, n_ratings=(40, 60))
+    item_models.build(connection)
+    weights = item_models.read(connection)
+    assert weights.item_ids.tolist() == [10, 30]
+    assert tuple(weights.models) == MODELS
+    a, b, c = 40 + PENALTIES["ease"], 60 + PENALTIES["ease"], 2
+    assert whole([[0, c / a], [c / b, 0]]) == weights.models["ease"].tolist()
+    for name, together, following in (
+        ("near", 1.5, 0.75),
+        ("far", 1.25, 0.5),
+        ("soon", 1.0, 0.25),
+    ):
+        a, b = 40 + PENALTIES[name], 60 + PENALTIES[name]
+        solved = following / (a * b - together**2)
+        found = weights.models[name].tolist()
+        assert found == whole([[0, b * solved], [0, -together * solved]])
+
+
+def whole(weights: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Round to UNITs."""
+    return [[float(round(value / UNIT)) for value in row] for row in weights]
+
+
+def test_models_that_foresee_solve_the_normal_equations(connection: Connection) -> None:
+    """Of a real history: (what came together + penalty) · weights = what came next."""
+    worlds.stage(connection, RAGGED)
+    tables.build(connection, n_cuts=1)
+    known = dict(connection.table("int_known_items").fetchall())
+    places = {item: place for place, item in enumerate(sorted(known))}
+    rows = connection.table("int_item_sequels").to_arrow_table().to_pylist()
+    assert len(known) > 10
+    assert len(rows) > 100
+    weights = item_models.read(connection)
+    for name in MODELS[1:]:
+        gram, following = np.zeros((2, len(known), len(known)))
+        for row in rows:
+            one, other = places[row["item_id"]], places[row["other_item_id"]]
+            gram[one, other] += row[f"{name}_together"]
+            gram[other, one] += row[f"{name}_together"]
+            following[one, other] = row[f"{name}_next"]
+        gram += np.diag([known[item] + PENALTIES[name] for item in sorted(known)])
+        left = gram @ weights.models[name] * UNIT
+        # a weight is off by half a UNIT, and a row of the gram sums to some hundreds
+        assert np.abs(left - following).max() < UNIT * np.abs(gram).sum(axis=1).max()
+        assert following.max() > 100 * UNIT * np.abs(gram).sum(axis=1).max()
+
+
+def test_weights_are_read_as_they_were_built(connection: Connection) -> None:
+    """Whole numbers, an item a row, and no table is left behind but theirs."""
+    sums(connection, n_ratings=(40, 60))
+    item_models.build(connection)
+    tables = {name for (name,) in connection.sql("show tables").fetchall()}
+    assert tables == {
+        "int_known_items",
+        "int_item_pairs",
+        "int_item_sequels",
+        "int_item_weights",
+    }
+    for model in item_models.read(connection).models.values():
+        assert model.shape == (2, 2)
+        assert (model == np.rint(model)).all()
+
+
+# --- the scores ----------------------------------------------------------------------
+
+
+def test_a_score_is_a_sum_over_the_ratings() -> None:
+    """A rating's weight times that of its item for the other one, user by user."""
+    models = {name: np.array([[1.0, 2.0], [4.0, 8.0]]) * 1000 for name in MODELS}
+    models["far"] = -models["far"]
+    states = pa.table(
+        {
+            "user_id": pa.array([5, 3, 5], pa.int32()),
+            "item_id": pa.array([30, 10, 10], pa.int32()),
+            "whole": pa.array([10_000, 10_000, 10_000], pa.int32()),
+            "slow": pa.array([10_000, 5000, 1000], pa.int32()),
+            "recent": pa.array([10_000, 0, 500], pa.int32()),
+            "soon": pa.array([0, 0, 1], pa.int32()),
+            "liked": pa.array([0, 5000, 0], pa.int32()),
+        }
+    )
+    weights = Weights(np.array([10, 30], np.int32), models)
+    table = item_models.scores(weights, [3, 4, 5], states)
+    assert table.column_names == ["user_id", "item_id", *SCORES]
+    assert table["user_id"].to_pylist() == [3, 3, 4, 4, 5, 5]
+    assert table["item_id"].to_pylist() == [10, 30] * 3
+    for name, expected in {
+        "ease_score": [0.001, 0.002, 0.0, 0.0, 0.005, 0.010],
+        "slow_ease_score": [0.0005, 0.001, 0.0, 0.0, 0.0041, 0.0082],
+        "recent_ease_score": [0.0, 0.0, 0.0, 0.0, 0.00405, 0.0081],
+        "liked_ease_score": [0.0005, 0.001, 0.0, 0.0, 0.0, 0.0],
+        "near_score": [0.0, 0.0, 0.0, 0.0, 0.00405, 0.0081],
+        "far_score": [-0.0005, -0.001, 0.0, 0.0, -0.0041, -0.0082],
+        "soon_score": [0.0, 0.0, 0.0, 0.0, 1000 * UNIT * STATE_UNIT, 2e-7],
+    }.items():
+        assert table[name].to_pylist() == pytest.approx(expected, rel=1e-6), name
+
+
+def scored(connection: Connection, user_ids: Sequence[int]) -> pa.Table:
+    """Score users by the moment's models."""
+    parameters = {"user_ids": list(user_ids)}
+    states = warehouse.fetch(connection, "marts/user_states", parameters)
+    return item_models.scores(item_models.read(connection), user_ids, states)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_scores_are_the_same_whoever_else_is_scored(
+    connection: Connection, size: int
+) -> None:
+    """A block of one is a part of all, bit for bit."""
+    worlds.stage(connection, RAGGED)
+    tables.build(connection, n_cuts=1)
+    user_ids = warehouse.user_ids(connection)
+    parts = [
+        scored(connection, user_ids[start : start + size])
+        for start in range(0, len(user_ids), size)
+    ]
+    together = scored(connection, user_ids)
+    assert together.num_rows > 500
+    assert worlds.moved(together, pa.concat_tables(parts)) == []
+
+
+def test_sums_of_many_ratings_are_exact() -> None:
+    """Drawn at random, in any order and number, as in whole numbers of any size."""
+    draw = np.random.default_rng(0)
+    n = 2000
+    model = draw.integers(-(10**6), 10**6, (n, n)).astype(float)
+    models = dict.fromkeys(MODELS, model)
+    state = draw.integers(0, 10_001, n)
+    columns = {name: pa.array(state, pa.int32()) for name in STATES}
+    items = np.arange(1, n + 1, dtype=np.int32)
+    states = pa.table({"user_id": np.ones(n, np.int32), "item_id": items, **columns})
+    table = item_models.scores(Weights(items, models), [1], states)
+    first = sum(int(s) * int(w) for s, w in zip(state, model[:, 0], strict=True))
+    expected = np.float32(first * (UNIT * STATE_UNIT))
+    assert table["ease_score"][0].as_py() == expected
+    backwards = item_models.scores(
+        Weights(items, models), [1], states.take(items[::-1] - 1)
+    )
+    assert backwards.equals(table)
+
+
+STATES = ("whole", "slow", "recent", "soon", "liked")
+
+
+# --- worlds --------------------------------------------------------------------------
+
+
+def test_items_of_the_own_colour_score_higher(connection: Connection) -> None:
+    """Whatever the model; on the other colour no weight leads."""
+    worlds.stage(connection, worlds.checkerboard())
+    tables.build(connection, n_cuts=1)
+    for row in scored(connection, warehouse.user_ids(connection)).to_pylist():
+        own = (row["item_id"] - row["user_id"]) % 2 == 0
+        if own:
+            assert row["ease_score"] > 0.01
+        else:
+            assert [row[name] for name in SCORES] == [0.0] * len(SCORES)
+
+
+def test_what_always_follows_scores_highest(connection: Connection) -> None:
+    """All go up the items; the next one is foretold, and what is passed is not."""
+    starts = {user: 1 + user % 10 for user in range(1, 201)}
+    world = World(
+        [(u, start + i, 4.0, i) for u, start in starts.items() for i in range(5)],
+        [(item, None, []) for item in range(1, 16)],
+        [(user, None, None, None) for user in starts],
+    )
+    worlds.stage(connection, world)
+    tables.build(connection, n_cuts=0)
+    table = scored(connection, [1])  # who has rated 2 to 6
+    by_item = {row["item_id"]: row for row in table.to_pylist()}
+    for name in ("near_score", "far_score", "soon_score"):
+        unseen = {item: by_item[item][name] for item in (1, *range(7, 15))}
+        assert max(unseen, key=lambda item: unseen[item]) == 7, name
+        assert unseen[7] > 2 * abs(unseen[1]), name
+
+
+def test_nothing_is_known_where_nobody_rates_what_others_do(
+    connection: Connection,
+) -> None:
+    """Such a world has its features, and no linear ones."""
+    world = World(
+        [(user, 2 * user - i, 4.0, i) for user in range(1, 5) for i in range(2)],
+        [(item, None, []) for item in range(1, 9)],
+        [(user, None, None, None) for user in range(1, 5)],
+    )
+    worlds.stage(connection, world)
+    tables.build(connection, n_cuts=0)
+    weights = item_models.read(connection)
+    assert weights.item_ids.tolist() == []
+    assert {model.shape for model in weights.models.values()} == {(0, 0)}
+    pairs = candidates.pairs(connection, [1, 2, 3, 4])
+    assert len(pairs) == 4 * 6
+    for name in SCORES:
+        assert pairs.values[name].null_count == len(pairs)
+
+
+def test_what_the_models_do_not_know_is_null(connection: Connection) -> None:
+    """And what they know is not, though a user has rated none of it."""
+    worlds.stage(connection, RAGGED)
+    tables.build(connection, n_cuts=1)
+    known = set(item_models.read(connection).item_ids.tolist())
+    pairs = candidates.pairs(connection, warehouse.user_ids(connection))
+    unknown = [item not in known for item in pairs.item_ids.tolist()]
+    assert {True, False} == set(unknown)
+    for name in SCORES:
+        assert pairs.values[name].is_null().to_pylist() == unknown
+
+
+def test_threads_move_no_weight(connection: Connection) -> None:
+    """Nor no score: whichever adds first."""
+    found = []
+    for threads, world in ((1, RAGGED), (2, RAGGED), (4, RAGGED.shuffled(3))):
+        connection.execute(f"set threads = {threads}")
+        worlds.stage(connection, world)
+        tables.build(connection, n_cuts=1)
+        weights = connection.table("int_item_weights").to_arrow_table()
+        scores = scored(connection, warehouse.user_ids(connection))
+        found.append((weights.sort_by("item_id"), worlds.ordered(scores)))
+    (weights, scores), *others = found
+    assert weights.num_rows > 10
+    for other_weights, other_scores in others:
+        assert worlds.moved(weights, other_weights) == []
+        assert worlds.moved(scores, other_scores) == []

@@ -1,0 +1,112 @@
+"""What numpy writes is what one would write by hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch.publishing import encoding
+from batch.scoring.ranking import Ranking
+from lookup.shared import contract
+
+Pairs = Sequence[tuple[int, float]]
+
+ITEM_IDS = st.one_of(
+    st.integers(1, 2000),
+    st.integers(1, 300_000),
+    st.sampled_from([1, 9, 10, 9999, 10_000, 99_999, encoding.MAX_ID - 1]),
+)
+SCORES = st.one_of(
+    st.floats(-12, 12, width=32),
+    st.sampled_from([0.0, -0.0, -2e-5, 0.00005, 0.03125, 9.99995, 9.9999, 98.99999]),
+).map(lambda score: float(np.float32(score)))
+LISTS = st.lists(st.lists(st.tuples(ITEM_IDS, SCORES), max_size=12), max_size=6)
+
+
+def by_hand(lists: Sequence[Pairs]) -> list[bytes]:
+    """Write the commands one argument at a time."""
+    return [
+        encoding.command(b"RPUSH", b"key", *(text.encode() for text in texts))
+        for texts in map(contract.encode, lists)
+    ]
+
+
+def pushes(lists: Sequence[Pairs]) -> list[bytes]:
+    """Write the commands as the batch does."""
+    rankings = [
+        Ranking(
+            1,
+            np.array([item_id for item_id, _ in pairs], dtype=np.int32),
+            np.array([score for _, score in pairs], dtype=np.float32),
+        )
+        for pairs in lists
+    ]
+    return encoding.pushes(["key"] * len(lists), rankings)
+
+
+def test_a_command_is_what_redis_documents() -> None:
+    expected = b"*3\r\n$5\r\nRPUSH\r\n$3\r\nkey\r\n$9\r\n50:3.1416\r\n"
+    assert encoding.command(b"RPUSH", b"key", b"50:3.1416") == expected
+    assert pushes([[(50, 3.14159)]]) == [expected]
+    assert encoding.parts(expected) == ["RPUSH", "key", "50:3.1416"]
+
+
+@settings(max_examples=300, deadline=None)  # the first makes the tables
+@given(LISTS)
+def test_numpy_writes_what_encode_does(lists: list[Pairs]) -> None:
+    """To the byte: signs, halves, empty lists, and lists with fewer decimals."""
+    assert pushes(lists) == by_hand(lists)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (encoding.MAX_ID, 1.0),
+        (2**31 - 1, 1.0),
+        (7, 99.5),
+        (7, -1e30),
+        (7, float("inf")),
+        (7, float("nan")),
+    ],
+)
+def test_what_the_tables_lack_is_written_one_by_one(pair: tuple[int, float]) -> None:
+    lists = [[(50, 2.5)], [pair], []]
+    exact = [[(i, float(np.float32(s))) for i, s in pairs] for pairs in lists]
+    assert pushes(lists) == by_hand(exact)
+
+
+def test_every_fraction_is_rounded_as_python_rounds() -> None:
+    """Over a stretch of scores that holds all ten thousand of them, and halves."""
+    scores = np.arange(-20_000, 20_000, dtype=np.float32) / 16_384
+    lists = [[(1, score)] for score in scores.tolist()]
+    assert pushes(lists) == by_hand(lists)
+
+
+def test_no_rankings_are_no_commands() -> None:
+    assert encoding.pushes([], []) == []
+
+
+@pytest.mark.parametrize("n_items", [1682, 209_171])
+def test_an_entry_takes_at_most_sixteen_bytes(
+    redis_client: "redis.Redis", n_items: int
+) -> None:
+    """Also with the ids of ml-25m, key and all."""
+    random = np.random.default_rng(7)
+    rankings = [
+        Ranking(
+            user_id,
+            (random.permutation(n_items)[:100] + 1).astype(np.int32),
+            np.sort(random.uniform(-2, 4, 100).astype(np.float32))[::-1],
+        )
+        for user_id in range(1, 101)
+    ]
+    keys = [contract.user_key("20261124T160406Z-a9e443", r.user_id) for r in rankings]
+    for command in encoding.pushes(keys, rankings):
+        redis_client.execute_command(*encoding.parts(command))
+    n_bytes = [redis_client.memory_usage(key, samples=0) or 0 for key in keys]
+    allocator = str(redis_client.info("memory")["mem_allocator"])
+    # jemalloc has no sizes between 1,448 and 1,704 bytes for such a list
+    assert np.mean(n_bytes) / 100 <= (17 if "jemalloc" in allocator else 16)

@@ -1,0 +1,111 @@
+"""Parquet files, whole or not at all."""
+
+import fcntl
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch.publishing import parquet
+from batch.scoring.ranking import Ranking
+
+
+def ranking(user_id: int, n_items: int) -> Ranking:
+    """Lay out a list of the items 1 to n."""
+    item_ids = np.arange(1, n_items + 1, dtype=np.int32)
+    return Ranking(user_id, item_ids, -item_ids.astype(np.float32))
+
+
+def write(path: Path, rankings: Iterable[Ranking]) -> list[Ranking]:
+    """Write lists as a run does; return what was passed on."""
+    with parquet.replacing(path) as file:
+        return list(parquet.written(file, rankings))
+
+
+def test_lists_become_rows(tmp_path: Path) -> None:
+    rankings = [ranking(1, 2), ranking(2, 0), ranking(7, 1)]
+    path = tmp_path / "new" / "g1.parquet"
+    assert write(path, rankings) == rankings
+    table = pq.read_table(path)
+    assert table.schema.equals(parquet.RECOMMENDATIONS)
+    assert table.to_pydict() == {
+        "user_id": [1, 1, 7],
+        "rank": [1, 2, 1],
+        "item_id": [1, 2, 1],
+        "score": [-1.0, -2.0, -1.0],
+    }
+
+
+def test_more_users_than_a_row_group_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "USERS_PER_ROW_GROUP", 4)
+    write(tmp_path / "g1.parquet", (ranking(user_id, 3) for user_id in range(1, 11)))
+    metadata = pq.read_metadata(tmp_path / "g1.parquet")
+    assert (metadata.num_rows, metadata.num_row_groups) == (30, 3)
+
+
+def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def failing() -> Iterator[Ranking]:
+        yield ranking(1, 2)
+        raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError):
+        write(tmp_path / "g1.parquet", failing())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_removed_and_what_another_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / "features.parquet.0badcafe.partial"
+    left.touch()
+    with parquet.replacing(tmp_path / "features.parquet") as one:
+        one.write(b"one")
+        assert not left.exists()
+        with parquet.replacing(tmp_path / "features.parquet") as other:
+            other.write(b"other")
+    assert (tmp_path / "features.parquet").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["features.parquet"]
+
+
+def test_prune_keeps_the_lists_of_generations_that_are_held(tmp_path: Path) -> None:
+    g1, g2 = "20261124T013000Z-0a1b2c", "20261124T023000Z-0a1b2c"
+    for name in (f"{g1}.parquet", f"{g2}.parquet", "mine.parquet", "notes.txt"):
+        (tmp_path / name).touch()
+    parquet.prune(tmp_path, {g2})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{g2}.parquet", "mine.parquet", "notes.txt"}
+    parquet.prune(tmp_path / "not there", {g2})
+
+
+def test_a_table_replaces_the_former_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "features.parquet"
+    for value in (1, 2):
+        parquet.write_table(pa.table({"value": [value]}), path)
+    assert pq.read_table(path).to_pydict() == {"value": [2]}
+    assert [file.name for file in path.parent.iterdir()] == ["features.parquet"]
+
+
+def test_a_file_that_was_taken_for_abandoned_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody tidies up between its opening and its lock."""
+    flock = fcntl.flock
+    n_calls = 0
+
+    def late(file: BinaryIO, how: int) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 1:
+            parquet.remove_abandoned(tmp_path)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write(tmp_path / "g1.parquet", [ranking(1, 2)])
+    assert [path.name for path in tmp_path.iterdir()] == ["g1.parquet"]
+    assert pq.read_table(tmp_path / "g1.parquet").num_rows == 2

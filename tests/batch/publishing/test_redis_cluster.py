@@ -1,0 +1,274 @@
+"""Generations in a real cluster of three nodes, and the lookup on it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+from redis.cluster import RedisCluster
+
+from batch.errors import BatchError, LockHeld
+from batch.publishing import connections, generations
+from batch.publishing.connections import Client
+from batch.publishing.generations import Lock
+from lookup.app import create_app
+from lookup.shared import contract
+from lookup.shared.env import Settings
+from lookup.store.store import Store
+from tests import staged
+from tests.batch.publishing.test_generations import ITEMS, META, ranking
+from tests.cluster import Cluster, clustered
+from tests.conftest import wait_until
+from tests.test_end_to_end import Clone, get, serving, write_world
+
+USER_IDS = range(1, 301)
+RANKINGS = [ranking(user_id, (50, 2.0), (73, -user_id)) for user_id in USER_IDS]
+
+
+@pytest.fixture(scope="module")
+def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for this file."""
+    with clustered(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster) -> Cluster:
+    """The cluster, emptied for this test."""
+    running_cluster.flush()
+    return running_cluster
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[Client]:
+    """What the batch makes of the URL of one node."""
+    with connections.connect(cluster.url) as client:
+        yield client
+
+
+def publish_one(client: Client, generation: str) -> None:
+    """Write a generation and make it current."""
+    with Lock(client) as lock:
+        staged.stage(client, generation, RANKINGS, [(50, 9.0)], ITEMS)
+        generations.describe(client, generation, META)
+        lock.flip(generation, time.time())
+
+
+def names(client: Client) -> set[str]:
+    """Name all keys of all nodes."""
+    return set(client.scan_iter(count=1000))
+
+
+def test_any_node_leads_to_all(client: Client, cluster: Cluster) -> None:
+    """The keys are those of the contract, on the nodes of their slots."""
+    publish_one(client, "g1")
+    assert client.get("recs:current") == "g1"
+    assert client.lrange("recs:g1:user:7", 0, 4) == ["50:2.0000", "73:-7.0000"]
+    for server in cluster.nodes:
+        with redis.Redis.from_url(server.url) as node:
+            assert len(node.keys("recs:g1:user:*")) > len(USER_IDS) / 6
+
+
+def test_what_one_script_touches_is_on_one_node(client: Client) -> None:
+    assert isinstance(client, RedisCluster)
+    keys = (
+        contract.CURRENT,
+        generations.lock_key(client),
+        generations.generations_key(client),
+    )
+    assert len({client.keyslot(key) for key in keys}) == 1
+    assert {contract.generation_of(key) for key in keys} == {None}
+
+
+def test_flip_rollback_and_retire(client: Client) -> None:
+    for generation in ("g1", "g2", "g3"):
+        publish_one(client, generation)
+    staged.stage(client, "died", RANKINGS, [(50, 9.0)], ITEMS)
+    client.set("others", "stay")
+    with Lock(client) as lock:
+        generations.retire(client, lock, generations.kept(client))
+    assert generations.generations(client) == ["g2", "g3"]
+    owners = {contract.generation_of(name) for name in names(client) - {"others"}}
+    assert owners == {None, "g2", "g3"}
+    assert client.get("others") == "stay"
+    assert generations.before(client) == "g2"
+    with Lock(client) as lock:
+        lock.flip("g2", time.time())
+    assert generations.current(client) == ("g2", client.hgetall("recs:g2:meta"))
+
+
+def test_who_lost_the_lock_can_neither_flip_nor_remove(client: Client) -> None:
+    publish_one(client, "g1")
+    with Lock(client) as lock:
+        with pytest.raises(LockHeld, match=r"recs:lock\{recs:current\}: .+:\d+"):
+            Lock(client).__enter__()
+        client.set(generations.lock_key(client), "somebody else")
+        staged.stage(client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+        held = names(client)
+        with pytest.raises(BatchError, match="lost recs:lock.* before g2"):
+            lock.flip("g2", time.time())
+        with pytest.raises(BatchError, match="lost recs:lock.* to another batch"):
+            generations.retire(client, lock, {"g1"})
+    assert names(client) == held
+    assert client.get("recs:current") == "g1"
+    assert client.get(generations.lock_key(client)) == "somebody else"
+
+
+def test_the_lock_of_who_is_done_is_gone(client: Client) -> None:
+    publish_one(client, "g1")
+    assert not client.exists(generations.lock_key(client))
+
+
+@pytest.mark.slow
+def test_a_lock_outlives_what_a_cluster_says_amid_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not all that redis raises then is a RedisError: who renews it goes on."""
+    monkeypatch.setattr(generations, "LOCK_SECONDS", 4)
+    with clustered(tmp_path) as cluster, connections.connect(cluster.url) as client:
+        with Lock(client) as lock:
+            for node in cluster.nodes:
+                node.kill()
+            wait_until(lambda: caplog.text.count("could not renew") >= 2, 30)
+            assert lock._renewer.is_alive()
+        assert "it expires by itself" in caplog.text
+
+
+def test_a_generation_is_not_written_twice(client: Client) -> None:
+    staged.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
+    with pytest.raises(BatchError, match="g1 is not new"):
+        staged.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
+
+
+def test_a_slot_that_moves_meanwhile_is_followed(
+    client: Client, cluster: Cluster
+) -> None:
+    """Where the client takes its node to be nothing is done, elsewhere it is once."""
+    assert isinstance(client, RedisCluster)
+    key = contract.user_key("g1", 7)
+    home = client.get_node_from_key(key).port
+    (start, *_) = (s for s in cluster.nodes if s.port == home)
+    (end, *_) = (s for s in cluster.nodes if s.port != home)
+    cluster.move(client.keyslot(key), end)
+    try:
+        publish_one(client, "g1")
+        assert client.lrange(key, 0, -1) == ["50:2.0000", "73:-7.0000"]
+        with redis.Redis.from_url(end.url) as node:
+            assert node.exists(key)
+    finally:
+        cluster.flush()
+        cluster.move(client.keyslot(key), start)
+
+
+def test_a_database_other_than_the_first_is_refused(cluster: Cluster) -> None:
+    """A cluster has none."""
+    url = cluster.url.removesuffix("/0") + "/3"
+    with (
+        pytest.raises(BatchError, match="/3 failed: SELECT is not"),
+        connections.connect(url),
+    ):
+        pass
+
+
+@asynccontextmanager
+async def looking_up(cluster: Cluster) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client of the API."""
+    store = Store(cluster.url)
+    transport = httpx.ASGITransport(create_app(store, Settings()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+        yield api
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_the_lookup_serves_from_all_nodes(
+    client: Client, cluster: Cluster
+) -> None:
+    async with looking_up(cluster) as api:
+        assert (await api.get("/ready")).status_code == 503
+        publish_one(client, "g1")
+        for user_id in USER_IDS:
+            answer = (await api.get(f"/recommend/{user_id}")).json()
+            assert answer["source"] == "personal"
+            scores = [item["score"] for item in answer["items"]]
+            assert scores == [2.0, -user_id]
+        assert (await api.get("/recommend/999")).json()["source"] == "popular"
+        publish_one(client, "g2")
+        assert (await api.get("/recommend/7")).json()["generation"] == "g2"
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_node_that_dies_and_comes_back(tmp_path: Path) -> None:
+    """Until then 503, right answers at once after it, with no restart."""
+    with clustered(tmp_path) as cluster:
+        with connections.connect(cluster.url) as client:
+            publish_one(client, "g1")
+            assert isinstance(client, RedisCluster)
+            port = client.get_node_from_key(contract.user_key("g1", 7)).port
+        (node,) = (server for server in cluster.nodes if server.port == port)
+        with redis.Redis.from_url(node.url) as its:
+            its.save()
+        async with looking_up(cluster) as api:
+            assert (await api.get("/recommend/7")).status_code == 200
+            node.kill()
+            answer = await api.get("/recommend/7")
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
+            node.start()
+            for server in cluster.nodes:
+                wait_until(lambda server=server: cluster.is_complete(server, 3))
+            answer = await api.get("/recommend/7")
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["items"][1]["score"] == -7
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", ["kill", "pause"])
+async def test_a_replica_takes_over(tmp_path: Path, how: str) -> None:
+    """Of a node that ended, and of one that takes connections and never answers."""
+    with clustered(tmp_path, with_replica=True) as cluster:
+        with connections.connect(cluster.url) as client:
+            publish_one(client, "g1")
+        first, second = cluster.nodes[0], cluster.replica
+        assert second is not None
+        with redis.Redis.from_url(first.url) as node:
+            names = [name.decode() for name in node.keys("recs:g1:user:*")]
+            assert node.wait(1, 5000) == 1
+        user_id = int(names[0].rpartition(":")[2])
+        async with looking_up(cluster) as api:
+            assert (await api.get(f"/recommend/{user_id}")).status_code == 200
+            getattr(first, how)()
+            assert (await api.get(f"/recommend/{user_id}")).status_code == 503
+            with redis.Redis.from_url(second.url) as node:
+                wait_until(lambda: node.info("replication")["role"] == "master", 20)
+            # each of the others has to hear of it, and may wonder on a busy machine
+            give_up_at = time.monotonic() + 30
+            answer = await api.get(f"/recommend/{user_id}")
+            while answer.status_code == 503 and time.monotonic() < give_up_at:
+                await asyncio.sleep(0.1)
+                answer = await api.get(f"/recommend/{user_id}")
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["items"][1]["score"] == -user_id
+
+
+@pytest.mark.slow
+def test_the_commands(tmp_path: Path, cluster: Cluster) -> None:
+    """As on one server: run, skip, status, rollback, and the API."""
+    write_world(tmp_path / "world")
+    clone = Clone(tmp_path, {"REDIS_URL": cluster.url, "MOVIELENS_RAW": "world"})
+    first = clone.told("run")
+    assert (first["skipped"], first["n_users"]) == (False, 40)
+    assert clone.told("run")["skipped"] is True
+    second = clone.told("run", "--force")["generation"]
+    assert clone.told("status")["generations"] == [first["generation"], second]
+    assert clone.told("rollback")["generation"] == first["generation"]
+    with serving(clone) as url:
+        answer = get(f"{url}/recommend/7?k=3")
+    assert answer["generation"] == first["generation"]
+    assert len(answer["items"]) == 3

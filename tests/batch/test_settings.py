@@ -1,0 +1,103 @@
+"""The batch's settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from batch.settings import ML_100K_URL, Settings, credentials
+from lookup.shared.env import SettingError
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    assert Settings.read({}) == Settings(
+        raw=Path("data/raw"),
+        url=ML_100K_URL,
+        redis_url=None,
+        tracking_uri="sqlite:///mlruns/mlflow.db",
+        top_n=100,
+    )
+
+
+def test_the_environment_is_read_and_flags_win() -> None:
+    environ = {
+        "MOVIELENS_RAW": "/ml",
+        "MOVIELENS_URL": "http://localhost/x.zip",
+        "REDIS_URL": "redis://localhost:1/2",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+        "TOP_N": "7",
+    }
+    read = Settings.read(environ)
+    assert (read.raw, read.url, read.top_n) == (
+        Path("/ml"),
+        environ["MOVIELENS_URL"],
+        7,
+    )
+    assert (read.redis_url, read.tracking_uri) == (
+        "redis://localhost:1/2",
+        "http://mlflow:5000",
+    )
+    flagged = Settings.read(environ, raw="other.zip", top_n="3")
+    assert (flagged.raw, flagged.top_n) == (Path("other.zip"), 3)
+
+
+def test_empty_variables_count_as_unset() -> None:
+    names = ("MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N")
+    assert Settings.read(dict.fromkeys(names, "")) == Settings.read({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOP_N", "0"),
+        ("TOP_N", "ten"),
+        ("TOP_N", "-1"),
+        ("TOP_N", "1.5"),
+        ("REDIS_URL", "localhost:6379"),
+        ("MLFLOW_TRACKING_URI", "nonsense"),
+        ("MLFLOW_TRACKING_URI", "./mlruns"),
+        ("MOVIELENS_URL", "ml-100k.zip"),
+        ("MOVIELENS_URL", "ftp://host/ml-100k.zip"),
+        ("MOVIELENS_URL", "http://[host/ml-100k.zip"),
+        ("MOVIELENS_URL", "http://host:port/ml-100k.zip"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_was_expected(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=f"{name}.*{re.escape(value)}.*expected"):
+        Settings.read({name: value})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:secret@h/x.zip", "http://u:sec/ret@h/x.zip", "u:secret@h"]
+)
+def test_a_password_for_the_download_is_refused_unseen(url: str) -> None:
+    with pytest.raises(SettingError, match="without user and password") as caught:
+        Settings.read({"MOVIELENS_URL": url})
+    assert "sec" not in str(caught.value)
+
+
+def test_secrets_may_be_in_files(tmp_path: Path) -> None:
+    texts = {
+        "REDIS_URL": "redis://:p@h:1",
+        "MLFLOW_TRACKING_URI": "postgresql://u:p@h/mlflow",
+        "MLFLOW_TRACKING_PASSWORD": "p",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    environ = {f"{name}_FILE": str(tmp_path / name) for name in texts}
+    read = Settings.read(environ)
+    assert read.redis_url == texts["REDIS_URL"]
+    assert read.tracking_uri == texts["MLFLOW_TRACKING_URI"]
+    # MLflow reads these from the environment, where they are put as they are there
+    assert credentials(environ | {"MLFLOW_TRACKING_USERNAME": "u"}) == {
+        "MLFLOW_TRACKING_USERNAME": "u",
+        "MLFLOW_TRACKING_PASSWORD": "p",
+    }
+    with pytest.raises(SettingError, match="MLFLOW_TRACKING_PASSWORD_FILE are both"):
+        credentials(environ | {"MLFLOW_TRACKING_PASSWORD": "p"})
+
+
+def test_the_password_of_a_bad_address_is_not_shown() -> None:
+    with pytest.raises(SettingError, match="MLFLOW_TRACKING_URI=") as caught:
+        Settings.read({"MLFLOW_TRACKING_URI": "htp://user:hidden@host"})
+    assert "hidden" not in str(caught.value)

@@ -1,0 +1,113 @@
+"""What Prometheus reads, read as Prometheus does."""
+
+from collections.abc import Mapping
+
+import httpx
+import pytest
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from lookup.app import create_app
+from lookup.shared.env import Settings
+from lookup.store.store import Store
+from lookup.telemetry.metrics import BUCKETS, Metrics
+from tests.conftest import free_port, publish
+
+pytestmark = pytest.mark.anyio
+
+Samples = Mapping[tuple[str, str, str], float]
+
+
+async def samples(api: httpx.AsyncClient) -> Samples:
+    """Ask for the metrics: by name, route, and status or bound."""
+    answer = await api.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (
+            sample.name,
+            sample.labels.get("route", ""),
+            sample.labels.get("status") or sample.labels.get("le", ""),
+        ): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+async def test_requests_by_route_and_status(
+    api: httpx.AsyncClient, published: None
+) -> None:
+    """From the cache or not; a path is never a label."""
+    for user_id in (42, 7, 42, 42):
+        await api.get(f"/recommend/{user_id}")
+    tag = (await api.get("/popular")).headers["etag"]
+    await api.get("/popular", headers={"If-None-Match": tag})
+    for path in ("/recommend/x", "/nothing", "/a/b/c", "/fail"):
+        await api.get(path)
+    await api.post("/popular")
+    found = await samples(api)
+    name = "lookup_requests_total"
+    assert found[name, "/recommend/{user_id}", "200"] == 4
+    assert found[name, "/recommend/{user_id}", "422"] == 1
+    assert found[name, "/popular", "200"] == 1
+    assert found[name, "/popular", "304"] == 1
+    assert found[name, "/popular", "405"] == 1
+    assert found[name, "other", "404"] == 2
+    assert found[name, "other", "500"] == 1
+    routes = {route for kind, route, _ in found if kind == name}
+    assert all("42" not in route for route in routes)
+
+
+async def test_latencies_are_a_histogram(
+    api: httpx.AsyncClient, published: None
+) -> None:
+    """Buckets that add up, with a sum and a count."""
+    for _ in range(5):
+        await api.get("/recommend/42")
+    found = await samples(api)
+    route, name = "/recommend/{user_id}", "lookup_request_seconds"
+    bounds = [*map(str, BUCKETS), "+Inf"]
+    counts = [found[f"{name}_bucket", route, bound] for bound in bounds]
+    assert counts == sorted(counts)
+    assert counts[-1] == found[f"{name}_count", route, ""] == 5
+    assert 0 < found[f"{name}_sum", route, ""] < 5
+
+
+async def test_fallbacks(api: httpx.AsyncClient, published: None) -> None:
+    """Each time that somebody got everybody's list in place of their own."""
+    for path in ("/recommend/999", "/recommend/999", "/recommend/42", "/popular"):
+        await api.get(path)
+    assert (await samples(api))["lookup_fallbacks_total", "", ""] == 2
+
+
+async def test_generation_and_its_age(
+    api: httpx.AsyncClient, redis_client: "redis.Redis"
+) -> None:
+    """Nothing before there is one."""
+    name = "lookup_generation_age_seconds"
+    assert (name, "", "") not in await samples(api)
+    publish(redis_client)
+    assert (await samples(api))[name, "", ""] > 0
+    assert 'generation="g1",model_version="3"' in (await api.get("/metrics")).text
+
+
+async def test_redis_errors() -> None:
+    """Counted while it is gone, and the metrics stay there."""
+    metrics = Metrics(["/popular"])
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    store = Store(url, on_error=metrics.redis_error)
+    app = create_app(store, Settings(), metrics)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+        for _ in range(3):
+            assert (await api.get("/popular")).status_code == 503
+        found = await samples(api)
+    assert found["lookup_redis_errors_total", "", ""] == 4  # ours is one
+    assert found["lookup_requests_total", "/popular", "503"] == 3
+
+
+def test_labels_are_escaped() -> None:
+    """A generation may be named by anybody who can write to Redis."""
+    text = Metrics(['/a"b\\c\nd']).text(None)
+    assert r'route="/a\"b\\c\nd"' in text
+    assert list(text_string_to_metric_families(text))
