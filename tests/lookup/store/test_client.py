@@ -1,4 +1,4 @@
-"""Commands to a real server; tests/batch/publishing/test_redis_cluster.py has those to a cluster."""
+"""Commands to a real server; test_redis_cluster.py has those to a cluster."""
 
 import time
 from collections.abc import AsyncIterator
