@@ -8,9 +8,9 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,12 +30,14 @@ from batch.model import alias
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import (
-    about,
     connections,
-    explanations,
     generations,
     parquet,
+    shared_keys,
+    verify,
+    writers,
 )
+from batch.publishing.lock import Lock
 from batch.scoring import rank
 from batch.settings import Settings, credentials
 from lookup.shared import embedded_redis
@@ -90,8 +92,10 @@ class Measured:
 def run(options: Namespace, settings: Settings) -> Result:
     """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
     watch = Stopwatch()
-    with writable_redis(settings) as (url, client), generations.Lock(client) as lock:
-        clean_up(client, lock, settings)
+    with writable_redis(settings) as (url, client), generations.locked(client) as lock:
+        generations.remove_leftovers(
+            client, lock, settings.processed, settings.recommendations
+        )
         raw = find_raw(settings)
         tags = tags_of(raw)
         version, fingerprint = prod_version(settings), fingerprint_of(tags, settings)
@@ -210,9 +214,9 @@ def promote(options: Namespace, settings: Settings) -> Result:
 
 def rollback(_: Namespace, settings: Settings) -> Result:
     """Serve the generation before the current one."""
-    with writable_redis(settings) as (_url, client), generations.Lock(client) as lock:
-        former, generation = generations.current(client), generations.before(client)
-        lock.flip(generation, time.time())
+    with writable_redis(settings) as (_url, client), generations.locked(client) as lock:
+        former, generation = generations.current(client), generations.previous(client)
+        lock.make_current(generation, time.time())
     return {"generation": generation, "former_generation": former and former[0]}
 
 
@@ -220,7 +224,7 @@ def status(_: Namespace, settings: Settings) -> Result:
     """Tell what is served."""
     with open_redis(settings) as (url, client):
         served = generations.current(client)
-        held = generations.generations(client)
+        held = generations.held(client)
     empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
     result: Result = {**empty, "age_seconds": None}
     if served:
@@ -558,38 +562,25 @@ class Job:
 Served = tuple[str, Mapping[str, str]]
 
 
-def score_and_publish(job: Job, lock: generations.Lock) -> Served:
+def score_and_publish(job: Job, lock: Lock) -> Served:
     """Rank for every user, write the lists down as a generation and serve it."""
     build_now(job.connection, job.settings, job.watch)
     user_ids = warehouse.user_ids(job.connection)
     lock.check()
-    generation = generations.new_generation(datetime.now(UTC))
+    generation = generations.new_name(datetime.now(UTC))
     try:
-        n_entries = write_lists(job, generation, user_ids)
+        write_rankings(job, generation, user_ids)
         with job.watch.stage("publish"):
-            return complete(job, lock, generation, user_ids, n_entries)
+            return complete(job, lock, generation, user_ids)
     except BaseException:
-        abandon(job, lock, generation)
+        folder = job.settings.recommendations
+        generations.abandon(job.client, lock, generation, folder)
         raise
 
 
-def abandon(job: Job, lock: generations.Lock, generation: str) -> None:
-    """Remove what there is of a generation that failed, as far as that is possible."""
-    try:
-        # what was interrupted may have left an answer unread
-        connections.disconnect(job.client)
-        held = generations.generations(job.client)
-        generations.retire(job.client, lock, held)
-        lock.check()
-        # an interrupt may come just after the flip
-        parquet.prune(job.settings.recommendations, held)
-    except Exception as error:
-        log.warning("left for the next run to remove: %s (%s)", generation, error)
-
-
-def write_lists(job: Job, generation: str, user_ids: Sequence[int]) -> int:
-    """Rank for the users and write their lists; return the number of entries."""
-    client, settings, watch = job.client, job.settings, job.watch
+def write_rankings(job: Job, generation: str, user_ids: Sequence[int]) -> None:
+    """Rank for the users and write their lists."""
+    settings, watch = job.settings, job.watch
     rankings = watch.charged(
         "score",
         rank.score(
@@ -605,41 +596,32 @@ def write_lists(job: Job, generation: str, user_ids: Sequence[int]) -> int:
     path = settings.recommendations / f"{generation}.parquet"
     with (
         watch.stage("publish"),
-        # closed in order where it fails: what ends the table goes before its file
-        parquet.replacing(path) as file,
-        closing(parquet.written(file, progress)) as lists,
-        closing(
-            explanations.written(job.connection, client, generation, lists)
-        ) as explained,
+        writers.open_writers(job.client, job.connection, generation, path) as opened,
     ):
-        return generations.write_lists(client, generation, explained).n_entries
+        for block in generations.batches(progress, writers.USERS_PER_BLOCK):
+            for writer in opened:
+                writer.write(block)
 
 
-def complete(
-    job: Job,
-    lock: generations.Lock,
-    generation: str,
-    user_ids: Sequence[int],
-    n_entries: int,
-) -> Served:
+def complete(job: Job, lock: Lock, generation: str, user_ids: Sequence[int]) -> Served:
     """Add what all lists share, count everything, and serve the generation."""
-    client, settings = job.client, job.settings
+    client, settings, connection = job.client, job.settings, job.connection
     lock.check()
-    items = read_items(job.connection)
-    popular = warehouse.popular(job.connection, settings.top_n)
-    generations.complete(client, generation, popular, items)
-    item_ids = explanations.write_similar(
-        job.connection, client, generation, settings.top_n
-    )
+    items = shared_keys.read_items(connection)
+    shared_keys.write_items(client, generation, items)
+    popular = warehouse.popular(connection, settings.top_n)
+    shared_keys.write_popular(client, generation, popular)
+    similar = shared_keys.write_similar(client, generation, connection, settings.top_n)
     protocol, metrics = job.measured[0], by_ranker(job.measured[1])
-    told = about.read(job.connection, user_ids, protocol, metrics)
-    generations.tell(client, generation, told)
-    generations.describe(client, generation, meta_of(job, generation, len(user_ids)))
-    generations.check(client, generation, user_ids, n_entries, len(items))
-    explanations.check(client, generation, user_ids, item_ids)
+    about = shared_keys.read_about(connection, user_ids, protocol, metrics)
+    shared_keys.write_about(client, generation, about)
+    meta = meta_of(job, generation, len(user_ids))
+    shared_keys.write_meta(client, generation, meta)
+    verify.verify(client, generation, user_ids, len(items), similar)
     former = generations.current(client)
-    lock.flip(generation, time.time())
-    tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
+    lock.make_current(generation, time.time())
+    keep = {generation} | ({former[0]} if former else set())
+    generations.prune(client, lock, keep, settings.recommendations)
     if settings.redis_url is None:
         generations.save(client)
     log.info("%s is served", generation)
@@ -661,13 +643,6 @@ def meta_of(job: Job, generation: str, n_users: int) -> generations.Meta:
         top_n=job.settings.top_n,
         **job.made_of,
     )
-
-
-def read_items(connection: Connection) -> list[generations.Item]:
-    """Return what the lookup tells of each item."""
-    query = "select item_id, title, genres, release_year as year from stg_items"
-    rows = connection.sql(f"{query} order by item_id").to_arrow_table().to_pylist()
-    return [generations.Item(**row) for row in rows]
 
 
 # --- what they share -----------------------------------------------------------------
@@ -740,35 +715,6 @@ def writable_redis(settings: Settings) -> Iterator[tuple[str, connections.Client
     with open_redis(settings) as (url, client):
         connections.check_writable(client, url)
         yield url, client
-
-
-def clean_up(
-    client: connections.Client, lock: generations.Lock, settings: Settings
-) -> None:
-    """Remove what those who died have left."""
-    keep = generations.kept(client)
-    generations.retire(client, lock, keep)
-    parquet.remove_abandoned(settings.processed)
-    parquet.remove_abandoned(settings.recommendations)
-    if keep:  # a Redis that lost everything is no reason to remove the files as well
-        lock.check()  # who slept until here knows nothing of what is served now
-        parquet.prune(settings.recommendations, keep)
-
-
-def tidy(
-    client: connections.Client,
-    lock: generations.Lock,
-    settings: Settings,
-    keep: Collection[str],
-) -> None:
-    """Remove what no generation that is kept owns; to fail at that is no failure."""
-    try:
-        generations.retire(client, lock, keep)
-        lock.check()  # what another batch has written since is none of ours
-        parquet.remove_abandoned(settings.recommendations)
-        parquet.prune(settings.recommendations, keep)
-    except Exception as error:
-        log.warning("could not clean up, the next run will: %s", error)
 
 
 def typed(meta: Mapping[str, str]) -> Result:

@@ -1,4 +1,4 @@
-"""What users rated highest and last."""
+"""The ratings that users gave highest and last."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,39 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from batch import warehouse
+from batch.publishing import encoding
+from batch.publishing.pipeline import Trip
+from batch.scoring.ranking import Ranking
+from lookup.shared import contract
 from lookup.shared.contract import History
 
-N = 10
-"""How many of each."""
+N_RATINGS = 10
+"""How many of the highest, and of the last."""
 
 Rating = tuple[int, float]
+
+
+def encode(
+    connection: duckdb.DuckDBPyConnection,
+    generation: str,
+    rankings: Sequence[Ranking],
+) -> Trip:
+    """Encode the histories of the users with these rankings."""
+    user_ids = [ranking.user_id for ranking in rankings]
+    found = read(connection, user_ids)
+    keys = [contract.history_key(generation, user_id) for user_id in user_ids]
+    commands = [
+        encoding.command("SET", key, contract.encode_history(found[user_id]))
+        for key, user_id in zip(keys, user_ids, strict=True)
+    ]
+    return Trip(keys, commands, ["OK"] * len(keys))
 
 
 def read(
     connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]
 ) -> Mapping[int, History]:
-    """Return the history, in short, of each user who has one at the moment."""
-    parameters = {"user_ids": user_ids, "n": N}
+    """Return an excerpt of each user's history as of the cutoff."""
+    parameters = {"user_ids": user_ids, "n": N_RATINGS}
     table = warehouse.fetch(connection, "marts/user_highlights", parameters)
     n_ratings: dict[int, int] = {}
     highest: defaultdict[int, list[tuple[int, Rating]]] = defaultdict(list)
@@ -28,9 +48,9 @@ def read(
         *columns, strict=True
     ):
         n_ratings[user_id] = n
-        if highest_rank <= N:
+        if highest_rank <= N_RATINGS:
             highest[user_id].append((highest_rank, (item_id, rating)))
-        if last_rank <= N:  # the rows are sorted by it
+        if last_rank <= N_RATINGS:  # the rows are sorted by it
             last[user_id].append((item_id, rating))
     return {
         user_id: History(

@@ -162,11 +162,11 @@ class Visitor:
 def flip(url: str, done: threading.Event) -> None:
     """Publish a generation after the other, and remove those before the last two."""
     number = 1
-    with connections.connect(url) as client, generations.Lock(client) as lock:
+    with connections.connect(url) as client, generations.locked(client) as lock:
         while not done.wait(FLIP_SECONDS):
             number += 1
-            lock.flip(write_numbered(client, number), time.time())  # type: ignore[arg-type]
-            generations.retire(client, lock, generations.kept(client))
+            lock.make_current(write_numbered(client, number), time.time())  # type: ignore[arg-type]
+            generations.remove_leftovers(client, lock)
 
 
 def soak(minutes: float, seed: int, folder: Path) -> Soak:

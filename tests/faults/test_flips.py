@@ -84,18 +84,19 @@ def write_numbered(client: redis.Redis, number: int) -> str:
 
 def flip_and_roll_back(url: str, n_flips: int) -> None:
     """Publish generations, go back after every third, and remove what is not kept."""
-    with connections.connect(url) as client, generations.Lock(client) as lock:
+    with connections.connect(url) as client, generations.locked(client) as lock:
         n_done, number = 0, 1
         while n_done < n_flips:
             number += 1
-            lock.flip(write_numbered(client, number), time.time())  # type: ignore[arg-type]
+            generation = write_numbered(client, number)  # type: ignore[arg-type]
+            lock.make_current(generation, time.time())
             n_done += 1
-            generations.retire(client, lock, generations.kept(client))
+            generations.remove_leftovers(client, lock)
             if number % 3 == 0:
                 time.sleep(PAUSE_SECONDS)
-                lock.flip(generations.before(client), time.time())
+                lock.make_current(generations.previous(client), time.time())
                 n_done += 1
-                generations.retire(client, lock, generations.kept(client))
+                generations.remove_leftovers(client, lock)
             time.sleep(PAUSE_SECONDS * (number % 2))  # now in a row, now with a pause
 
 

@@ -7,7 +7,7 @@ import pytest
 from batch import warehouse
 from batch.features import item_models, tables
 from batch.features.candidates import FEATURES
-from batch.publishing import reasons
+from batch.publishing import explanations
 from batch.scoring.ranking import Ranking
 from tests import worlds
 from tests.sql.given import (
@@ -27,7 +27,7 @@ STAGING = [model for model in FILES if model.startswith("staging/")]
 CHECKS = [model for model in FILES if model.startswith(("checks/", "repairs/"))]
 MADE_OF = {
     item_models.SCORES_TABLE: "marts/user_states",
-    reasons.RANKED_TABLE: "marts/pair_features",
+    explanations.RANKED_TABLE: "marts/pair_features",
 }
 """A table that Python makes → the last model that it makes it of."""
 
@@ -192,7 +192,8 @@ def test_the_models_give_the_types_that_their_tests_are_given(
     scores = item_models.scores(item_models.read(connection), [1], states)
     connection.from_arrow(scores).create(item_models.SCORES_TABLE)
     ranking = Ranking(1, np.array([2], np.int32), np.array([0.5], np.float32))
-    connection.from_arrow(reasons.as_table([ranking])).create(reasons.RANKED_TABLE)
+    rows = explanations.as_table([ranking])
+    connection.from_arrow(rows).create(explanations.RANKED_TABLE)
     for name in TYPES:
         built = described(connection, name)
         given(connection, name, "", [])
