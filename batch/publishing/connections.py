@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import DefaultParser
 from redis.retry import Retry
 
 from batch.errors import BatchError
@@ -42,14 +43,8 @@ REMEDIES_BY_MESSAGE: Mapping[str, str] = {
     "DB index": "is the database in REDIS_URL right?",
 }
 
-WITHIN_SCRIPT = re.compile(r": -((OOM|READONLY|NOPERM|MISCONF) .*)")
+WITHIN_SCRIPT = re.compile(r": -((?:OOM|READONLY|NOPERM|MISCONF) .*)")
 """How an older server reports the error of a command within a script."""
-ERROR_TYPES: Mapping[str, type[Exception]] = {
-    "OOM": redis.exceptions.OutOfMemoryError,
-    "READONLY": redis.exceptions.ReadOnlyError,
-    "NOPERM": redis.exceptions.NoPermissionError,
-    "MISCONF": redis.ResponseError,
-}
 
 log = logging.getLogger(__name__)
 
@@ -126,13 +121,8 @@ def check_writable(client: Client, url: str) -> None:
                 f"is {limit} bytes), under which lists or the lock would vanish; set "
                 f"maxmemory-policy to {KEEPS_ALL}"
             )
-        log.warning(
-            "%s has the maxmemory-policy %s; with a maxmemory it would drop keys, and "
-            "the batch would refuse it: set maxmemory-policy to %s",
-            where,
-            policy,
-            KEEPS_ALL,
-        )
+        text = "%s has the maxmemory-policy %s; with a maxmemory it would drop keys"
+        log.warning(f"{text}: set maxmemory-policy to %s", where, policy, KEEPS_ALL)
 
 
 def _infos(client: Client, section: str) -> list[dict[str, Any]]:
@@ -145,7 +135,7 @@ def _infos(client: Client, section: str) -> list[dict[str, Any]]:
 def unwrap(error: Exception) -> Exception:
     """Return the error of a command within a script, or else the error itself."""
     match = WITHIN_SCRIPT.search(str(error))
-    return ERROR_TYPES[match[2]](match[1]) if match else error
+    return DefaultParser.parse_error(match[1]) if match else error  # type: ignore[no-untyped-call]
 
 
 def remedy(error: Exception) -> str:
