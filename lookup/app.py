@@ -21,7 +21,8 @@ from lookup.http.middleware.cors import CrossOrigin
 from lookup.http.middleware.fast_path import ShortMiddleware
 from lookup.http.middleware.observe import ObserveMiddleware
 from lookup.http.routes import Routes
-from lookup.shared.env import SettingError, Settings
+from lookup.settings import Settings
+from lookup.shared.env import SettingError
 from lookup.store.store import CODES, Store
 from lookup.telemetry import counters, json_log
 from lookup.telemetry.metrics import Metrics

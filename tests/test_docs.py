@@ -13,8 +13,8 @@ from batch import cli, warehouse
 from batch.features import candidates
 from batch.settings import Settings as BatchSettings
 from lookup.app import create_app
+from lookup.settings import Settings as LookupSettings
 from lookup.shared import contract
-from lookup.shared.env import Settings as LookupSettings
 from lookup.store.store import Store
 from tests.test_cron import LINE
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lookup.http.middleware.api_key import HEADER
-from lookup.shared.env import Settings
+from lookup.settings import Settings
 
 Schema = Mapping[str, Any]
 

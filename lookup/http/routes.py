@@ -11,8 +11,8 @@ from lookup.http import errors, listing, openapi, query_params
 from lookup.http.cache import key_of
 from lookup.http.query_params import Query
 from lookup.http.responses import Answer, takes_gzip
+from lookup.settings import Settings
 from lookup.shared import contract
-from lookup.shared.env import Settings
 from lookup.store.client import Command
 from lookup.store.generation import Generation, as_json
 from lookup.store.store import CODES, Store, first

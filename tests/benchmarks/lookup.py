@@ -22,7 +22,7 @@ from pathlib import Path
 
 import redis
 
-from lookup.shared.env import K_DEFAULT
+from lookup.settings import K_DEFAULT
 from tests.benchmarks import frame
 from tests.benchmarks.load import Load, find_wrk, load, megabytes, served
 from tests.conftest import publish, running

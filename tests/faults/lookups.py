@@ -11,7 +11,7 @@ import uvicorn
 
 from lookup.app import create_app
 from lookup.server.connection import Connection
-from lookup.shared.env import Settings
+from lookup.settings import Settings
 from lookup.store.store import Store
 from tests.conftest import free_port, wait_until
 from tests.lookup.programs import command, environment, wait_for

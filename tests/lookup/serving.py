@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from lookup.app import create_app
-from lookup.shared.env import Settings
+from lookup.settings import Settings
 from lookup.store.store import Store
 
 CACHE_BYTES = 1_000_000

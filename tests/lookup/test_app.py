@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from lookup.app import from_environment
-from lookup.shared.env import SettingError, Settings
+from lookup.settings import Settings
+from lookup.shared.env import SettingError
 from tests.conftest import POPULAR, USERS, RedisServer, free_port, publish
 from tests.lookup.serving import error, ids, serving
 

@@ -8,8 +8,8 @@ import redis
 
 from lookup.http.cache import OVERHEAD_BYTES, Cache, Request
 from lookup.http.responses import Answer
+from lookup.settings import Settings
 from lookup.shared import contract
-from lookup.shared.env import Settings
 from lookup.store.generation import Generation
 from lookup.store.store import Store
 from tests.conftest import RedisServer, publish

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from lookup.http import page
-from lookup.shared.env import Settings
+from lookup.settings import Settings
 from tests.lookup.serving import serving
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from lookup.http.responses import GZIP_LEAST
-from lookup.shared.env import Settings
+from lookup.settings import Settings
 from tests.conftest import ITEMS, publish
 from tests.lookup.serving import serving
 

@@ -8,7 +8,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from lookup.app import create_app
-from lookup.shared.env import Settings
+from lookup.settings import Settings
 from lookup.store.store import Store
 from lookup.telemetry.metrics import BUCKETS, Metrics
 from tests.conftest import free_port, publish
