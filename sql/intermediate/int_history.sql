@@ -3,8 +3,8 @@ with ratings as (
     select * from int_ratings
 ),
 
-moments as (
-    select * from int_moments
+cutoffs as (
+    select * from int_cutoffs
 ),
 
 past as (
@@ -14,14 +14,14 @@ past as (
         ratings.rating,
         ratings.rated_at,
         ratings.position,
-        moments.n_history,
-        moments.n_history - ratings.position as n_back,
-        (ratings.position / moments.n_history)::decimal(7, 6) as position_share,
+        cutoffs.n_history,
+        cutoffs.n_history - ratings.position as n_back,
+        (ratings.position / cutoffs.n_history)::decimal(7, 6) as position_share,
         ratings.rating >= 4 as is_liked,
         ratings.rating <= 2 as is_disliked
     from ratings
-    inner join moments using (user_id)
-    where ratings.position <= moments.n_history
+    inner join cutoffs using (user_id)
+    where ratings.position <= cutoffs.n_history
 ),
 
 -- Weights are decimals: a sum of floats depends on the order in which threads add,

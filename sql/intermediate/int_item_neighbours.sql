@@ -13,10 +13,10 @@ compared as (
         pairs.other_item_id,
         -- cosines, shrunk towards 0 where few users stand behind them
         (
-            pairs.n_both / (sqrt(item.n_taught * other.n_taught) + 10)
+            pairs.n_both / (sqrt(item.n_sampled * other.n_sampled) + 10)
         )::decimal(7, 6) as similarity,
         (
-            pairs.n_both_liked / (sqrt(item.n_taught_liked * other.n_taught_liked) + 10)
+            pairs.n_both_liked / (sqrt(item.n_sampled_liked * other.n_sampled_liked) + 10)
         )::decimal(7, 6) as liked_similarity
     from pairs
     inner join counts as item on pairs.item_id = item.item_id

@@ -1,12 +1,12 @@
 -- one row per ordered pair of items that some teacher rated both before the moment; of
 -- $n_parts parts the one that holds the pairs whose lower id leaves $part
-with lessons as (
-    select * from int_lessons
+with cooccurrence_ratings as (
+    select * from int_cooccurrence_ratings
 ),
 
 -- what is counted at once fits into the processor's cache
 of_part as (
-    select * from lessons
+    select * from cooccurrence_ratings
     where mod(item_id, $n_parts) = $part
 ),
 
@@ -18,7 +18,7 @@ together as (
         abs(other.rated_at - one.rated_at) < 300 as is_same_session,
         one.is_liked and other.is_liked as is_both_liked
     from of_part as one
-    inner join lessons as other
+    inner join cooccurrence_ratings as other
         on
             one.user_id = other.user_id
             and one.item_id < other.item_id

@@ -12,15 +12,15 @@ near as (
     select
         pairs.item_id,
         pairs.other_item_id,
-        (pairs.n_next / (item.n_taught + 2.5))::decimal(7, 6) as next_share,
+        (pairs.n_next / (item.n_sampled + 2.5))::decimal(7, 6) as next_share,
         (
-            pairs.n_next / (sqrt(item.n_taught * other.n_taught) + 2.5)
+            pairs.n_next / (sqrt(item.n_sampled * other.n_sampled) + 2.5)
         )::decimal(7, 6) as next_similarity,
         (
-            pairs.n_previous / (sqrt(item.n_taught * other.n_taught) + 2.5)
+            pairs.n_previous / (sqrt(item.n_sampled * other.n_sampled) + 2.5)
         )::decimal(7, 6) as previous_similarity,
         (
-            pairs.n_same_session / (sqrt(item.n_taught * other.n_taught) + 10)
+            pairs.n_same_session / (sqrt(item.n_sampled * other.n_sampled) + 10)
         )::decimal(7, 6) as session_similarity
     from pairs
     inner join counts as item on pairs.item_id = item.item_id

@@ -8,7 +8,7 @@ history as (
     select int_history.*
     from int_history
     semi join users using (user_id)
-    semi join int_known_items using (item_id)
+    semi join int_modelled_items using (item_id)
 ),
 
 states as (

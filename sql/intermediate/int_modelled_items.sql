@@ -7,9 +7,9 @@ with counts as (
 known as (
     select
         item_id,
-        n_taught as n_ratings
+        n_sampled as n_ratings
     from counts
-    where popularity_rank <= 2000 and n_taught >= 5
+    where popularity_rank <= 2000 and n_sampled >= 5
     order by item_id
 )
 

@@ -1,6 +1,6 @@
 -- one row per user: the moment after $n_cuts cuts of the last fifth of the ratings, or
 -- $n_next ratings before it; positions up to n_history are its past, the next ones up
--- to n_known its future
+-- to n_with_future its future
 with recursive ratings as (
     select * from int_ratings
 ),
@@ -31,14 +31,14 @@ counted as (
     group by user_id
 ),
 
-moments as (
+cutoffs as (
     select
         user_id,
         n_left - $n_next as n_history,
-        if($n_next = 0, n_left_before, n_left) as n_known
+        if($n_next = 0, n_left_before, n_left) as n_with_future
     from counted
     -- who had not rated so many yet has no past then
     where n_left > $n_next
 )
 
-select * from moments
+select * from cutoffs

@@ -1,11 +1,11 @@
 -- one row per (item_id, other_item_id) of which the other came within 100 ratings; of
 -- $n_parts parts the one that holds the items whose id leaves $part
-with lessons as (
+with cooccurrence_ratings as (
     select
-        int_lessons.*,
-        int_lessons.position // 100 as hundred
-    from int_lessons
-    semi join int_known_items using (item_id)
+        int_cooccurrence_ratings.*,
+        int_cooccurrence_ratings.position // 100 as hundred
+    from int_cooccurrence_ratings
+    semi join int_modelled_items using (item_id)
 ),
 
 -- who comes within 100 ratings is in the same hundred of them or in the next
@@ -15,7 +15,7 @@ of_part as (
         item_id,
         position,
         unnest([hundred, hundred + 1]) as hundred
-    from lessons
+    from cooccurrence_ratings
     where mod(item_id, $n_parts) = $part
 ),
 
@@ -50,7 +50,7 @@ followed as (
         other.item_id as other_item_id,
         other.position - one.position as distance
     from of_part as one
-    inner join lessons as other
+    inner join cooccurrence_ratings as other
         on
             one.user_id = other.user_id
             and one.hundred = other.hundred

@@ -10,7 +10,7 @@ compared as (
     where popularity_rank <= $n_compared
 ),
 
-lessons as (
+cooccurrence_ratings as (
     select
         history.user_id,
         history.item_id,
@@ -18,7 +18,7 @@ lessons as (
         history.rated_at,
         history.is_liked
     from history
-    semi join int_teachers using (user_id)
+    semi join int_cooccurrence_users using (user_id)
     semi join compared using (item_id)
     -- the work grows with the square of a history's length
     where history.n_back < 1000
@@ -26,4 +26,4 @@ lessons as (
     order by history.item_id, history.user_id
 )
 
-select * from lessons
+select * from cooccurrence_ratings

@@ -1,7 +1,7 @@
 -- one row per user whose history tells which items go together: all, or of a larger
--- release as many, evenly drawn, as have $n_lessons pairs of ratings between them
-with moments as (
-    select * from int_moments
+-- release as many, evenly drawn, as have $n_cooccurrences pairs of ratings between them
+with cutoffs as (
+    select * from int_cutoffs
 ),
 
 -- the work grows with the square of a history's length
@@ -10,7 +10,7 @@ costs as (
         user_id,
         hash(user_id) as draw,
         least(n_history, 1000) * least(n_history, 1000) as n_pairs
-    from moments
+    from cutoffs
 ),
 
 drawn as (
@@ -20,10 +20,10 @@ drawn as (
     from costs
 ),
 
-teachers as (
+cooccurrence_users as (
     select user_id
     from drawn
-    where n_pairs <= $n_lessons
+    where n_pairs <= $n_cooccurrences
 )
 
-select * from teachers
+select * from cooccurrence_users
