@@ -1,10 +1,10 @@
--- one row per rating that tells which items go together: the last thousand of each
--- teacher, where they are of the $n_compared most rated items
+-- one row per rating that co-occurrences are counted from: the last 1000 of each
+-- co-occurrence user, as far as they are of the $n_compared most rated items
 with history as (
     select * from int_history
 ),
 
--- what is kept grows with the square of the catalogue
+-- the number of pairs grows with the square of the number of items
 compared as (
     select item_id from int_item_counts
     where popularity_rank <= $n_compared
@@ -20,9 +20,9 @@ cooccurrence_ratings as (
     from history
     semi join int_cooccurrence_users using (user_id)
     semi join compared using (item_id)
-    -- the work grows with the square of a history's length
+    -- and with the square of a history's length
     where history.n_back < 1000
-    -- neighbours in this order share the groups that they are counted in
+    -- adjacent rows are counted in the same groups, which keeps these in the cache
     order by history.item_id, history.user_id
 )
 

@@ -1,10 +1,10 @@
--- one row per user whose history tells which items go together: all, or of a larger
--- release as many, evenly drawn, as have $n_cooccurrences pairs of ratings between them
+-- one row per user whose ratings co-occurrences are counted from: all users or, on a
+-- large release, an even sample whose histories have $n_cooccurrences pairs of ratings
 with cutoffs as (
     select * from int_cutoffs
 ),
 
--- the work grows with the square of a history's length
+-- a history is at most 1000 ratings in int_cooccurrence_ratings
 costs as (
     select
         user_id,

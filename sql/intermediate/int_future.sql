@@ -1,4 +1,4 @@
--- one row per rating that its user gave next after the moment: what is to be predicted
+-- one row per rating that a user gave right after the cutoff: the labels to predict
 with ratings as (
     select * from int_ratings
 ),

@@ -1,4 +1,4 @@
--- one row per rating that is past at the moment, n_back ratings before the user's last
+-- one row per rating up to its user's cutoff; n_back counts the ratings after it
 with ratings as (
     select * from int_ratings
 ),
@@ -24,8 +24,8 @@ past as (
     where ratings.position <= cutoffs.n_history
 ),
 
--- Weights are decimals: a sum of floats depends on the order in which threads add,
--- and the same files must give the same lists.
+-- Weights are decimals: a sum of floats depends on the order in which threads add, and
+-- the same files must give the same lists.
 weighted as (
     select
         *,

@@ -1,5 +1,5 @@
--- one row per item in the history: how often and how well it was rated, by all and by
--- those who teach which items go together
+-- one row per item in the history: its ratings by all users and, as n_sampled and
+-- n_sampled_liked, by the co-occurrence users
 with history as (
     select * from int_history
 ),

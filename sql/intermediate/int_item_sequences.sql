@@ -1,4 +1,5 @@
--- one row per (item_id, other_item_id) among those that go along with an item in time
+-- one row per (item_id, other_item_id): the 120 items that are closest to an item in
+-- time by any of four measures
 with pairs as (
     select * from int_item_pairs
     where n_next > 0 or n_previous > 0 or n_same_session > 0

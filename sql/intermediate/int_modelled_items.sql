@@ -1,10 +1,11 @@
--- one row per item that linear models know: the 2000 most rated, if by five teachers
+-- one row per item that the linear models cover: the 2000 most rated ones, if at least
+-- five co-occurrence users rated them
 with counts as (
     select * from int_item_counts
 ),
 
--- their matrices have a row and a column an item: they would grow with its square
-known as (
+-- the models' matrices grow with the square of the number of items
+modelled as (
     select
         item_id,
         n_sampled as n_ratings
@@ -13,4 +14,4 @@ known as (
     order by item_id
 )
 
-select * from known
+select * from modelled

@@ -1,14 +1,14 @@
--- one row per (user_id, rank) of ranked_items: the items of the user's history that
--- speak most for the one ranked there, as text, and none where nothing does
-with listed as (
+-- one row per (user_id, rank) of ranked_items: up to three items of the user's history
+-- that contributed most to the item's recent_similarity, as text, strongest first
+with ranked as (
     select * from ranked_items
 ),
 
 history as (
     select int_history.*
     from int_history
-    semi join listed using (user_id)
-    -- what is forgotten drives nothing, and what was disliked is no reason to be told
+    semi join ranked using (user_id)
+    -- a disliked item would not convince anybody as a reason
     where int_history.weight > 0 and not int_history.is_disliked
 ),
 
@@ -16,45 +16,45 @@ neighbours as (
     select * from int_item_neighbours
 ),
 
--- the terms that recent_similarity of pair_features is the sum of
-spoken as (
+-- the terms whose sum is recent_similarity in pair_features
+terms as (
     select
         history.user_id,
         neighbours.other_item_id,
         history.item_id,
-        neighbours.similarity * history.weight as weight
+        neighbours.similarity * history.weight as term
     from history
     inner join neighbours using (item_id)
     where neighbours.similarity > 0
 ),
 
--- the three greatest rows a place; the minus lets the lower id win among equals
-strongest as (
+-- the three largest terms per place; the minus prefers the lower item_id among equals
+reasons as (
     select
-        listed.user_id,
-        listed.rank,
-        max(row(spoken.weight, -spoken.item_id), 3) as reasons
-    from listed
-    inner join spoken
+        ranked.user_id,
+        ranked.rank,
+        max(row(terms.term, -terms.item_id), 3) as strongest
+    from ranked
+    inner join terms
         on
-            listed.user_id = spoken.user_id
-            and listed.item_id = spoken.other_item_id
-    group by listed.user_id, listed.rank
+            ranked.user_id = terms.user_id
+            and ranked.item_id = terms.other_item_id
+    group by ranked.user_id, ranked.rank
 ),
 
-told as (
+explained as (
     select
-        listed.user_id,
-        listed.rank,
+        ranked.user_id,
+        ranked.rank,
         concat_ws(
             ',',
-            -strongest.reasons[1][2],
-            -strongest.reasons[2][2],
-            -strongest.reasons[3][2]
+            -reasons.strongest[1][2],
+            -reasons.strongest[2][2],
+            -reasons.strongest[3][2]
         ) as because
-    from listed
-    left join strongest using (user_id, rank)
-    order by listed.user_id, listed.rank
+    from ranked
+    left join reasons using (user_id, rank)
+    order by ranked.user_id, ranked.rank
 )
 
-select * from told
+select * from explained
