@@ -8,7 +8,8 @@ import numpy.typing as npt
 import xgboost
 
 from batch import warehouse
-from batch.features.candidates import FEATURES, Pairs, every, pairs
+from batch.features.candidates import Pairs, evenly_spaced, pairs
+from batch.features.columns import FEATURES
 
 MAX_USERS = 50
 MAX_PAIRS = 250_000
@@ -59,7 +60,7 @@ def some_users(
     """Thin users out evenly, to as many as the catalogue's size allows."""
     n_items = warehouse.count(connection, "stg_items")
     at_most = max(1, min(MAX_USERS, MAX_PAIRS // max(1, n_items)))
-    return every(user_ids, at_most)
+    return evenly_spaced(user_ids, at_most)
 
 
 def some_pairs(

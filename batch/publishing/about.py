@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from batch.features.candidates import every
+from batch.features.candidates import evenly_spaced
 from lookup.shared.contract import About
 
 N_EXAMPLES = 8
@@ -31,7 +31,7 @@ def read(
         n_users=len(user_ids),
         n_items=len(connection.table("stg_items")),
         genres=genres,
-        examples=list(every(user_ids, N_EXAMPLES)),
+        examples=list(evenly_spaced(user_ids, N_EXAMPLES)),
         protocol=protocol,
         metrics=metrics,
     )

@@ -6,6 +6,8 @@ Every fifth user loses all but the first one to five ratings; the next twenty ar
 the lists are measured by. The model learns from what is left.
 """
 
+from itertools import chain
+
 import duckdb
 
 from batch.evaluation import evaluate
@@ -65,7 +67,9 @@ def measure_all(
     booster = train.train(frame.sample_windows(connection)).booster
     tables.build(connection, n_cuts=0)
     user_ids = sorted(user_id for users in held_out.values() for user_id in users)
-    rankings = rank.score(connection, booster, user_ids, evaluate.K)
+    rankings = chain.from_iterable(
+        rank.rank_users(connection, booster, user_ids, evaluate.K)
+    )
     lists = {
         "model": {ranking.user_id: ranking.item_ids.tolist() for ranking in rankings},
         **evaluate.read_baselines(connection, user_ids),

@@ -40,7 +40,7 @@ def create_app(
     def recommend(request: Request) -> JSONResponse:
         user_id = int(request.path_params["user_id"])
         with turn:
-            (ranking,) = rank.score(connection, booster, [user_id], K)
+            ((ranking,),) = rank.rank_users(connection, booster, [user_id], K)
         found = zip(ranking.item_ids.tolist(), ranking.scores.tolist(), strict=True)
         shown = [{**items[item_id], "score": score} for item_id, score in found]
         return JSONResponse({"user_id": user_id, "items": shown})

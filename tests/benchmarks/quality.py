@@ -9,6 +9,7 @@ out with a word where it is not installed.
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import chain
 
 import duckdb
 import numpy as np
@@ -51,7 +52,9 @@ def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
     trained = train.train(frame.sample_windows(connection))
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
-    rankings = rank.score(connection, trained.booster, user_ids, evaluate.K)
+    rankings = chain.from_iterable(
+        rank.rank_users(connection, trained.booster, user_ids, evaluate.K)
+    )
     evaluation = evaluate.evaluate(connection, rankings)
     return {
         "popularity": evaluation.popularity,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from batch.features.candidates import FEATURES
+from batch.features.columns import FEATURES
 from batch.model import model_file
 from batch.scoring import forest
 

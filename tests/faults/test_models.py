@@ -22,7 +22,7 @@ import yaml
 from mlflow import MlflowClient
 
 from batch.errors import BatchError
-from batch.features import candidates
+from batch.features import columns
 from batch.model import model_file
 from batch.model.alias import MODEL_NAME
 from batch.model.registry import (
@@ -272,8 +272,8 @@ def test_features_that_cannot_be_matched_with_those_of_the_sql_are_refused(
 
 def test_features_that_the_sql_does_not_give_are_named() -> None:
     with pytest.raises(BatchError, match="gives no moon_phase, tide, which the model"):
-        candidates.check(["user_n_ratings", "moon_phase", "tide"])
-    candidates.check(candidates.FEATURES[::-1])
+        columns.require(["user_n_ratings", "moon_phase", "tide"])
+    columns.require(columns.FEATURES[::-1])
 
 
 @pytest.mark.parametrize("version", [[1, 6, 0], [3, 4, 0], [9, 0, 0]])

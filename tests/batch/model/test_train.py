@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from batch import warehouse
 from batch.__main__ import N_NEAR
 from batch.errors import BatchError
 from batch.evaluation.evaluate import Evaluation, evaluate
-from batch.features import candidates, tables
+from batch.features import candidates, columns, tables
 from batch.features.candidates import Pairs
 from batch.model.train import (
     MIN_NEGATIVES,
@@ -25,7 +26,7 @@ from batch.model.train import (
 )
 from batch.scoring import rank
 from tests import worlds
-from tests.worlds import Connection, Moment
+from tests.worlds import Connection, Cutoff
 
 
 @pytest.fixture
@@ -114,14 +115,14 @@ def test_what_is_told_of_a_training(ragged: Pairs) -> None:
         "max_depth": 3,
         "n_rounds": 20,
     }
-    assert trained.booster.feature_names == list(candidates.FEATURES)
+    assert trained.booster.feature_names == list(columns.FEATURES)
     assert trained.booster.num_boosted_rounds() == 20
     assert set(trained.curve) == {"training", "validation"}
     assert len(trained.curve["training"]) == len(trained.curve["validation"])
     assert len(trained.curve["training"]) == N_STAGES
     assert trained.curve["training"][-1] > trained.curve["training"][0] > 0
     assert trained.importance
-    assert set(trained.importance) <= set(candidates.FEATURES)
+    assert set(trained.importance) <= set(columns.FEATURES)
 
 
 def test_parameters_of_one_training_are_not_those_of_the_next(ragged: Pairs) -> None:
@@ -260,13 +261,13 @@ def test_four_ratings_are_enough(
 # --- what is learned -----------------------------------------------------------------
 
 
-WINDOWS = (Moment(1, n_next=N_NEAR), Moment(2))
+WINDOWS = (Cutoff(1, n_next=N_NEAR), Cutoff(2))
 """Those that the batch trains the model on that it evaluates."""
 
 
-def sampled(connection: Connection, moment: Moment, every: int = 1) -> Pairs:
+def sampled(connection: Connection, cutoff: Cutoff, every: int = 1) -> Pairs:
     """Sample the pairs of one in `every` users as of a moment."""
-    tables.build(connection, *moment)
+    tables.build(connection, *cutoff)
     return candidates.sample(connection, warehouse.user_ids(connection)[::every])
 
 
@@ -301,7 +302,9 @@ def learned(
         if seed is not None:
             dealt = [dealt_out(window, seed + i) for i, window in enumerate(windows)]
         booster = train(dealt, None, parameters, n_rounds).booster
-        lists = rank.score(connection, booster, user_ids, top_n=10)
+        lists = chain.from_iterable(
+            rank.rank_users(connection, booster, user_ids, top_n=10)
+        )
         found.append(evaluate(connection, lists))
     return found
 
