@@ -24,7 +24,7 @@ from batch import cli, console, warehouse
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError, LockHeld
 from batch.evaluation import comparison, examples, report
-from batch.evaluation.evaluate import Evaluation, by_ranker, evaluate
+from batch.evaluation.evaluation import Evaluation, by_ranker, evaluate
 from batch.features import candidates, columns, tables
 from batch.ingest import download, load, release
 from batch.model import alias
@@ -463,7 +463,7 @@ def page(
 ) -> str:
     """Write the page about a version; the tables are those of the hold-out."""
     evaluation = measured.evaluation
-    return report.page(
+    return report.render(
         report.Report(
             release=raw.name,
             model_version=version,

@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 import duckdb
 
 from batch import warehouse
-from batch.evaluation import evaluate
-from batch.evaluation.evaluate import Metrics
+from batch.evaluation.evaluation import read_held_out
+from batch.evaluation.metrics import K, Metrics, measure
 from batch.features import candidates, columns, tables
 from batch.features.candidates import Pairs
 from batch.features.columns import FEATURES
@@ -62,7 +62,7 @@ def measure_all(
             for b in candidates.blocks(connection, user_ids)
         ]
     )
-    held_out = evaluate.read_held_out(connection, user_ids)
+    held_out = read_held_out(connection, user_ids)
     n_items = warehouse.count(connection, "stg_items")
 
     def measured(
@@ -71,9 +71,9 @@ def measure_all(
         chosen = [only(window, names) for window in windows]
         booster = train.train(chosen, parameters={"seed": seed}).booster
         scores = plain.predict(booster, only(every_pair, names))
-        ranked = plain.rank_pairs(user_ids, every_pair, scores, evaluate.K)
+        ranked = plain.rank_pairs(user_ids, every_pair, scores, K)
         lists = {ranking.user_id: ranking.item_ids.tolist() for ranking in ranked}
-        return evaluate.measure(lists, held_out, n_items)
+        return measure(lists, held_out, n_items)
 
     yield "all", measured([near, fifth])
     yield "all, another seed", measured([near, fifth], seed=1_000)

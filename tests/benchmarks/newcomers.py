@@ -10,8 +10,8 @@ from itertools import chain
 
 import duckdb
 
-from batch.evaluation import evaluate
-from batch.evaluation.evaluate import mean_ndcg
+from batch.evaluation import baselines
+from batch.evaluation.metrics import K, mean_ndcg
 from batch.features import tables
 from batch.model import train
 from batch.scoring import rank
@@ -67,12 +67,10 @@ def measure_all(
     booster = train.train(frame.sample_windows(connection)).booster
     tables.build(connection, n_cuts=0)
     user_ids = sorted(user_id for users in held_out.values() for user_id in users)
-    rankings = chain.from_iterable(
-        rank.rank_users(connection, booster, user_ids, evaluate.K)
-    )
+    rankings = chain.from_iterable(rank.rank_users(connection, booster, user_ids, K))
     lists = {
         "model": {ranking.user_id: ranking.item_ids.tolist() for ranking in rankings},
-        **evaluate.read_baselines(connection, user_ids),
+        **baselines.read(connection, user_ids),
     }
     return {
         n_kept: {"n_users": len(users)}

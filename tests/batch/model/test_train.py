@@ -12,7 +12,7 @@ import batch.model.train
 from batch import warehouse
 from batch.__main__ import N_NEAR
 from batch.errors import BatchError
-from batch.evaluation.evaluate import Evaluation, evaluate
+from batch.evaluation.evaluation import Evaluation, evaluate
 from batch.features import candidates, columns, tables
 from batch.features.candidates import Pairs
 from batch.model.train import (
