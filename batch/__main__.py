@@ -490,7 +490,7 @@ def read_measured(
 ) -> tuple[str | None, Mapping[str, float]]:
     """Read how good a version was; to fail at that is no failure."""
     try:
-        return registry.measured(version)
+        return registry.metrics(version)
     except BatchError as error:
         log.warning("%s; people will not be told how good it is", error)
         return None, {}
@@ -706,7 +706,7 @@ def is_made_of(
 
 def prod_version(settings: Settings) -> str | None:
     """Resolve the alias `prod`, without MLflow where its local store tells at once."""
-    version = alias.peek(settings.tracking_uri)
+    version = alias.read(settings.tracking_uri)
     return version or open_registry(settings).prod_version()
 
 

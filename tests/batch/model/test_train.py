@@ -20,7 +20,7 @@ from batch.model.train import (
     N_STAGES,
     NEGATIVE_SHARE,
     PARAMETERS,
-    drawn,
+    sample_negatives,
     to_matrix,
     train,
 )
@@ -173,9 +173,9 @@ def test_stages_learn_from_the_windows_in_turn(
 
     def noted(pairs: Pairs, seed: int) -> Pairs:
         stages.append((pairs.n_users, seed))
-        return drawn(pairs, seed)
+        return sample_negatives(pairs, seed)
 
-    monkeypatch.setattr(batch.model.train, "drawn", noted)
+    monkeypatch.setattr(batch.model.train, "sample_negatives", noted)
     train([ragged, barren, half], None, ONE_THREAD | {"seed": 7}, n_rounds=10)
     users = [ragged.n_users, half.n_users] * N_STAGES
     assert stages == list(zip(users, range(7, 7 + N_STAGES), strict=False))
@@ -200,7 +200,7 @@ def crowd(n_items: int) -> Pairs:
 def test_a_stage_draws_a_share_of_the_negatives() -> None:
     """All positives stay; another seed draws others, the same the same."""
     pairs = crowd(n_items=2000)
-    one, again, other = drawn(pairs, 1), drawn(pairs, 1), drawn(pairs, 2)
+    one, again, other = (sample_negatives(pairs, seed) for seed in (1, 1, 2))
     for some in (one, other):
         assert np.count_nonzero(some.labels) == np.count_nonzero(pairs.labels) == 10
         share = np.count_nonzero(some.labels == 0) / np.count_nonzero(pairs.labels == 0)
@@ -212,9 +212,9 @@ def test_a_stage_draws_a_share_of_the_negatives() -> None:
 def test_a_stage_draws_enough_negatives_of_a_small_sample() -> None:
     """About so many a user, or all that there are."""
     n_items = 2 + 2 * MIN_NEGATIVES
-    n_drawn = np.count_nonzero(drawn(crowd(n_items), 1).labels == 0)
+    n_drawn = np.count_nonzero(sample_negatives(crowd(n_items), 1).labels == 0)
     assert 0.8 < n_drawn / (5 * MIN_NEGATIVES) < 1.2
-    assert len(drawn(crowd(n_items=50), 1)) == 5 * 50
+    assert len(sample_negatives(crowd(n_items=50), 1)) == 5 * 50
 
 
 # --- nothing to learn from -----------------------------------------------------------
