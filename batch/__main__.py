@@ -10,8 +10,8 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -35,13 +35,10 @@ from batch.publishing import (
     explanations,
     generations,
     parquet,
-    pending,
 )
-from batch.publishing.part import Part, n_parts
-from batch.publishing.pending import Pending
 from batch.scoring import rank
 from batch.settings import Settings, credentials
-from lookup.shared import contract, embedded_redis
+from lookup.shared import embedded_redis
 from lookup.shared.env import without_password
 
 if TYPE_CHECKING:
@@ -59,9 +56,6 @@ MAX_EVALUATED_USERS = 10_000
 MAX_EVALUATED_PAIRS = 200_000_000
 N_NEAR = 3
 """The last ratings that are the future of the nearer of the windows to learn from."""
-
-SHARD_PATIENCE = 10.0
-"""Seconds to wait for others, who begin or end a part at the same time."""
 
 PAGE = "evaluation.html"
 TRAINING_PAIRS = "training_pairs.parquet"
@@ -95,8 +89,6 @@ class Measured:
 
 def run(options: Namespace, settings: Settings) -> Result:
     """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
-    if options.shard is not None:
-        return run_shard(options, settings)
     watch = Stopwatch()
     with writable_redis(settings) as (url, client), generations.Lock(client) as lock:
         clean_up(client, lock, settings)
@@ -125,29 +117,6 @@ def run(options: Namespace, settings: Settings) -> Result:
             job = Job.of(made_of, connection, registry, client, settings, watch)
             served = score_and_publish(job, lock)
         return told(served, url, watch) | {"skipped": False, "promoted": promoted}
-
-
-def run_shard(options: Namespace, settings: Settings) -> Result:
-    """Score one part of the users; whoever is done last serves the generation."""
-    watch, part = Stopwatch(), options.shard
-    with writable_redis(settings) as (url, client):
-        raw = find_raw(settings)
-        version = prod_version(settings)
-        fingerprint = fingerprint_of(tags_of(raw), settings)
-        if version is None:
-            raise BatchError(
-                f"no version of {MODEL_NAME} is prod, and parts of the users can be "
-                "scored with one and the same only; train it: python -m batch train"
-            )
-        served = generations.current(client)
-        if served and not options.force and is_made_of(served, version, fingerprint):
-            log.info("nothing changed since %s: skipped", served[0])
-            return told(served, url, watch) | {"skipped": True, "promoted": False}
-        registry = open_registry(settings)
-        with open_warehouse(raw, settings, watch) as connection:
-            made_of = {"model_version": version, "fingerprint": fingerprint}
-            job = Job.of(made_of, connection, registry, client, settings, watch)
-            return score_shard(job, part, url)
 
 
 def fetch(_: Namespace, settings: Settings) -> Result:
@@ -252,14 +221,6 @@ def status(_: Namespace, settings: Settings) -> Result:
     with open_redis(settings) as (url, client):
         served = generations.current(client)
         held = generations.generations(client)
-        begun = [
-            {
-                "generation": made.generation,
-                "n_parts": made.n,
-                "n_written": len(pending.done(client, made)),
-            }
-            for made in pending.read(client).values()
-        ]
     empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
     result: Result = {**empty, "age_seconds": None}
     if served:
@@ -270,7 +231,7 @@ def status(_: Namespace, settings: Settings) -> Result:
             age = (datetime.now(UTC) - scored_at).total_seconds()
             result["age_seconds"] = round(age)
     shown = without_password(url)
-    return result | {"generations": held, "pending": begun, "redis_url": shown}
+    return result | {"generations": held, "redis_url": shown}
 
 
 # --- the stages, in their order ------------------------------------------------------
@@ -593,187 +554,76 @@ class Job:
         measured = read_measured(registry, version)
         return cls(connection, booster, client, settings, watch, made_of, measured)
 
-    @property
-    def digest(self) -> str:
-        """Tells generations apart that are made of other things."""
-        return ":".join((self.made_of["model_version"], self.made_of["fingerprint"]))
-
 
 Served = tuple[str, Mapping[str, str]]
 
 
 def score_and_publish(job: Job, lock: generations.Lock) -> Served:
     """Rank for every user, write the lists down as a generation and serve it."""
-    client, settings = job.client, job.settings
-    build_now(job.connection, settings, job.watch)
+    build_now(job.connection, job.settings, job.watch)
     user_ids = warehouse.user_ids(job.connection)
-    made = begin(job, lock, len(user_ids))
-    try:
-        counts = dict(pending.done(client, made))
-        for part in made.parts:
-            path = settings.recommendations / part.file_name(made.generation)
-            if part.number not in counts or not path.exists():
-                lock.check()
-                counts[part.number] = score_part(job, made, part, user_ids)
-        with job.watch.stage("publish"):
-            return complete(job, lock, made, user_ids, sum(counts.values()))
-    except BaseException as error:
-        if made.n == 1 or isinstance(error, BatchError) or connections.is_full(error):
-            abandon(job, lock, made)
-        raise
-
-
-def begin(job: Job, lock: generations.Lock, n_users: int) -> Pending:
-    """Begin a generation, or go on with one that was begun of the same inputs."""
-    client = job.client
     lock.check()
-    if pending.clear_way(client, job.digest):
-        generations.retire(client, lock, generations.kept(client))
-    made = pending.read(client).get(job.digest)
-    if made is None:
-        made = Pending(generations.new_generation(datetime.now(UTC)), n_parts(n_users))
-        return register_parts(job, lock, made) if made.n > 1 else made
-    if pending.is_being_scored(client, made):
-        raise LockHeld(f"another batch is scoring parts of {made.generation}")
-    log.info("going on with %s, which was interrupted", made.generation)
-    return made
-
-
-def register_parts(job: Job, lock: generations.Lock, wanted: Pending) -> Pending:
-    """Begin a generation in parts, unless the lock was lost meanwhile."""
-    made = pending.register(job.client, job.digest, wanted)
+    generation = generations.new_generation(datetime.now(UTC))
     try:
-        lock.check()
-    except BatchError:
-        if made == wanted:  # nobody else knows of it
-            pending.forget(job.client, [job.digest])
+        n_entries = write_lists(job, generation, user_ids)
+        with job.watch.stage("publish"):
+            return complete(job, lock, generation, user_ids, n_entries)
+    except BaseException:
+        abandon(job, lock, generation)
         raise
-    return made
 
 
-def abandon(job: Job, lock: generations.Lock, made: Pending) -> None:
+def abandon(job: Job, lock: generations.Lock, generation: str) -> None:
     """Remove what there is of a generation that failed, as far as that is possible."""
     try:
         # what was interrupted may have left an answer unread
         connections.disconnect(job.client)
-        lock.check()
-        pending.forget(job.client, [job.digest])
         held = generations.generations(job.client)
         generations.retire(job.client, lock, held)
         lock.check()
         # an interrupt may come just after the flip
         parquet.prune(job.settings.recommendations, held)
     except Exception as error:
-        log.warning("left for the next run to remove: %s (%s)", made.generation, error)
+        log.warning("left for the next run to remove: %s (%s)", generation, error)
 
 
-def score_shard(job: Job, part: Part, url: str) -> Result:
-    """Score a part of the users of a generation that others score parts of as well."""
-    client, watch = job.client, job.watch
-    with ExitStack() as stack:
-        with generations.Lock(client, patience=SHARD_PATIENCE) as lock:
-            pending.forget_published(client, generations.generations(client))
-            if pending.clear_way(client, job.digest, part.n):
-                generations.retire(client, lock, generations.kept(client))
-            wanted = Pending(generations.new_generation(datetime.now(UTC)), part.n)
-            made = pending.register(client, job.digest, wanted)
-            key = contract.part_lock_key(made.generation, part.number)
-            stack.enter_context(generations.Lock(client, key))
-        build_now(job.connection, job.settings, watch)
-        user_ids = warehouse.user_ids(job.connection)
-        if part.number in pending.done(client, made):
-            log.info("part %s of %s was written before", part, made.generation)
-        else:
-            score_part(job, made, part, user_ids)
-    counts = pending.done(client, made)
-    served = generations.current(client)
-    if len(counts) == made.n:
-        served = finish(job, made, user_ids)
-    result: Result = {"shard": str(part), "n_parts_written": len(counts)}
-    if served is not None and served[0] == made.generation:
-        return told(served, url, watch) | {"skipped": False, "promoted": False} | result
-    log.info("%d of %d parts of %s are there", len(counts), made.n, made.generation)
-    meta = asdict(meta_of(job, made, len(part.of(user_ids))))
-    return {
-        "generation": made.generation,
-        **meta,
-        "seconds": watch.seconds("features", "train", "score", "publish"),
-        "redis_url": without_password(url),
-        "skipped": False,
-        "promoted": False,
-    } | result
-
-
-def finish(job: Job, made: Pending, user_ids: Sequence[int]) -> Served:
-    """Serve a generation that has all of its parts, unless another did meanwhile.
-
-    Who slept, or came at the same moment, may find one that was served long ago: to
-    serve it again would put it before those that came after, or take its forerunner.
-
-    Raises:
-        BatchError: it was followed by another, or given up.
-    """
-    client = job.client
-    with (
-        generations.Lock(client, patience=SHARD_PATIENCE) as lock,
-        job.watch.stage("publish"),
-    ):
-        served = generations.current(client)
-        if served is not None and served[0] == made.generation:
-            return served
-        pending.check(client, made)
-        counts = pending.done(client, made)
-        return complete(job, lock, made, user_ids, sum(counts.values()))
-
-
-def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> int:
-    """Rank for a part of the users and write their lists; return their entries."""
+def write_lists(job: Job, generation: str, user_ids: Sequence[int]) -> int:
+    """Rank for the users and write their lists; return the number of entries."""
     client, settings, watch = job.client, job.settings, job.watch
-    some = part.of(user_ids)
-    is_shared = made.n > 1
-    if is_shared:
-        log.info("part %s of %s", part, made.generation)
     rankings = watch.charged(
         "score",
         rank.score(
             job.connection,
             job.booster,
-            some,
+            user_ids,
             settings.top_n,
             settings.scorer,
             settings.scheduler,
         ),
     )
-    progress = Progress("scoring", "users").counted(rankings, len(some))
-    path = settings.recommendations / part.file_name(made.generation)
-    with watch.stage("publish"):
+    progress = Progress("scoring", "users").counted(rankings, len(user_ids))
+    path = settings.recommendations / f"{generation}.parquet"
+    with (
+        watch.stage("publish"),
         # closed in order where it fails: what ends the table goes before its file
-        with (
-            parquet.replacing(path) as file,
-            closing(parquet.written(file, progress)) as lists,
-            closing(
-                explanations.written(
-                    job.connection, client, made.generation, lists, anew=is_shared
-                )
-            ) as told,
-        ):
-            written = generations.write_lists(
-                client, made.generation, told, anew=is_shared
-            )
-        if is_shared:
-            pending.record(client, made, part, written.n_entries)
-    return written.n_entries
+        parquet.replacing(path) as file,
+        closing(parquet.written(file, progress)) as lists,
+        closing(
+            explanations.written(job.connection, client, generation, lists)
+        ) as explained,
+    ):
+        return generations.write_lists(client, generation, explained).n_entries
 
 
 def complete(
     job: Job,
     lock: generations.Lock,
-    made: Pending,
+    generation: str,
     user_ids: Sequence[int],
     n_entries: int,
 ) -> Served:
     """Add what all lists share, count everything, and serve the generation."""
-    client, settings, generation = job.client, job.settings, made.generation
+    client, settings = job.client, job.settings
     lock.check()
     items = read_items(job.connection)
     popular = warehouse.popular(job.connection, settings.top_n)
@@ -784,13 +634,11 @@ def complete(
     protocol, metrics = job.measured[0], by_ranker(job.measured[1])
     told = about.read(job.connection, user_ids, protocol, metrics)
     generations.tell(client, generation, told)
-    generations.describe(client, generation, meta_of(job, made, len(user_ids)))
-    join_files(settings, made)
+    generations.describe(client, generation, meta_of(job, generation, len(user_ids)))
     generations.check(client, generation, user_ids, n_entries, len(items))
     explanations.check(client, generation, user_ids, item_ids)
     former = generations.current(client)
     lock.flip(generation, time.time())
-    pending.forget_published(client, generations.generations(client))
     tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
     if settings.redis_url is None:
         generations.save(client)
@@ -801,9 +649,9 @@ def complete(
     return served
 
 
-def meta_of(job: Job, made: Pending, n_users: int) -> generations.Meta:
+def meta_of(job: Job, generation: str, n_users: int) -> generations.Meta:
     """Say how a generation was made."""
-    began = datetime.strptime(made.generation[:16], "%Y%m%dT%H%M%SZ")
+    began = datetime.strptime(generation[:16], "%Y%m%dT%H%M%SZ")
     return generations.Meta(
         model_name=MODEL_NAME,
         scored_at=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -813,17 +661,6 @@ def meta_of(job: Job, made: Pending, n_users: int) -> generations.Meta:
         top_n=job.settings.top_n,
         **job.made_of,
     )
-
-
-def join_files(settings: Settings, made: Pending) -> None:
-    """Put the files of the parts into one, unless other machines have some of them."""
-    folder = settings.recommendations
-    paths = [folder / part.file_name(made.generation) for part in made.parts]
-    missing = [path.name for path in paths if not path.exists()]
-    if made.n > 1 and not missing:
-        parquet.join(paths, folder / Part(1, 1).file_name(made.generation))
-    elif missing:
-        log.info("not joined into one file: %s are elsewhere", ", ".join(missing))
 
 
 def read_items(connection: Connection) -> list[generations.Item]:
@@ -909,15 +746,13 @@ def clean_up(
     client: connections.Client, lock: generations.Lock, settings: Settings
 ) -> None:
     """Remove what those who died have left."""
-    pending.forget_published(client, generations.generations(client))
     keep = generations.kept(client)
     generations.retire(client, lock, keep)
-    begun = {made.generation for made in pending.read(client).values()}
     parquet.remove_abandoned(settings.processed)
     parquet.remove_abandoned(settings.recommendations)
     if keep:  # a Redis that lost everything is no reason to remove the files as well
         lock.check()  # who slept until here knows nothing of what is served now
-        parquet.prune(settings.recommendations, keep | begun)
+        parquet.prune(settings.recommendations, keep)
 
 
 def tidy(

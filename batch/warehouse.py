@@ -19,15 +19,15 @@ STAGING = ("stg_ratings", "stg_items", "stg_users")
 
 MODELS = (
     "intermediate/int_ratings",
-    "intermediate/int_moments",
+    "intermediate/int_cutoffs",
     "intermediate/int_history",
     "intermediate/int_future",
-    "intermediate/int_teachers",
+    "intermediate/int_cooccurrence_users",
     "intermediate/int_item_counts",
-    "intermediate/int_lessons",
-    "intermediate/int_known_items",
+    "intermediate/int_cooccurrence_ratings",
+    "intermediate/int_modelled_items",
     "intermediate/int_item_pairs",
-    "intermediate/int_item_sequels",
+    "intermediate/int_item_transitions",
     "intermediate/int_item_neighbours",
     "intermediate/int_item_sequences",
     "intermediate/int_user_genres",
@@ -38,12 +38,12 @@ MODELS = (
 )
 """Built anew for each moment, from the staging tables."""
 
-IN_PARTS = ("intermediate/int_item_pairs", "intermediate/int_item_sequels")
-LESSONS_PER_PART = 50_000
+IN_PARTS = ("intermediate/int_item_pairs", "intermediate/int_item_transitions")
+RATINGS_PER_PART = 50_000
 """Both pair up what the same user rated: it takes a third of the time in small parts,
 whose sums stay in the processor's cache, and no more memory for more users."""
 
-SCAFFOLDING = ("intermediate/int_lessons", *IN_PARTS)
+SCAFFOLDING = ("intermediate/int_cooccurrence_ratings", *IN_PARTS)
 """Large, and read by nothing but other models of the moment."""
 
 ON_DEMAND = (
@@ -59,7 +59,7 @@ ON_DEMAND = (
     "marts/popular_items",
     "marts/similar_items",
     "marts/user_highlights",
-    "marts/list_reasons",
+    "marts/explanations",
     "marts/baseline_lists",
 )
 """Run with parameters of their own, when a stage asks for them."""
@@ -73,7 +73,7 @@ models, training pairs and XGBoost need as much besides."""
 MEMORY_PER_THREAD = 256 * 2**20
 """What each of its threads joins and sums cannot all be spilled."""
 
-LIMITS: Parameters = {"n_lessons": 1_000_000_000, "n_compared": 4_000}
+LIMITS: Parameters = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
 """Bound the time and the memory of a moment: pairs of ratings by one user that tell
 which items go together, and items that are compared. ml-1m stays below both."""
 
@@ -115,7 +115,7 @@ def build_in_parts(
     connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
 ) -> None:
     """Build a model one part after the other, as many as there are lessons for."""
-    n_parts = 1 + count(connection, "int_lessons") // LESSONS_PER_PART
+    n_parts = 1 + count(connection, "int_cooccurrence_ratings") // RATINGS_PER_PART
     name, query = model.rpartition("/")[2], read(model)
     for part in range(n_parts):
         values = {**parameters, "n_parts": n_parts, "part": part}
@@ -254,7 +254,7 @@ def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
     """Return the users who have a history at the moment, rising."""
-    query = "select user_id from int_moments order by user_id"
+    query = "select user_id from int_cutoffs order by user_id"
     return [user_id for (user_id,) in connection.sql(query).fetchall()]
 
 
@@ -268,7 +268,7 @@ def popular(
 
 def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
     """Count the pairs of a user and an item that the user has not rated."""
-    n_users, n_items = count(connection, "int_moments"), count(connection, "stg_items")
+    n_users, n_items = count(connection, "int_cutoffs"), count(connection, "stg_items")
     return n_users * n_items - count(connection, "int_history")
 
 

@@ -154,7 +154,7 @@ def evaluate(
     lists |= read_baselines(connection, list(model))
     n_items = warehouse.count(connection, "stg_items")
     n_ratings = read_counts(connection, "item_id, n_ratings from int_item_counts")
-    n_history = read_counts(connection, "user_id, n_history from int_moments")
+    n_history = read_counts(connection, "user_id, n_history from int_cutoffs")
     measured = {name: measure(of, held_out, n_items) for name, of in lists.items()}
     ndcg, ndcg_liked = by_user(lists, held_out), by_user(lists, liked_of(held_out))
     return Evaluation(

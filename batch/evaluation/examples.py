@@ -20,7 +20,7 @@ TITLES = """
     from stg_items
     where list_contains($item_ids, item_id)
 """
-LENGTHS = "select user_id, n_history from int_moments order by n_history, user_id"
+LENGTHS = "select user_id, n_history from int_cutoffs order by n_history, user_id"
 
 
 @dataclass(frozen=True)

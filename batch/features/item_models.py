@@ -60,10 +60,10 @@ def build(connection: duckdb.DuckDBPyConnection) -> None:
     """Solve the models of the moment and keep them as the table `int_item_weights`.
 
     Args:
-        connection: holds the moment's `int_known_items`, `int_item_pairs` and
-            `int_item_sequels`.
+        connection: holds the moment's `int_modelled_items`, `int_item_pairs` and
+            `int_item_transitions`.
     """
-    items = connection.table("int_known_items").to_arrow_table()
+    items = connection.table("int_modelled_items").to_arrow_table()
     item_ids = items["item_id"].to_numpy()
     n_ratings = items["n_ratings"].to_numpy().astype(np.float64)
     columns = {"item_id": pa.array(item_ids, pa.int32())}
@@ -84,7 +84,7 @@ def solve(
     pairs = connection.table("int_item_pairs")
     gram = dense(pairs, "n_both", item_ids) + np.diag(n_ratings)
     yield "ease", autoencoder(gram, PENALTIES["ease"])
-    sequels = connection.table("int_item_sequels")
+    sequels = connection.table("int_item_transitions")
     for name in MODELS[1:]:
         gram = dense(sequels, f"{name}_together", item_ids)
         gram = gram + gram.T + np.diag(n_ratings + PENALTIES[name])

@@ -261,29 +261,12 @@ class Stream:
             packed = b"".join([commands[i] for i in places])
             self._connection(name).send_packed_command([packed], check_health=False)
 
-    def replace(self, keys: Sequence[str], commands: Sequence[bytes]) -> None:
-        """Send commands that each replace what their key holds, in one step a key.
-
-        Raises:
-            redis.RedisError: as `send`.
-        """
-        repeated = [key for key in keys for _ in range(encoding.IN_REPLACING)]
-        self.send(repeated, encoding.replacing(keys, commands))
-        self._sent[-1].is_replacing = True
-
     def receive(self) -> list[int]:
         """Wait for the answers of the oldest trip that has not been answered.
 
         Raises:
             redis.RedisError: one of them is an error, or the connection broke.
         """
-        trip, answers = self._sent[0], self._received()
-        if not trip.is_replacing:
-            return answers
-        done: list[Any] = answers[encoding.IN_REPLACING - 1 :: encoding.IN_REPLACING]
-        return [both[-1] for both in done]
-
-    def _received(self) -> list[int]:
         trip = self._sent[0]
         answers: list[Any] = [None] * len(trip.commands)
         moved: list[int] = []
@@ -329,4 +312,3 @@ class _Trip:
 
     commands: Sequence[bytes]
     places: Mapping[str, Sequence[int]]
-    is_replacing: bool = False

@@ -21,9 +21,6 @@ MAX_ID = 2**20
 MAX_SCORE = 99.0
 """What the tables have room for; beyond, each entry is formatted by itself."""
 
-IN_REPLACING = 4
-"""The commands that replace one key."""
-
 Bytes = bytes | bytearray
 Integers = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.int32]
@@ -64,20 +61,6 @@ def pushes(keys: Sequence[str], rankings: Sequence[Ranking]) -> list[bytes]:
     return [
         _push(key.encode(), max(1, len(ranking.item_ids)), entries)
         for key, ranking, entries in zip(keys, rankings, _lists(rankings), strict=True)
-    ]
-
-
-def replacing(keys: Sequence[str], commands: Sequence[bytes]) -> list[bytes]:
-    """Make of each command, on the key of the same position, one that replaces the key.
-
-    Each becomes `IN_REPLACING` commands, the last of which has the answers: it is done
-    as a whole or not at all, and however often.
-    """
-    begin, end = command(b"MULTI"), command(b"EXEC")
-    return [
-        part
-        for key, one in zip(keys, commands, strict=True)
-        for part in (begin, command(b"UNLINK", key.encode()), one, end)
     ]
 
 

@@ -1,7 +1,6 @@
 """What Redis holds beside users' lists: why, what they rated, and what is like an item.
 
-Of users it is written as their lists pass, so that any part of them can be published by
-itself; of items once a generation.
+Of users it is written as their lists pass, of items once a generation.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -31,8 +30,6 @@ def written(
     client: Client,
     generation: str,
     rankings: Iterable[Ranking],
-    *,
-    anew: bool = False,
 ) -> Generator[Ranking, None, None]:
     """Pass rankings on and write, for each one's user, what stands beside the list.
 
@@ -41,18 +38,15 @@ def written(
         client: of the Redis.
         generation: to write under.
         rankings: of any users of the moment.
-        anew: replace what somebody else may have written, who was interrupted.
 
     Raises:
-        BatchError: when there were reasons of that generation, unless they may be
-            there.
+        BatchError: when there were reasons of that generation.
     """
     # whoever ranks may be in the middle of a query on the other connection
     with connection.cursor() as own, connections.Stream(client) as stream:
         for some in generations.batches(rankings, USERS_PER_QUERY):
             commands = _commands(own, generation, some)
-            send = stream.replace if anew else stream.send
-            send(list(commands), list(commands.values()))
+            stream.send(list(commands), list(commands.values()))
             yield from some  # Redis stores meanwhile
             _check(generation, some, stream.receive())
 
@@ -62,8 +56,7 @@ def write_similar(
 ) -> list[int]:
     """Write the list of each item that is like others; return these items."""
     lists = list(similar.read(connection, top_n))
-    # who was interrupted here may have written them
-    generations.write_lists(client, generation, lists, contract.similar_key, anew=True)
+    generations.write_lists(client, generation, lists, contract.similar_key)
     return [one.user_id for one in lists]
 
 

@@ -30,7 +30,7 @@ from typing import TypeVar, cast
 import redis
 
 from batch.errors import BatchError, LockHeld
-from batch.publishing import connections, encoding, pending
+from batch.publishing import connections, encoding
 from batch.publishing.connections import Client
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
@@ -123,16 +123,11 @@ class Lock:
 
     Args:
         client: of the Redis.
-        key: of the lock; that of all generations if none is given.
-        patience: how many seconds to wait for who holds it.
     """
 
-    def __init__(
-        self, client: Client, key: str | None = None, patience: float = 0.0
-    ) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._key = key or lock_key(client)
-        self._patience = patience
+        self._key = lock_key(client)
         self._token = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
@@ -143,11 +138,7 @@ class Lock:
         Raises:
             LockHeld: when another batch has it.
         """
-        give_up_at = time.monotonic() + self._patience
-        while not self._taken():
-            if time.monotonic() < give_up_at:
-                time.sleep(0.1)
-                continue
+        if not self._taken():
             holder = cast("str | None", self._client.get(self._key))
             name = holder.rpartition(":")[0] if holder else "one that just ended"
             raise LockHeld(
@@ -279,8 +270,7 @@ def complete(
     )
     parts = (b"RPUSH", popular_key.encode(), *map(str.encode, contract.encode(popular)))
     with connections.Stream(client) as stream:
-        # who was interrupted here may have written it
-        stream.replace([popular_key], [encoding.command(*parts)])
+        stream.send([popular_key], [encoding.command(*parts)])
         stream.receive()
     described = {
         str(item.item_id): json.dumps(
@@ -335,8 +325,6 @@ def write_lists(
     generation: str,
     rankings: Iterable[Ranking],
     key_of: Callable[[str, int], str] = contract.user_key,
-    *,
-    anew: bool = False,
 ) -> Written:
     """Write lists, each trip while Redis stores the one before.
 
@@ -345,12 +333,9 @@ def write_lists(
         generation: to write under.
         rankings: the lists.
         key_of: names the key, given the generation and whose list it is.
-        anew: replace what somebody else may have written, who was interrupted. That
-            one may only sleep, and go on after this generation is served: then it
-            replaces lists by the same ones, whereas a repeated RPUSH doubles them.
 
     Raises:
-        BatchError: when there were lists of that generation, unless they may be there.
+        BatchError: when there were lists of that generation.
     """
     n_users = n_entries = 0
     sent: deque[list[int]] = deque()
@@ -363,8 +348,7 @@ def write_lists(
         for some in batches(rankings, LISTS_PER_TRIP):
             ids = [ranking.user_id for ranking in some]
             keys = [key_of(generation, user_id) for user_id in ids]
-            send = stream.replace if anew else stream.send
-            send(keys, encoding.pushes(keys, some))
+            stream.send(keys, encoding.pushes(keys, some))
             sent.append([max(1, len(ranking.item_ids)) for ranking in some])
             n_users += len(ids)
             n_entries += sum(sent[-1])
@@ -439,7 +423,6 @@ def retire(client: Client, lock: Lock, keep: Collection[str]) -> None:
 def sweep(client: Client, remove_keys: Callable[[Sequence[str]], int]) -> None:
     """Remove the keys of generations not held, such as those of a batch that died."""
     held = set(generations(client)) | {client.get(contract.CURRENT)}
-    held |= {made.generation for made in pending.read(client).values()}
     names = client.scan_iter(match=f"{contract.PREFIX}*", count=COMMANDS_PER_TRIP)
     orphans = (
         name for name in names if contract.generation_of(name) not in held | {None}

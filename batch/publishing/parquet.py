@@ -5,7 +5,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +22,7 @@ DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 """What else a disk says that does not take a file."""
 
 PARTIAL = ".partial"
-GENERATION = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(\.part-\d+-of-\d+)?")
+GENERATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 USERS_PER_ROW_GROUP = 1000
 
 RECOMMENDATIONS = pa.schema(
@@ -107,17 +107,6 @@ def written(
             writer.write_table(as_table(group))
 
 
-def join(paths: Sequence[Path], path: Path) -> None:
-    """Put the lists of several files, one behind the other, into one in their place."""
-    with replacing(path) as file, pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
-        for one in paths:
-            with pq.ParquetFile(one) as lists:
-                for number in range(lists.num_row_groups):
-                    writer.write_table(lists.read_row_group(number))
-    for one in paths:
-        one.unlink()
-
-
 def as_table(rankings: list[Ranking]) -> pa.Table:
     """Lay rankings out as rows."""
     lengths = [len(ranking.item_ids) for ranking in rankings]
@@ -143,11 +132,7 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def prune(folder: Path, generations: Collection[str]) -> None:
-    """Remove the lists of generations no longer held, and parts of what is joined."""
+    """Remove the lists of all generations but these."""
     for path in folder.glob("*.parquet"):
-        found = GENERATION.fullmatch(path.stem)
-        if found is None:
-            continue
-        is_joined = found[2] and path.with_name(f"{found[1]}.parquet").exists()
-        if is_joined or found[1] not in generations:
+        if GENERATION.fullmatch(path.stem) and path.stem not in generations:
             path.unlink(missing_ok=True)

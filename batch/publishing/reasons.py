@@ -10,7 +10,7 @@ from batch import warehouse
 from batch.scoring.ranking import Ranking
 
 RANKED_TABLE = "ranked_items"
-"""What `list_reasons.sql` explains: rankings as rows."""
+"""What `explanations.sql` explains: rankings as rows."""
 
 
 def read(
@@ -26,7 +26,7 @@ def read(
         By user, the reasons of each place in the form of `contract.encode_because`.
     """
     connection.register(RANKED_TABLE, as_table(rankings))
-    told = warehouse.fetch(connection, "marts/list_reasons", {})
+    told = warehouse.fetch(connection, "marts/explanations", {})
     connection.unregister(RANKED_TABLE)
     # the rows are sorted, and each place of each list has one
     texts: list[str] = told["because"].to_pylist()

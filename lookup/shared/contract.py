@@ -12,8 +12,6 @@ from typing import Any
 CURRENT = "recs:current"
 GENERATIONS = "recs:generations"
 LOCK = "recs:lock"
-PENDING = "recs:pending"
-"""The hash from a digest of what decides the lists to the generation that gets them."""
 
 PREFIX = "recs:"
 
@@ -53,16 +51,6 @@ def popular_key(generation: str) -> str:
 def items_key(generation: str) -> str:
     """Return the key of the hash from item_id to JSON of title, genres and year."""
     return f"{PREFIX}{generation}:items"
-
-
-def parts_key(generation: str) -> str:
-    """Name the hash from a part's number to the entries of its lists, once written."""
-    return f"{PREFIX}{generation}:parts"
-
-
-def part_lock_key(generation: str, number: int) -> str:
-    """Name the lock of who scores a part."""
-    return f"{PREFIX}{generation}:lock:{number}"
 
 
 def similar_key(generation: str, item_id: int) -> str:

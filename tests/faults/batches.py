@@ -21,8 +21,6 @@ from batch import __main__ as main
 
 PRELOADED = ("tests.faults.preloaded",)
 PATIENCE_SECONDS = 300.0
-USERS_PER_PART = 15
-"""What makes three parts of the forty users of a small world."""
 
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(list(PRELOADED))
@@ -87,7 +85,6 @@ class Clone:
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
-    parts: int = 1
     lock_seconds: int | None = None
     answer_seconds: float | None = None
 
@@ -184,16 +181,13 @@ def work(
 
 
 def make_small(clone: Clone) -> None:
-    """Let little be enough: trees, users a part, lists a trip, seconds of a lock."""
-    import batch.publishing.part
+    """Let little be enough: trees, lists a trip, seconds of a lock."""
     from batch.model import train
     from batch.publishing import connections, explanations, generations
 
     train.train = partial(train.train, parameters={"nthread": 1}, n_rounds=10)
     # so that there are moments between lists
     generations.LISTS_PER_TRIP = explanations.USERS_PER_QUERY = 4
-    if clone.parts > 1:
-        batch.publishing.part.USERS_PER_PART = USERS_PER_PART
     if clone.lock_seconds is not None:
         generations.LOCK_SECONDS = clone.lock_seconds
     if clone.answer_seconds is not None:

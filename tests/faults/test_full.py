@@ -83,29 +83,25 @@ def test_features(site: Site, command: str, pages: int, tally: Tally) -> None:
             site.check_tables()
         site.clone.run(*words)
         site.check_tables()
-    site.run(length, 1)
+    site.run(length)
     site.check_swept()
     tally.faults()
 
 
 @pytest.mark.parametrize(
-    ("place", "parts"),
+    "place",
     [
-        (Place("batch.publishing.generations:write_lists", "before"), 1),
-        (Place("batch.publishing.parquet:written", "within", 21), 1),
-        (Place("batch.publishing.parquet:written", "within", 5), 3),
-        (Place("batch.publishing.parquet:join", "before"), 3),
+        Place("batch.publishing.generations:write_lists", "before"),
+        Place("batch.publishing.parquet:written", "within", 21),
     ],
     ids=str,
 )
-def test_lists(site: Site, place: Place, parts: int, tally: Tally) -> None:
-    """The next run scores anew, in parts what was not written alone."""
+def test_lists(site: Site, place: Place, tally: Tally) -> None:
     processed = site.clone.folder / "data/processed"
     length, former = sum(LENGTHS) - site.length, site.served
-    clone = Clone(site.clone.folder, site.clone.variables, parts)
     words = ("run", "--top-n", str(length), "--quiet")
     with tiny_disk(processed, "2m"):
-        batch = clone.start(*words, place=place, how=signal.SIGSTOP)
+        batch = site.clone.start(*words, place=place, how=signal.SIGSTOP)
         wait_until(lambda: batch.has_ended or batch.is_stopped, seconds=60)
         with filled(processed):
             batch.signal(signal.SIGCONT)
@@ -119,7 +115,7 @@ def test_lists(site: Site, place: Place, parts: int, tally: Tally) -> None:
         assert site.served == former
         site.check_served(sum(LENGTHS) - length)
         site.check_tables()
-        site.run(length, parts)
+        site.run(length)
         site.check_served(length)
     site.check_swept()
     tally.faults()
@@ -138,7 +134,7 @@ def test_models(site: Site, tally: Tally) -> None:
                 said = failure(site.clone, "train", "--promote")
                 assert "in MLflow at sqlite:///mlruns/mlflow.db: " in said
                 assert "make room there" in said
-                site.run(sum(LENGTHS) - site.length, 1)
+                site.run(sum(LENGTHS) - site.length)
             assert prod_of(site.clone) == "1"
         site.clone.run("train", "--promote")
         version = prod_of(site.clone)

@@ -36,8 +36,8 @@ def test_ratings_are_numbered_by_time_and_then_by_item(connection: Connection) -
 def moments_of(
     connection: Connection, n_cuts: int, n_next: int = 0
 ) -> list[tuple[object, ...]]:
-    """Return the moments, as (user_id, n_history, n_known)."""
-    model = MODEL("int_moments")
+    """Return the moments, as (user_id, n_history, n_with_future)."""
+    model = MODEL("int_cutoffs")
     return fetched(connection, model, n_cuts=n_cuts, n_next=n_next)
 
 
@@ -107,7 +107,7 @@ def test_nothing_after_a_moment_is_past(connection: Connection) -> None:
         connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
     )
     parameters = {"n_cuts": 1, "n_next": 2}
-    warehouse.build(connection, MODEL("int_moments"), parameters)
+    warehouse.build(connection, MODEL("int_cutoffs"), parameters)
     expect(
         fetched(connection, MODEL("int_history"), "user_id item_id n_history n_back"),
         [(1, 10, 2, 1), (1, 20, 2, 0)],
@@ -131,7 +131,7 @@ def test_history_ends_at_the_moment_and_fades(connection: Connection) -> None:
     given(
         connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
     )
-    given(connection, "int_moments", "user_id n_history n_known", MOMENTS)
+    given(connection, "int_cutoffs", "user_id n_history n_with_future", MOMENTS)
     expect(
         fetched(connection, MODEL("int_history")),
         [
@@ -148,5 +148,5 @@ def test_future_is_what_comes_next_and_no_more(connection: Connection) -> None:
     given(
         connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
     )
-    given(connection, "int_moments", "user_id n_history n_known", MOMENTS)
+    given(connection, "int_cutoffs", "user_id n_history n_with_future", MOMENTS)
     expect(fetched(connection, MODEL("int_future")), [(1, 40, 3.5)])

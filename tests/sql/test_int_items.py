@@ -16,10 +16,10 @@ WEEK = 604_800
 def test_teachers_are_all_where_they_are_few(connection: Connection) -> None:
     """Of so few pairs of ratings none is too many; only the last thousand count."""
     moments = [(1, 3), (2, 4), (3, 5000)]
-    given(connection, "int_moments", "user_id n_history", moments)
+    given(connection, "int_cutoffs", "user_id n_history", moments)
 
-    def teachers(n_lessons: int) -> list[tuple[object, ...]]:
-        return fetched(connection, MODEL("int_teachers"), n_lessons=n_lessons)
+    def teachers(n_cooccurrences: int) -> list[tuple[object, ...]]:
+        return fetched(connection, MODEL("int_cooccurrence_users"), n_cooccurrences=n_cooccurrences)
 
     expect(teachers(1_000_025), [(1,), (2,), (3,)])
     assert len(teachers(1_000_024)) == 2
@@ -29,10 +29,10 @@ def test_teachers_are_all_where_they_are_few(connection: Connection) -> None:
 def test_teachers_are_drawn_evenly_and_stay(connection: Connection) -> None:
     """As many as their histories allow, whoever they are; fewer are some of more."""
     moments = [(user, 10) for user in range(1, 2001)]
-    given(connection, "int_moments", "user_id n_history", moments)
+    given(connection, "int_cutoffs", "user_id n_history", moments)
     drawn = []
     for n in (200, 1000):
-        rows = fetched(connection, MODEL("int_teachers"), n_lessons=100 * n)
+        rows = fetched(connection, MODEL("int_cooccurrence_users"), n_cooccurrences=100 * n)
         drawn.append({user for (user,) in rows})
     few, many = drawn
     assert (len(few), len(many)) == (200, 1000)
@@ -46,7 +46,7 @@ def test_counts_of_an_item(connection: Connection) -> None:
     User 3 is no teacher, and counts where all do. The most rated item ranks first, and
     of equals the one with the lower item_id.
     """
-    given(connection, "int_teachers", "user_id", [(1,), (2,)])
+    given(connection, "int_cooccurrence_users", "user_id", [(1,), (2,)])
     given(
         connection,
         "int_history",
@@ -72,7 +72,7 @@ def test_pairs_of_items_are_counted_both_ways(connection: Connection) -> None:
     """A session is shorter than five minutes; what follows at once counts most."""
     given(
         connection,
-        "int_lessons",
+        "int_cooccurrence_ratings",
         LESSONS,
         [
             (1, 10, 1, 0, True),
@@ -101,7 +101,7 @@ def test_twenty_ratings_later_is_still_next(connection: Connection) -> None:
     """A rating twenty places on counts a twentieth, one after that nothing."""
     given(
         connection,
-        "int_lessons",
+        "int_cooccurrence_ratings",
         LESSONS,
         [(1, 10, 1, 0, True), (1, 20, 21, 0, True), (1, 30, 22, 0, True)],
     )
@@ -127,7 +127,7 @@ def test_twenty_ratings_later_is_still_next(connection: Connection) -> None:
 def test_pairs_are_counted_in_parts(connection: Connection) -> None:
     """Each part has what another has not, and all of them everything."""
     ratings = [(user, item, item, 0, True) for user in (1, 2) for item in range(1, 8)]
-    given(connection, "int_lessons", LESSONS, ratings)
+    given(connection, "int_cooccurrence_ratings", LESSONS, ratings)
     model = MODEL("int_item_pairs")
     parts = [fetched(connection, model, part=part, n_parts=3) for part in range(3)]
     assert all(parts)
@@ -141,7 +141,7 @@ def test_lessons_are_of_teachers_and_of_what_is_compared(
     connection: Connection,
 ) -> None:
     """The last thousand ratings of each; whoever rated all must not cost its square."""
-    given(connection, "int_teachers", "user_id", [(1,)])
+    given(connection, "int_cooccurrence_users", "user_id", [(1,)])
     counts = [(10, 1), (20, 2), (30, 3)]
     given(connection, "int_item_counts", "item_id popularity_rank", counts)
     given(
@@ -157,7 +157,7 @@ def test_lessons_are_of_teachers_and_of_what_is_compared(
         ],
     )
     expect(
-        fetched(connection, MODEL("int_lessons"), n_compared=2),
+        fetched(connection, MODEL("int_cooccurrence_ratings"), n_compared=2),
         [(1, 20, 2, 6, True), (1, 10, 3, 7, False)],
     )
 
@@ -165,16 +165,16 @@ def test_lessons_are_of_teachers_and_of_what_is_compared(
 def test_linear_models_know_what_five_users_rated(connection: Connection) -> None:
     """Four teachers are too few to go by; who they are does not matter."""
     counts = [(30, 5, 3), (10, 900, 1), (20, 4, 4), (40, 6, 2)]
-    given(connection, "int_item_counts", "item_id n_taught popularity_rank", counts)
-    expect(fetched(connection, MODEL("int_known_items")), [(10, 900), (30, 5), (40, 6)])
+    given(connection, "int_item_counts", "item_id n_sampled popularity_rank", counts)
+    expect(fetched(connection, MODEL("int_modelled_items")), [(10, 900), (30, 5), (40, 6)])
 
 
 def test_linear_models_know_only_so_many_items(connection: Connection) -> None:
     """The most rated ones, whichever they are."""
-    n = constant(MODEL("int_known_items"), r"popularity_rank <= (\d+)")
+    n = constant(MODEL("int_modelled_items"), r"popularity_rank <= (\d+)")
     counts = [(item, 5, n + 3 - item) for item in range(1, n + 3)]
-    given(connection, "int_item_counts", "item_id n_taught popularity_rank", counts)
-    known = fetched(connection, MODEL("int_known_items"), "item_id")
+    given(connection, "int_item_counts", "item_id n_sampled popularity_rank", counts)
+    known = fetched(connection, MODEL("int_modelled_items"), "item_id")
     assert {item for (item,) in known} == set(range(3, n + 3))
 
 
@@ -188,10 +188,10 @@ def test_sequels_fade_with_the_distance(connection: Connection) -> None:
     `next` two ratings later: the sum, over the state that ends at the first rating and
     that which ends at the one between, of far ** (before) * near ** (after).
     """
-    given(connection, "int_known_items", "item_id n_ratings", KNOWN)
+    given(connection, "int_modelled_items", "item_id n_ratings", KNOWN)
     given(
         connection,
-        "int_lessons",
+        "int_cooccurrence_ratings",
         SEQUELS,
         [(1, 10, 1), (1, 20, 2), (1, 30, 3), (2, 10, 1), (2, 20, 2)],
     )
@@ -205,7 +205,7 @@ def test_sequels_fade_with_the_distance(connection: Connection) -> None:
         0.7 * (0.5 + 0.3),
     )
     expect(
-        fetched(connection, MODEL("int_item_sequels"), part=0, n_parts=1),
+        fetched(connection, MODEL("int_item_transitions"), part=0, n_parts=1),
         [
             (10, 20, *(2 * value for value in one)),  # of two users
             (20, 30, *one),
@@ -216,16 +216,16 @@ def test_sequels_fade_with_the_distance(connection: Connection) -> None:
 
 def test_sequels_come_within_a_hundred_ratings(connection: Connection) -> None:
     """Of known items alone; one in between that is unknown keeps its distance."""
-    given(connection, "int_known_items", "item_id n_ratings", KNOWN)
+    given(connection, "int_modelled_items", "item_id n_ratings", KNOWN)
     given(
         connection,
-        "int_lessons",
+        "int_cooccurrence_ratings",
         SEQUELS,
         [(1, 10, 1), (1, 99, 2), (1, 20, 101), (1, 30, 102)],
     )
     names = "item_id other_item_id near_together"
     expect(
-        fetched(connection, MODEL("int_item_sequels"), names, part=0, n_parts=1),
+        fetched(connection, MODEL("int_item_transitions"), names, part=0, n_parts=1),
         # decimals of eight places
         [(10, 20, 0.00002656), (20, 30, 0.9)],
     )
@@ -234,10 +234,10 @@ def test_sequels_come_within_a_hundred_ratings(connection: Connection) -> None:
 def test_sequels_are_summed_in_parts(connection: Connection) -> None:
     """Each part has the items whose id leaves it, across every hundred of ratings."""
     known = [(item, 5) for item in range(1, 251)]
-    given(connection, "int_known_items", "item_id n_ratings", known)
+    given(connection, "int_modelled_items", "item_id n_ratings", known)
     ratings = [(1, item, item) for item in range(1, 251)]
-    given(connection, "int_lessons", SEQUELS, ratings)
-    model, names = MODEL("int_item_sequels"), "item_id other_item_id"
+    given(connection, "int_cooccurrence_ratings", SEQUELS, ratings)
+    model, names = MODEL("int_item_transitions"), "item_id other_item_id"
     parts = [
         fetched(connection, model, names, part=part, n_parts=2) for part in range(2)
     ]
@@ -258,7 +258,7 @@ def test_neighbours_are_compared_by_shrunk_cosines(connection: Connection) -> No
     given(
         connection,
         "int_item_counts",
-        "item_id n_taught n_taught_liked",
+        "item_id n_sampled n_sampled_liked",
         [(1, 4, 0), (2, 9, 4), (3, 16, 9)],
     )
     given(
@@ -294,7 +294,7 @@ def test_neighbours_are_cut_by_item_where_they_tie(connection: Connection) -> No
     given(
         connection,
         "int_item_counts",
-        "item_id n_taught n_taught_liked",
+        "item_id n_sampled n_sampled_liked",
         [(item, 1, 1) for item in (1, *others)],
     )
     given(
@@ -309,7 +309,7 @@ def test_neighbours_are_cut_by_item_where_they_tie(connection: Connection) -> No
 
 def test_sequences_are_shares_and_shrunk_cosines(connection: Connection) -> None:
     """A pair that only shares a session is in, one far apart in time is not."""
-    given(connection, "int_item_counts", "item_id n_taught", [(1, 4), (2, 9), (3, 16)])
+    given(connection, "int_item_counts", "item_id n_sampled", [(1, 4), (2, 9), (3, 16)])
     given(
         connection,
         "int_item_pairs",
@@ -347,7 +347,7 @@ def test_sequences_are_cut_by_item_where_they_tie(
     given(
         connection,
         "int_item_counts",
-        "item_id n_taught",
+        "item_id n_sampled",
         [(item, 1) for item in (1, *others)],
     )
     names = ("n_next", "n_previous", "n_same_session")
@@ -374,7 +374,7 @@ def test_sequences_keep_what_follows_often_though_it_is_popular(
     given(
         connection,
         "int_item_counts",
-        "item_id n_taught",
+        "item_id n_sampled",
         [(1, 1), *((other, 10_000 if other == last else 1) for other in others)],
     )
     given(

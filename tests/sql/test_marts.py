@@ -387,7 +387,7 @@ def test_sequences_reach_back_only_so_far(described: Connection) -> None:
 
 def test_states_are_of_what_linear_models_know(connection: Connection) -> None:
     """In ten-thousandths: all alike, fading, and what was liked alone, fading too."""
-    given(connection, "int_known_items", "item_id n_ratings", [(10, 5), (20, 5)])
+    given(connection, "int_modelled_items", "item_id n_ratings", [(10, 5), (20, 5)])
     given(
         connection,
         "int_history",
@@ -460,7 +460,7 @@ def test_user_highlights(connection: Connection) -> None:
 def reasons(connection: Connection, *places: tuple[int, int, int]) -> list[Row]:
     """Explain places of lists, given as (user_id, rank, item_id)."""
     given(connection, "ranked_items", "user_id rank item_id", places)
-    return fetched(connection, "marts/list_reasons")
+    return fetched(connection, "marts/explanations")
 
 
 REASONED = "user_id item_id weight is_disliked"

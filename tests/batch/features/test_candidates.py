@@ -284,13 +284,13 @@ def test_the_past_moves_features(connection: Connection, moment: Moment) -> None
 LEAKS = {
     "int_item_weeks": ("from int_history", "from int_ratings"),
     "int_item_audiences": ("from int_history", "from int_ratings"),
-    "int_lessons": (
+    "int_cooccurrence_ratings": (
         "from int_history",
         "from (select *, 0 as n_back, true as is_liked from int_ratings)",
     ),
-    "int_known_items": (
+    "int_modelled_items": (
         "from int_item_counts",
-        "from (select item_id, count(*) as n_taught, 1 as popularity_rank "
+        "from (select item_id, count(*) as n_sampled, 1 as popularity_rank "
         "from int_ratings group by all)",
     ),
 }

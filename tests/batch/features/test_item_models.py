@@ -37,12 +37,12 @@ def sums(connection: Connection, n_ratings: Sequence[int]) -> None:
     Both were rated by two users; 30 came after 10, and never before it.
     """
     known = list(zip((10, 30), n_ratings, strict=True))
-    given(connection, "int_known_items", "item_id n_ratings", known)
+    given(connection, "int_modelled_items", "item_id n_ratings", known)
     both = [(10, 30, 2), (30, 10, 2), (10, 99, 7), (99, 30, 7)]
     given(connection, "int_item_pairs", "item_id other_item_id n_both", both)
     given(
         connection,
-        "int_item_sequels",
+        "int_item_transitions",
         "item_id other_item_id near_together near_next far_together far_next "
         "soon_together soon_next",
         [(10, 30, 1.5, 0.75, 1.25, 0.5, 1.0, 0.25)],
@@ -104,9 +104,9 @@ def test_models_that_foresee_solve_the_normal_equations(connection: Connection) 
     """Of a real history: (what came together + penalty) · weights = what came next."""
     worlds.stage(connection, RAGGED)
     tables.build(connection, n_cuts=1)
-    known = dict(connection.table("int_known_items").fetchall())
+    known = dict(connection.table("int_modelled_items").fetchall())
     places = {item: place for place, item in enumerate(sorted(known))}
-    rows = connection.table("int_item_sequels").to_arrow_table().to_pylist()
+    rows = connection.table("int_item_transitions").to_arrow_table().to_pylist()
     assert len(known) > 10
     assert len(rows) > 100
     weights = item_models.read(connection)
@@ -130,9 +130,9 @@ def test_weights_are_read_as_they_were_built(connection: Connection) -> None:
     item_models.build(connection)
     tables = {name for (name,) in connection.sql("show tables").fetchall()}
     assert tables == {
-        "int_known_items",
+        "int_modelled_items",
         "int_item_pairs",
-        "int_item_sequels",
+        "int_item_transitions",
         "int_item_weights",
     }
     for model in item_models.read(connection).models.values():

@@ -146,16 +146,6 @@ def test_what_was_lost_is_missed(
         explanations.check(redis_client, "g", [1, 2, 3], item_ids)
 
 
-def test_similar_items_are_written_anew_after_an_interruption(
-    board: Connection, redis_client: redis.Redis
-) -> None:
-    """Appended to, they would have each item twice."""
-    explanations.write_similar(board, redis_client, "g", top_n=5)
-    once = contents(redis_client)
-    explanations.write_similar(board, redis_client, "g", top_n=5)
-    assert contents(redis_client) == once
-
-
 def test_similar_items_are_lists_like_others(
     board: Connection, redis_client: redis.Redis
 ) -> None:
