@@ -44,16 +44,14 @@ def serves_others(port: int, n: int = 20) -> bool:
 
 
 @contextmanager
-def connections(
-    port: int, n: int, *, reads: bool = True
-) -> Iterator[list[socket.socket]]:
-    """Open n connections for a block, with a small receive buffer if none is read."""
+def connections(port: int, n: int, buffer: int = 0) -> Iterator[list[socket.socket]]:
+    """Open n connections for a block, with the size of their receive buffer."""
     with ExitStack() as stack:
         opened = [stack.enter_context(socket.socket()) for _ in range(n)]
         for one in opened:
             one.settimeout(30)
-            if not reads:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            if buffer:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             one.connect(("127.0.0.1", port))
         yield opened
 
@@ -99,11 +97,11 @@ def test_slow_clients_are_disconnected(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     """Whether they send a byte at a time, nothing, or do not read their answers."""
-    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 4.0)
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 3.0)
     asked = b"GET /popular HTTP/1.1\r\nHost: x\r\n\r\n" * 50_000
     with (
         lookup_in_here(redis_url) as port,
-        connections(port, 10, reads=False) as deaf,
+        connections(port, 3, buffer=4_096) as deaf,
         connections(port, 20) as silent,
         connections(port, 20) as dripping,
     ):
