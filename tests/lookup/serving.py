@@ -1,4 +1,4 @@
-"""An API to ask, on a real Redis."""
+"""The API on a real Redis, without a server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ CACHE_BYTES = 1_000_000
 async def serving(
     url: str, settings: Settings | None = None, *, cache_bytes: int = CACHE_BYTES
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of the app on a Redis."""
+    """Give a client of the API on a Redis."""
     store = Store(url, cache_bytes=cache_bytes)
     app = create_app(store, settings or Settings())
 
@@ -40,7 +40,7 @@ async def ids(api: httpx.AsyncClient, path: str) -> list[int]:
 
 
 async def error(api: httpx.AsyncClient, path: str, status: int, code: str) -> str:
-    """Ask for what is refused; check the form and give the message."""
+    """Make a bad request, check the form of the error, and give its message."""
     answer = await api.get(path)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
