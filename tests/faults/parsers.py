@@ -11,12 +11,13 @@ from contextlib import suppress
 from typing import Any
 
 from lookup.http import errors, query_params
-from lookup.http.errors import Problem
-from lookup.http.listing import because, positions, rated
+from lookup.http.errors import ApiError
+from lookup.http.listing import because_json, page_positions, rated_items
 from lookup.http.query_params import Query
 from lookup.http.routes import RECOMMEND
 from lookup.shared import contract
-from lookup.store.generation import CorruptGeneration, Generation, as_json
+from lookup.store.errors import CorruptGeneration
+from lookup.store.generation import Generation, as_json, decoded
 
 TOP_N = 10
 META = {"model_version": "3", "scored_at": "2026-11-24T01:30:00Z", "top_n": str(TOP_N)}
@@ -37,9 +38,9 @@ def read_json(text: str) -> Any:
     return json.loads(text.encode(), parse_constant=no_constant)
 
 
-def is_refused(error: Problem) -> None:
+def is_refused(error: ApiError) -> None:
     """See that a refusal is a 422 in the contract's form, whatever it quotes."""
-    answer = errors.of_problem(error)
+    answer = errors.from_exception(error)
     assert answer.status_code == 422
     told = read_json(bytes(answer.body).decode())
     assert set(told) == {"error"}
@@ -57,8 +58,8 @@ def _are_taken(data: bytes, known: Sequence[str]) -> bool:
     """Read them as a route does that knows some."""
     try:
         found = query_params.parse(data, known, TOP_N)
-        size = found.page(TOP_N, 5)
-    except Problem as error:
+        size = found.size(TOP_N, 5)
+    except ApiError as error:
         is_refused(error)
         return False
     assert 1 <= size <= TOP_N
@@ -73,7 +74,7 @@ def ids(data: bytes) -> bool:
     text = data.decode("utf-8", "replace")
     try:
         number = query_params.positive_integer("user_id", text)
-    except Problem as error:
+    except ApiError as error:
         is_refused(error)
         return False
     assert number > 0
@@ -89,8 +90,8 @@ def entries(data: bytes) -> bool:
     generation = Generation("g", META, ITEMS, [])
     try:
         generation.entries("key", texts)
-        chosen = positions(generation, "key", texts, WANTED, TOP_N)
-        written = generation.written("key", [texts[i] for i in chosen], 1)
+        chosen = page_positions(generation, "key", texts, WANTED, TOP_N)
+        written = generation.entries_json("key", [texts[i] for i in chosen], 1)
     except CorruptGeneration:
         return False
     for rank, text in enumerate(written, start=1):
@@ -106,9 +107,9 @@ def reasons(data: bytes) -> bool:
     texts = data.decode("utf-8", "replace").split("\n")
     generation = Generation("g", META, ITEMS, [])
     try:
-        for item_ids in generation.because("key", texts):
-            told = read_json(f"{{{because(generation, item_ids)}}}")
-            assert all(str(one["item_id"]) in ITEMS for one in told["because"])
+        for item_ids in decoded(contract.decode_because, "key", texts):
+            found = read_json(f"{{{because_json(generation, item_ids)}}}")
+            assert all(str(one["item_id"]) in ITEMS for one in found["because"])
     except CorruptGeneration:
         return False
     return True
@@ -118,8 +119,9 @@ def history(data: bytes) -> bool:
     """Read what a user rated."""
     generation = Generation("g", META, ITEMS, [])
     try:
-        found = generation.history("key", data.decode("utf-8", "replace"))
-        shown = [rated(generation, one) for one in (found.highest, found.last)]
+        text = data.decode("utf-8", "replace")
+        found = decoded(contract.decode_history, "key", text)
+        shown = [rated_items(generation, one) for one in (found.highest, found.last)]
     except CorruptGeneration:
         return False
     for one in read_json(as_json(shown)):
@@ -129,9 +131,9 @@ def history(data: bytes) -> bool:
 
 def about(data: bytes) -> bool:
     """Read what is told of a generation as a whole."""
-    generation = Generation("g", META, ITEMS, [])
     try:
-        found = generation.about("key", data.decode("utf-8", "replace"))
+        text = data.decode("utf-8", "replace")
+        found = decoded(contract.decode_about, "key", text)
     except CorruptGeneration:
         return False
     told = read_json(contract.encode_about(found))
@@ -145,7 +147,7 @@ def items(data: bytes) -> bool:
     """Read an item."""
     generation = Generation("g", META, {"1": data.decode("utf-8", "replace")}, [])
     try:
-        (text,) = generation.written("key", ["1:0.5"], 1)
+        (text,) = generation.entries_json("key", ["1:0.5"], 1)
     except CorruptGeneration:
         return False
     assert set(read_json(f"{{{text}}}")) == {
