@@ -63,8 +63,8 @@ def _parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
         offset=_offset(params.get("offset", "0")),
         genres=frozenset(genre.casefold() for genre in params.getlist("genre")),
         exclude=_exclude(params.getlist("exclude")),
-        fallback=_fallback(params.get("fallback", "popular")),
-        because=_because(params.get("because", "0")),
+        fallback=_choice(params, "fallback", ("popular", "none")) == "popular",
+        because=_choice(params, "because", ("0", "1")) == "1",
     )
 
 
@@ -100,16 +100,12 @@ def _exclude(texts: Iterable[str]) -> frozenset[int]:
     return frozenset(positive_integer("exclude", part) for part in parts)
 
 
-def _fallback(text: str) -> bool:
-    if text not in {"popular", "none"}:
-        raise invalid_parameter(f"fallback={text!r}: expected 'popular' or 'none'")
-    return text == "popular"
-
-
-def _because(text: str) -> bool:
-    if text not in {"0", "1"}:
-        raise invalid_parameter(f"because={text!r}: expected 0 or 1")
-    return text == "1"
+def _choice(params: QueryParams, name: str, choices: Sequence[str]) -> str:
+    """Return the value of a parameter; the first choice is the default."""
+    text = params.get(name, choices[0])
+    if text not in choices:
+        raise invalid_parameter(f"{name}={text!r}: expected {' or '.join(choices)}")
+    return text
 
 
 def _bad_k(text: str, top_n: int | None) -> ApiError:

@@ -26,7 +26,7 @@ RECOMMEND = (*query_params.PAGE, "fallback", "because")
 
 @dataclass(slots=True)
 class StoredList:
-    """A list as Redis holds it, and what the response says of it."""
+    """A list as Redis holds it, and how the response describes it."""
 
     source: str
     key: str
@@ -152,7 +152,7 @@ class Routes:
         """Return the metrics of all workers for Prometheus."""
         with suppress(StoreError):
             await self._store.generation()
-        # without Redis the age of the last known generation goes on rising
+        # without Redis, the age of the last known generation goes on rising
         text = self._metrics.text(self._store.latest)
         return Response(text, media_type=CONTENT_TYPE)
 

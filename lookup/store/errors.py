@@ -22,6 +22,6 @@ class NoGeneration(StoreError):
 
 
 class CorruptGeneration(StoreError):
-    """A key of a generation does not hold what the contract says."""
+    """A key of a generation does not have the form of the contract."""
 
     code = "corrupt_generation"

@@ -23,7 +23,7 @@ class ApiKeyMiddleware:
         """Pass a request on, or respond with 401."""
         app = self.app
         if scope["type"] == "http" and scope["path"] not in OPEN:
-            # in constant time, which tells nothing about the key
+            # in constant time, which reveals nothing about the key
             given = Headers(scope=scope).get(HEADER, "").encode("latin-1")
             if not hmac.compare_digest(given, self.key):
                 message = f"the header {HEADER} is missing or is not the key"

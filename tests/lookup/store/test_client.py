@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 import redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from lookup.store.client import Client
 from tests.conftest import RedisServer
@@ -34,16 +34,6 @@ async def test_an_error_is_a_reply(client: Client, redis_client: "redis.Redis") 
     first, second = await client.execute([("LRANGE", "a", 0, -1), ("GET", "a")])
     assert isinstance(first, ResponseError)
     assert second == "text"
-
-
-async def test_a_server_that_is_back_answers_again(own_server: RedisServer) -> None:
-    async with aclosing(Client(own_server.url)) as client:
-        assert await client.execute([("GET", "a")]) == [None]
-        own_server.kill()
-        with pytest.raises((RedisError, OSError)):
-            await client.execute([("GET", "a")])
-        own_server.start()
-        assert await client.execute([("GET", "a")]) == [None]
 
 
 @pytest.mark.slow

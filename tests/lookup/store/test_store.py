@@ -1,4 +1,4 @@
-"""Reads from a real Redis, while it is killed, paused, flipped and garbled."""
+"""Reads from a real Redis; tests/faults/test_flips.py has flips under load."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from lookup.shared import contract
 from lookup.store.errors import CorruptGeneration, NoGeneration, StoreUnavailable
 from lookup.store.generation import Generation
 from lookup.store.store import MAX_GENERATIONS, Store, lrange
-from tests.conftest import ITEMS, USERS, RedisServer, publish
+from tests.conftest import USERS, RedisServer, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -184,9 +184,9 @@ async def test_killed_redis_fails_at_once_and_comes_back(
     own_server: RedisServer,
 ) -> None:
     store = Store(own_server.url)
+    client = redis.Redis.from_url(own_server.url)
+    publish(client)
     for _ in range(3):
-        with redis.Redis.from_url(own_server.url) as client:
-            publish(client)
         await read_at_once(store, 40)  # many connections, each of which breaks
         own_server.kill()
         start = time.monotonic()
@@ -197,90 +197,12 @@ async def test_killed_redis_fails_at_once_and_comes_back(
         own_server.start()
         with pytest.raises(NoGeneration):  # Redis kept nothing
             await store.generation()
-        with redis.Redis.from_url(own_server.url) as client:
-            publish(client)
-        await read_at_once(store, 40)
-    await store.close()
-
-
-@pytest.mark.slow
-async def test_silent_redis_times_out(own_server: RedisServer) -> None:
-    with redis.Redis.from_url(own_server.url) as client:
         publish(client)
-    store = Store(own_server.url)
-    await read(store)
-    own_server.pause()
-    start = time.monotonic()
-    found = await asyncio.gather(
-        *(read(store) for _ in range(100)), return_exceptions=True
-    )
-    assert all(isinstance(error, StoreUnavailable) for error in found)
-    assert time.monotonic() - start < 2.5
+    await read_at_once(store, 40)
+    client.close()
     await store.close()
 
 
 async def test_many_at_once(store: Store, redis_client: "redis.Redis") -> None:
     publish(redis_client)
     await read_at_once(store, 500)
-
-
-def publish_numbered(client: "redis.Redis", number: int) -> None:
-    """Publish a generation every part of which holds its number.
-
-    Now and then roll back to the one before, which is kept as by the batch.
-    """
-    publish(
-        client,
-        f"g{number}",
-        users={user: [(50, float(number))] * 5 for user in range(1, 9)},
-        items={50: {**ITEMS[50], "title": str(number)}},
-        popular=[(50, float(number))],
-        model_version=str(number),
-    )
-    if number and number % 5 == 0:
-        client.set(contract.CURRENT, f"g{number - 1}")
-        client.set(contract.CURRENT, f"g{number}")
-    old = [contract.user_key(f"g{number - 2}", user) for user in range(1, 9)]
-    client.delete(*old, *client.keys(f"recs:g{number - 2}:*"))
-
-
-def is_of_one_generation(generation: Generation, entries: Entries) -> bool:
-    """Return whether list, meta, items and popular list belong together."""
-    number = generation.name[1:]
-    popular = generation.entries("popular", generation.popular)
-    scores = {score for _, score in (*entries, *popular)}
-    return (
-        scores == {float(number)}
-        and len(entries) == 5
-        and generation.model_version == number
-        and generation.item(50)["title"] == number
-    )
-
-
-@pytest.mark.slow
-async def test_no_read_mixes_generations(
-    store: Store, redis_client: "redis.Redis"
-) -> None:
-    """While generations are published, flipped to, back and removed, each is whole."""
-    publish_numbered(redis_client, 0)
-    done = asyncio.Event()
-
-    async def write() -> None:
-        for number in range(1, 150):
-            await asyncio.to_thread(publish_numbered, redis_client, number)
-            await asyncio.sleep(number % 3 * 0.005)  # now in a row, now with a pause
-        done.set()
-
-    async def read_until_done(user_id: int) -> set[str]:
-        seen = set()
-        while not done.is_set():
-            generation, entries = await read(store, user_id)
-            assert entries is not None, f"user {user_id} unknown in {generation.name}"
-            assert is_of_one_generation(generation, entries)
-            seen.add(generation.name)
-        return seen
-
-    writing = asyncio.create_task(write())
-    seen = await asyncio.gather(*(read_until_done(user) for user in range(1, 9)))
-    await writing
-    assert len(set().union(*seen)) > 50, "flips happened during the reads"
