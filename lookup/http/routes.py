@@ -78,8 +78,8 @@ class Routes:
                 key = contract.because_key(generation.name, user_id)
                 found.because = decoded(contract.decode_because, key, explained[0])
             return self._list_response(request, generation, query, found)
-        # the user is unknown: their list would hold NO_ITEMS if it were only empty
-        self._size(query, generation)  # a bad k is reported first
+        # an unknown user: the list of a known one holds NO_ITEMS at least
+        self._size(query, generation)  # reports a bad k first
         if not query.fallback:
             raise _unknown("user", user_id, generation)
         found = _popular(generation, ids)
@@ -142,7 +142,7 @@ class Routes:
         self._query(request, ())
         generation, key, text = await self._get(contract.about_key)
         if text is None:
-            message = f"generation {generation.name} was published without"
+            message = f"generation {generation.name} was published without it"
             raise ApiError(404, "unknown_about", message)
         about = decoded(contract.decode_about, key, text)
         fields = {**generation.origin, "top_n": generation.top_n, **asdict(about)}

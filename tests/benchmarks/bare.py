@@ -25,7 +25,6 @@ def create_app(n_bytes: int) -> Starlette:
 
 
 def main() -> None:
-    """Serve until stopped."""
     port, n_bytes = map(int, sys.argv[1:])
     app = create_app(n_bytes)
     uvicorn.run(

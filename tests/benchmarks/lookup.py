@@ -75,7 +75,6 @@ def publish_users(client: "redis.Redis") -> None:
 def measure_all(
     environ: Mapping[str, str], n_turns: int, seconds: float
 ) -> dict[str, float | None]:
-    """Measure the servers in turns."""
     with ExitStack() as stack:
         lookup = ("lookup", "--port", "PORT")
         hot = stack.enter_context(served(*lookup, environ=environ))
@@ -143,7 +142,6 @@ def on_request(raw: Path) -> float | None:
 
 
 def show(results: Mapping[str, float | None]) -> None:
-    """Print the table."""
     frame.header("", "requests/s", "of bare", "p50 ms", "p99 ms", "CPU µs")
     for name in ("bare", "hot", "cold"):
         rps, ratio = results[f"{name}_rps"], results[f"{name}_ratio"]

@@ -34,7 +34,6 @@ def create_app(
     booster: xgboost.Booster,
     items: Mapping[int, Mapping[str, Any]],
 ) -> Starlette:
-    """Return the app."""
     turn = threading.Lock()  # a connection serves one at a time, with all its threads
 
     def recommend(request: Request) -> JSONResponse:

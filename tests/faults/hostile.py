@@ -34,6 +34,7 @@ class Answer:
             and self.headers["content-type"] == "application/json"
             and self.headers["x-content-type-options"] == "nosniff"
             and bool(self.headers["x-request-id"])
+            and "server" not in self.headers
         )
 
 

@@ -27,7 +27,6 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def well(self) -> None:
-        """End all faults."""
         self.delay, self.rate, self.garbles, self.is_deaf = 0.0, 0, False, False
 
     def cut(self) -> None:
@@ -44,11 +43,9 @@ class Proxy:
                 one.shutdown(socket.SHUT_WR)
 
     def n_connections(self) -> int:
-        """Count the open connections."""
         return sum(one.fileno() >= 0 for one in self._open[::2])
 
     def close(self) -> None:
-        """Close all connections, and accept no more."""
         self._listener.close()
         self.cut()
 

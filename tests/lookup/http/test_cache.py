@@ -6,7 +6,6 @@ import redis
 from lookup.http.cache import OVERHEAD_BYTES, CacheKey, ResponseCache
 from lookup.http.responses import GenerationResponse
 from lookup.shared import contract
-from lookup.shared.env import Settings
 from lookup.store.generation import Generation
 from tests.conftest import RedisServer, publish
 from tests.lookup.serving import error, ids, serving
@@ -131,15 +130,6 @@ async def test_nothing_is_served_from_the_cache_without_redis(
             own_server.kill()
             await error(api, "/recommend/7", 503, "redis_unavailable")
             own_server.start()
-
-
-@pytest.mark.anyio
-async def test_key_comes_before_the_cache(redis_url: str, published: None) -> None:
-    async with serving(redis_url, Settings(api_key="key")) as api:
-        for _ in range(2):
-            right = await api.get("/recommend/42", headers={"X-API-Key": "key"})
-            assert right.status_code == 200
-        assert (await api.get("/recommend/42")).status_code == 401
 
 
 @pytest.mark.anyio

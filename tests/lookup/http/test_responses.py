@@ -94,14 +94,8 @@ async def test_only_clients_that_accept_gzip_get_it(
 ) -> None:
     response = await api.get("/popular?k=100", headers={"Accept-Encoding": accepted})
     assert "content-encoding" not in response.headers
-
-
-async def test_short_lists_are_not_compressed(
-    api: httpx.AsyncClient, published: None
-) -> None:
-    response = await api.get("/recommend/42", headers=GZIP)
-    assert "content-encoding" not in response.headers
-    assert "vary" not in response.headers
+    short = await api.get("/popular?k=5", headers=GZIP)
+    assert not {"content-encoding", "vary"} & set(short.headers)
 
 
 async def test_all_workers_send_the_same_etag(redis_url: str, long_list: None) -> None:

@@ -11,6 +11,7 @@ from tests.lookup.serving import error
 pytestmark = pytest.mark.anyio
 
 PATHS = ["/recommend/42", "/popular", "/health", "/nothing", "/recommend/x", "/fail"]
+PATHS += ["/metrics", "/openapi.json", "/items/51"]
 
 
 @pytest.mark.parametrize("path", PATHS)
