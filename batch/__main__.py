@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -23,8 +24,8 @@ from batch import cli, console, warehouse
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError, LockHeld
 from batch.evaluation import comparison, examples, report
-from batch.evaluation.evaluate import Evaluation, by_ranker, evaluate
-from batch.features import candidates, tables
+from batch.evaluation.evaluation import Evaluation, by_ranker, evaluate
+from batch.features import candidates, columns, tables
 from batch.ingest import download, load, release
 from batch.model import alias
 from batch.model.alias import MODEL_NAME
@@ -192,7 +193,7 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
         )
     raw = find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
-        build_moment(connection, n_cuts=1)
+        tables.build(connection, n_cuts=1)
         booster, which = load_to_measure(registry, version)
         measured = measure(connection, booster, which, settings)
         told = page(connection, raw, version, measured)
@@ -279,22 +280,15 @@ def open_warehouse(
         yield connection
 
 
-def build_moment(connection: Connection, n_cuts: int, n_next: int = 0) -> None:
-    """Build the features as of a moment, and drop what they were counted from.
-
-    What that takes, the stages after it have for themselves.
-    """
-    tables.build(connection, n_cuts, n_next)
-    warehouse.forget(connection, *warehouse.SCAFFOLDING)
-
-
 def sample_window(
     connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
 ) -> candidates.Pairs:
     """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
-        build_moment(connection, n_cuts, n_next)
-        user_ids = candidates.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
+        tables.build(connection, n_cuts, n_next)
+        user_ids = candidates.evenly_spaced(
+            warehouse.user_ids(connection), MAX_TRAINING_USERS
+        )
         return candidates.sample(connection, user_ids)
 
 
@@ -377,10 +371,10 @@ def rank_and_evaluate(
     """Evaluate a model's lists beside those of the baselines."""
     n_items = warehouse.count(connection, "stg_items")
     at_most = min(MAX_EVALUATED_USERS, max(1, MAX_EVALUATED_PAIRS // max(1, n_items)))
-    user_ids = candidates.every(warehouse.user_ids(connection), at_most)
-    rankings = rank.score(connection, booster, user_ids, 10, settings.scorer)
-    progress = Progress("evaluating", "users")
-    return evaluate(connection, progress.counted(rankings, len(user_ids)))
+    user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), at_most)
+    blocks = rank.rank_users(connection, booster, user_ids, 10, settings.scorer)
+    progress = Progress("evaluating", "users").counted(blocks, len(user_ids))
+    return evaluate(connection, chain.from_iterable(progress))
 
 
 def load_to_measure(
@@ -471,7 +465,7 @@ def page(
 ) -> str:
     """Write the page about a version; the tables are those of the hold-out."""
     evaluation = measured.evaluation
-    return report.page(
+    return report.render(
         report.Report(
             release=raw.name,
             model_version=version,
@@ -498,7 +492,7 @@ def read_measured(
 ) -> tuple[str | None, Mapping[str, float]]:
     """Read how good a version was; to fail at that is no failure."""
     try:
-        return registry.measured(version)
+        return registry.metrics(version)
     except BatchError as error:
         log.warning("%s; people will not be told how good it is", error)
         return None, {}
@@ -510,7 +504,7 @@ def build_now(
     """Build the features as of now and write down those of users and items."""
     with watch.stage("features"):
         log.info("building the features as of now")
-        build_moment(connection, n_cuts=0)
+        tables.build(connection, n_cuts=0)
         paths = []
         for name in ("user_features", "item_features"):
             path = settings.processed / f"{name}.parquet"
@@ -553,7 +547,7 @@ class Job:
         """Load the version that a generation is made of, and what is known of it."""
         version = made_of["model_version"]
         booster = registry.load(version)
-        candidates.check(booster.feature_names or ())
+        columns.require(booster.feature_names or ())
         log.info("scoring with version %s of %s", version, MODEL_NAME)
         measured = read_measured(registry, version)
         return cls(connection, booster, client, settings, watch, made_of, measured)
@@ -581,9 +575,9 @@ def score_and_publish(job: Job, lock: Lock) -> Served:
 def write_rankings(job: Job, generation: str, user_ids: Sequence[int]) -> None:
     """Rank for the users and write their lists."""
     settings, watch = job.settings, job.watch
-    rankings = watch.charged(
+    blocks = watch.charged(
         "score",
-        rank.score(
+        rank.rank_users(
             job.connection,
             job.booster,
             user_ids,
@@ -592,13 +586,12 @@ def write_rankings(job: Job, generation: str, user_ids: Sequence[int]) -> None:
             settings.scheduler,
         ),
     )
-    progress = Progress("scoring", "users").counted(rankings, len(user_ids))
     path = settings.recommendations / f"{generation}.parquet"
     with (
         watch.stage("publish"),
         writers.open_writers(job.client, job.connection, generation, path) as opened,
     ):
-        for block in generations.batches(progress, writers.USERS_PER_BLOCK):
+        for block in Progress("scoring", "users").counted(blocks, len(user_ids)):
             for writer in opened:
                 writer.write(block)
 
@@ -683,7 +676,7 @@ def is_made_of(
 
 def prod_version(settings: Settings) -> str | None:
     """Resolve the alias `prod`, without MLflow where its local store tells at once."""
-    version = alias.peek(settings.tracking_uri)
+    version = alias.read(settings.tracking_uri)
     return version or open_registry(settings).prod_version()
 
 

@@ -12,7 +12,7 @@ from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 
 RANKED_TABLE = "ranked_items"
-"""The rankings as rows, for `list_reasons.sql`."""
+"""The rankings as rows, for `explanations.sql`."""
 
 
 def encode(
@@ -46,7 +46,7 @@ def read(
         rankings: sorted by user_id.
     """
     connection.register(RANKED_TABLE, as_table(rankings))
-    table = warehouse.fetch(connection, "marts/list_reasons", {})
+    table = warehouse.fetch(connection, "marts/explanations", {})
     connection.unregister(RANKED_TABLE)
     # a row for each place, sorted by user_id and rank
     texts: list[str] = table["because"].to_pylist()

@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 
 from batch import warehouse
-from batch.features.candidates import every
+from batch.features.candidates import evenly_spaced
 from batch.publishing import generations
 from batch.publishing.connections import Client
 from batch.publishing.generations import Meta
@@ -124,7 +124,7 @@ def read_about(
         n_users=len(user_ids),
         n_items=warehouse.count(connection, "stg_items"),
         genres=genres,
-        examples=list(every(user_ids, N_EXAMPLES)),
+        examples=list(evenly_spaced(user_ids, N_EXAMPLES)),
         protocol=protocol,
         metrics=metrics,
     )

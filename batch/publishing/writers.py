@@ -16,7 +16,6 @@ from batch.publishing.pipeline import Pipeline, Trip
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 
-USERS_PER_BLOCK = 1000
 LISTS_PER_TRIP = 128
 """The arrays of more lists no longer fit into a core's cache."""
 
@@ -67,14 +66,14 @@ class RedisWriter:
     Args:
         client: of the Redis.
         encode: makes a trip of rankings.
-        size: the number of rankings in a trip.
+        size: the number of rankings in a trip, a whole block if None.
     """
 
     def __init__(
         self,
         client: Client,
         encode: Callable[[Sequence[Ranking]], Trip],
-        size: int = USERS_PER_BLOCK,
+        size: int | None = None,
     ) -> None:
         self._encode = encode
         self._size = size
@@ -97,8 +96,9 @@ class RedisWriter:
 
     def write(self, block: Sequence[Ranking]) -> None:
         """Write rankings; a BatchError about them may come with a later call."""
-        for start in range(0, len(block), self._size):
-            self._pipeline.send(self._encode(block[start : start + self._size]))
+        size = self._size or len(block)
+        for start in range(0, len(block), size):
+            self._pipeline.send(self._encode(block[start : start + size]))
             if len(self._pipeline) > 1:
                 self._receive()
 

@@ -174,12 +174,12 @@ def work(
 def make_small(clone: Clone) -> None:
     """Let little be enough: trees, users a block, seconds of a lock."""
     from batch.model import train
-    from batch.publishing import connections, lock, writers
+    from batch.publishing import connections, lock
     from batch.scoring import compiled
 
     train.train = partial(train.train, parameters={"nthread": 1}, n_rounds=10)
     # so that there are moments between blocks
-    compiled.USERS_PER_BLOCK = writers.USERS_PER_BLOCK = 4
+    compiled.USERS_PER_BLOCK = 4
     if clone.lock_seconds is not None:
         lock.LOCK_SECONDS = clone.lock_seconds
     if clone.answer_seconds is not None:

@@ -14,7 +14,7 @@ from batch.model.registry import Registry
 from lookup.shared import contract, embedded_redis
 from tests.batch.ingest import test_download
 from tests.batch.ingest.test_download import Reply, serving
-from tests.conftest import RedisServer, Tally, running, wait_until
+from tests.conftest import RedisServer, Tally, answers, running, wait_until
 from tests.faults.batches import Clone, Place
 from tests.faults.kills import (
     PLACES,
@@ -188,7 +188,7 @@ def test_a_download(tmp_path: Path, tally: Tally) -> None:
 
 
 def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
-    """The server ends by itself and keeps all, the half-written included."""
+    """The server runs on until the next user leaves, and keeps all of its data."""
     write_world(tmp_path / "world")
     clone = Clone(tmp_path, {"MOVIELENS_RAW": "world"}, lock_seconds=2)
     clone.run("run")
@@ -198,14 +198,14 @@ def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
         before = content(client, served)
     died = clone.start("run", "--force", place=LISTS_WRITTEN)
     assert died.wait() == -9
-    wait_until(
-        lambda: not embedded_redis._is_held(folder / embedded_redis.SUPERVISOR_LOCK), 60
-    )
+    port = int((folder / "server.lock").read_text())
+    assert answers(port)
     with kept(folder) as client:
         assert client.get(contract.CURRENT) == served
         assert content(client, served) == before
         assert len(client.keys("recs:*:user:*")) > 40
         wait_until(lambda: not client.exists(contract.LOCK))
+    assert not answers(port)
     clone.run("run")
     with kept(folder) as client:
         names = map(str, client.scan_iter("recs:*"))

@@ -17,8 +17,8 @@ from batch.publishing import connections, generations, lock, shared_keys
 from batch.publishing.connections import Client
 from batch.publishing.generations import locked
 from lookup.app import create_app
+from lookup.settings import Settings
 from lookup.shared import contract
-from lookup.shared.env import Settings
 from lookup.store.store import Store
 from tests import staged
 from tests.batch.publishing.test_generations import ITEMS, META, POPULAR, ranking
