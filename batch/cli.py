@@ -1,122 +1,205 @@
-"""The command line of `python -m batch`."""
+"""The command line of `python -m batch`: commands, options, exit codes, signals."""
 
-import argparse
+import json
+import logging
+import os
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, NoReturn
 
+import click
+
+from batch import console
+from batch.commands import Result, admin, evaluate, run, train
+from batch.errors import LockHeld
+from batch.settings import Settings, mlflow_credentials
 from lookup.shared.env import SettingError, positive_integer
 
-COMMANDS = {
-    "run": "bootstrap the model if prod is missing, score every user, publish",
-    "download": "fetch and check the raw files",
-    "features": "build the features and write them to data/processed",
-    "train": "train, evaluate and register a new version of the model",
-    "evaluate": "measure the prod model beside the baselines on the hold-out",
-    "promote": "let prod name another version",
-    "rollback": "serve the generation before the current one",
-    "status": "tell what is served",
-}
+INTERRUPTED = (
+    "interrupted; every list that is served is whole, and status says of which "
+    "generation"
+)
+
+log = logging.getLogger("batch")
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; without a command it is `run`."""
-    words = list(argv)
-    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
-        words.insert(0, "run")
-    return parser().parse_args(words)
+class RunByDefault(click.Group):
+    """A group whose command is `run` where none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert `run` before options that belong to no command."""
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            args.insert(0, "run")
+        return super().parse_args(ctx, args)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser with one sub-parser a command."""
-    main = argparse.ArgumentParser(
-        prog="python -m batch",
-        description="The batch job: raw files, features, model, scores, Redis.",
-        epilog="Without a command: run. Each command has its own --help.",
-        allow_abbrev=False,
-    )
-    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            parents=[common()],
-            allow_abbrev=False,
-        )
-        if name == "run":
-            command.add_argument(
-                "--force", action="store_true", help="score even if nothing changed"
-            )
-            command.add_argument(
-                "--scheduler",
-                metavar="tcp://HOST:PORT",
-                type=scheduler,
-                help="score on the workers of a Dask cluster",
-            )
-        if name == "train":
-            command.add_argument(
-                "--promote",
-                action="store_true",
-                help="let prod name the new version if it is no worse on the hold-out",
-            )
-        if name == "promote":
-            command.add_argument(
-                "--version", required=True, type=version, help="the version to promote"
-            )
-    return main
+@click.group(
+    cls=RunByDefault,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Without a command: run. Each command has its own --help.",
+)
+def batch() -> None:
+    """Raw files, features, model, scores, Redis."""
 
 
-def common() -> argparse.ArgumentParser:
-    """Build the arguments that every command takes."""
-    parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument(
-        "--raw",
-        metavar="DIR_OR_ZIP",
-        help="a folder or a .zip with a MovieLens release (MOVIELENS_RAW, data/raw)",
-    )
-    parent.add_argument(
-        "--top-n",
-        metavar="N",
-        type=count,
-        help="length of each stored list (TOP_N, 100)",
-    )
-    parent.add_argument(
-        "--scorer",
-        choices=("compiled", "xgboost"),
-        default="compiled",
-        help="score in machine code, or as slowly and to the same lists with xgboost",
-    )
-    parent.add_argument(
-        "--json",
-        action="store_true",
-        help="make the last line of stdout one JSON object",
-    )
-    parent.add_argument("--quiet", action="store_true", help="log only warnings")
-    parent.add_argument(
-        "--debug", action="store_true", help="log more, and show tracebacks"
-    )
-    return parent
-
-
-def count(text: str) -> str:
+def check_count(
+    _: click.Context, parameter: click.Parameter, text: str | None
+) -> str | None:
     """Check a number of items."""
     try:
-        return str(positive_integer("--top-n", text))
+        return None if text is None else str(positive_integer("--top-n", text))
     except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise click.BadParameter(str(error), param=parameter) from error
 
 
-def scheduler(text: str) -> str:
+def check_scheduler(
+    _: click.Context, __: click.Parameter, text: str | None
+) -> str | None:
     """Check the address of a Dask scheduler."""
-    if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no scheduler; expected tcp://HOST:PORT or tls://HOST:PORT"
+    if text and not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
+        raise click.BadParameter(
+            f"{text!r} is not a scheduler; expected tcp://HOST:PORT or tls://HOST:PORT"
         )
     return text
 
 
-def version(text: str) -> str:
-    """Check a model version."""
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no version; expected 1, 2, …")
-    return str(int(text))
+COMMON_OPTIONS = (
+    click.option(
+        "--raw",
+        metavar="DIR_OR_ZIP",
+        help="A folder or a .zip with a MovieLens release (MOVIELENS_RAW, data/raw).",
+    ),
+    click.option(
+        "--top-n",
+        metavar="N",
+        callback=check_count,
+        help="Length of each stored list (TOP_N, 100).",
+    ),
+    click.option(
+        "--scorer",
+        type=click.Choice(("compiled", "xgboost")),
+        default="compiled",
+        help="Score in machine code, or slower and to the same lists with xgboost.",
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Make the last line of stdout one JSON object.",
+    ),
+    click.option("--quiet", is_flag=True, help="Log only warnings."),
+    click.option("--debug", is_flag=True, help="Log more, and show tracebacks."),
+)
+
+
+def command(
+    function: Callable[..., Result], name: str, *options: Callable[..., Any]
+) -> None:
+    """Add a command: a function of the settings and of its own options."""
+
+    def invoke(
+        raw: str | None,
+        top_n: str | None,
+        scorer: str,
+        as_json: bool,
+        quiet: bool,
+        debug: bool,
+        scheduler: str | None = None,
+        **own: Any,  # noqa: ANN401 - each command has its own
+    ) -> int:
+        def work() -> Result:
+            settings = Settings.read(
+                os.environ, raw=raw, top_n=top_n, scorer=scorer, scheduler=scheduler
+            )
+            os.environ.update(mlflow_credentials(os.environ))
+            return function(settings, **own)
+
+        console.set_up_logging(log, quiet=quiet, debug=debug)
+        return execute(work, as_json=as_json, debug=debug)
+
+    callback: Any = invoke
+    for option in reversed((*COMMON_OPTIONS, *options)):
+        callback = option(callback)
+    batch.command(name, help=function.__doc__)(callback)
+
+
+def execute(work: Callable[[], Result], *, as_json: bool, debug: bool) -> int:
+    """Print the result of a command or one line about its failure; return the code."""
+    stops = stop_on_signals()
+    try:
+        result = work()
+    except KeyboardInterrupt:
+        return console.fail(INTERRUPTED, 130)
+    except LockHeld as error:
+        return console.fail(str(error), 75)
+    except Exception as error:
+        if stops:  # DuckDB and others turn an interrupt into errors of their own
+            return console.fail(INTERRUPTED, 130)
+        if debug:
+            raise
+        return console.fail(console.explain(error), 1)
+    print(json.dumps(result) if as_json else console.readable(result))
+    return 0
+
+
+def stop_on_signals() -> list[int]:
+    """Let SIGTERM stop a run in order, as Ctrl-C does; return the signals received."""
+    received: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return received
+
+
+command(
+    run.run,
+    "run",
+    click.option("--force", is_flag=True, help="Score even if nothing changed."),
+    click.option(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        callback=check_scheduler,
+        help="Score on the workers of a Dask cluster.",
+    ),
+)
+command(admin.download, "download")
+command(admin.features, "features")
+command(
+    train.train,
+    "train",
+    click.option(
+        "--promote",
+        is_flag=True,
+        help="Let prod name the new version if it is no worse on the hold-out.",
+    ),
+)
+command(evaluate.evaluate, "evaluate")
+command(
+    admin.promote,
+    "promote",
+    click.option(
+        "--version",
+        metavar="N",
+        required=True,
+        type=click.IntRange(min=1),
+        help="The version to promote.",
+    ),
+)
+command(admin.rollback, "rollback")
+command(admin.status, "status")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; return the exit code."""
+    try:
+        code: int = batch.main(list(argv), "python -m batch", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return code

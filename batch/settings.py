@@ -16,17 +16,17 @@ from lookup.shared.env import (
 
 ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
-CREDENTIALS = (
+MLFLOW_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )
-"""What MLflow reads itself, and from the environment only."""
+"""MLflow reads these itself, and from the environment only."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run depends on beside its code; paths are relative to where it runs."""
+    """The inputs of a command besides its code; paths are relative to where it runs."""
 
     raw: Path
     url: str
@@ -65,7 +65,7 @@ class Settings:
 
     @property
     def processed(self) -> Path:
-        """The folder of what the batch makes of the raw files."""
+        """The folder of features and pages."""
         return self.data / "processed"
 
     @property
@@ -74,18 +74,22 @@ class Settings:
         return self.processed / "recommendations"
 
 
-def credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give what MLflow is to find in the environment beside what is there.
+def mlflow_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that MLflow is to find in the environment.
 
     Raises:
-        SettingError: a file of them cannot be used.
+        SettingError: a file that holds one cannot be used.
     """
-    found = {name: secret(environ, name) for name in CREDENTIALS}
+    found = {name: secret(environ, name) for name in MLFLOW_CREDENTIALS}
     return {name: value for name, value in found.items() if value}
 
 
 def tracking_uri(text: str) -> str:
-    """Check that MLflow can keep models there; the plain file store no longer can."""
+    """Check that MLflow can register models there; its plain file store cannot.
+
+    Raises:
+        SettingError: it cannot.
+    """
     # postgresql+psycopg2://…, or databricks alone
     scheme = text.partition(":")[0].partition("+")[0]
     if scheme not in STORES:
@@ -97,7 +101,11 @@ def tracking_uri(text: str) -> str:
 
 
 def download_url(text: str) -> str:
-    """Check that something can be fetched from here."""
+    """Check that a file can be downloaded from here.
+
+    Raises:
+        SettingError: it cannot.
+    """
     if not is_url(text):
         raise SettingError(
             f"MOVIELENS_URL is {without_password(text)!r}, expected the http(s) "
@@ -107,15 +115,15 @@ def download_url(text: str) -> str:
 
 
 def is_url(text: str) -> bool:
-    """Tell whether something can be fetched from there, by anybody."""
+    """Tell whether a text is an http(s) URL without credentials."""
     try:
         parts = urlsplit(text)
-        is_whole = bool(parts.hostname) and parts.port != 0
+        has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
     return (
         parts.scheme in ("http", "https")
-        and is_whole
+        and has_host
         and "@" not in parts.netloc
         and not re.search(r"\s", text)
     )

@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 
 from batch import warehouse
+from batch.evaluation.evaluation import by_ranker
 from batch.features.candidates import evenly_spaced
 from batch.publishing import generations
 from batch.publishing.connections import Client
@@ -33,6 +34,19 @@ class Item:
     title: str
     genres: Sequence[str]
     year: int | None
+
+
+def write(
+    client: Client, generation: str, connection: Connection, about: About, meta: Meta
+) -> list[int]:
+    """Write all of these keys, the meta last; return the items with a similar list."""
+    write_items(client, generation, read_items(connection))
+    popular = warehouse.popular(connection, meta.top_n)
+    write_popular(client, generation, popular)
+    similar = write_similar(client, generation, connection, meta.top_n)
+    write_about(client, generation, about)
+    write_meta(client, generation, meta)
+    return similar
 
 
 def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
@@ -108,7 +122,7 @@ def read_about(
     connection: Connection,
     user_ids: Sequence[int],
     protocol: str | None,
-    metrics: Mapping[str, Mapping[str, float]],
+    metrics: Mapping[str, float],
 ) -> About:
     """Describe a generation as a whole.
 
@@ -116,7 +130,7 @@ def read_about(
         connection: holds the staging tables.
         user_ids: the users with a list, rising.
         protocol: of the evaluation, None if unknown.
-        metrics: ranker → metric → value.
+        metrics: by the flat names that MLflow has them under.
     """
     query = "select distinct unnest(genres) as genre from stg_items order by genre"
     genres = [genre for (genre,) in connection.sql(query).fetchall()]
@@ -126,5 +140,5 @@ def read_about(
         genres=genres,
         examples=list(evenly_spaced(user_ids, N_EXAMPLES)),
         protocol=protocol,
-        metrics=metrics,
+        metrics=by_ranker(metrics),
     )

@@ -6,17 +6,9 @@ from batch import cli
 
 
 def test_without_a_command_it_is_run() -> None:
-    assert cli.parse([]).command == "run"
-    parsed = cli.parse(["--json", "--raw", "x"])
-    assert (parsed.command, parsed.json, parsed.raw) == ("run", True, "x")
-    assert not parsed.force
-
-
-@pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c != "promote"])
-def test_every_command_takes_the_common_arguments(command: str) -> None:
-    words = [command, "--raw", "x.zip", "--json", "--quiet", "--debug"]
-    parsed = cli.parse(words)
-    assert (parsed.command, parsed.raw, parsed.json) == (command, "x.zip", True)
+    for words in ([], ["--json", "--raw", "x"]):
+        context = cli.batch.make_context("batch", list(words))
+        assert context.protected_args + context.args == ["run", *words]
 
 
 @pytest.mark.parametrize(
@@ -24,26 +16,38 @@ def test_every_command_takes_the_common_arguments(command: str) -> None:
     [
         ["rnu"],
         ["run", "--frce"],
+        ["run", "--for"],
         ["run", "extra"],
+        ["run", "--scheduler", "localhost"],
         ["promote"],
         ["promote", "--version", "first"],
         ["promote", "--version", "0"],
         ["train", "--force"],
         ["run", "--top-n", "many"],
         ["run", "--top-n", "0"],
+        ["status", "--scorer", "fast"],
     ],
 )
-def test_wrong_usage_exits_with_2(words: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.parse(words)
-    assert stopped.value.code == 2
+def test_wrong_usage_exits_with_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert "python -m batch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["run", "--help"]])
 def test_help_exits_with_0(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.parse(words)
-    assert stopped.value.code == 0
-    assert "usage: python -m batch" in capsys.readouterr().out
+    assert cli.main(words) == 0
+    assert "Usage: python -m batch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.batch.commands)
+def test_every_command_takes_the_common_options(name: str) -> None:
+    options = ["--raw", "x.zip", "--top-n", "5", "--scorer", "xgboost", "--json"]
+    own = ["--version", "1"] if name == "promote" else []
+    context = cli.batch.commands[name].make_context(
+        name, [*options, "--quiet", "--debug", *own]
+    )
+    assert (context.params["raw"], context.params["top_n"]) == ("x.zip", "5")

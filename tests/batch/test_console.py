@@ -1,4 +1,4 @@
-"""What a person is shown."""
+"""Results and errors as a person sees them."""
 
 import errno
 import re

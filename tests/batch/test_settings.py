@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.settings import ML_100K_URL, Settings, credentials
+from batch.settings import ML_100K_URL, Settings, mlflow_credentials
 from lookup.shared.env import SettingError
 
 
@@ -89,12 +89,12 @@ def test_secrets_may_be_in_files(tmp_path: Path) -> None:
     assert read.redis_url == texts["REDIS_URL"]
     assert read.tracking_uri == texts["MLFLOW_TRACKING_URI"]
     # MLflow reads these from the environment, where they are put as they are there
-    assert credentials(environ | {"MLFLOW_TRACKING_USERNAME": "u"}) == {
+    assert mlflow_credentials(environ | {"MLFLOW_TRACKING_USERNAME": "u"}) == {
         "MLFLOW_TRACKING_USERNAME": "u",
         "MLFLOW_TRACKING_PASSWORD": "p",
     }
     with pytest.raises(SettingError, match="MLFLOW_TRACKING_PASSWORD_FILE are both"):
-        credentials(environ | {"MLFLOW_TRACKING_PASSWORD": "p"})
+        mlflow_credentials(environ | {"MLFLOW_TRACKING_PASSWORD": "p"})
 
 
 def test_the_password_of_a_bad_address_is_not_shown() -> None:

@@ -12,6 +12,8 @@ from dataclasses import asdict, replace
 import duckdb
 
 from batch import warehouse
+from batch.commands.stopwatch import Stopwatch
+from batch.commands.train import sample_windows
 from batch.evaluation.evaluation import read_held_out
 from batch.evaluation.metrics import K, Metrics, measure
 from batch.features import candidates, columns, tables
@@ -53,7 +55,7 @@ def measure_all(
     connection: duckdb.DuckDBPyConnection,
 ) -> Iterator[tuple[str, Metrics]]:
     """Train without each thing in turn, and measure on the same candidates."""
-    near, fifth = frame.sample_windows(connection)
+    near, fifth = sample_windows(connection, Stopwatch())
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
     every_pair = Pairs.joined(

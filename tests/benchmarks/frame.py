@@ -10,9 +10,6 @@ from pathlib import Path
 import duckdb
 
 from batch import warehouse
-from batch.__main__ import N_NEAR, sample_window
-from batch.commands.stopwatch import Stopwatch
-from batch.features.candidates import Pairs
 from batch.ingest import load, release
 
 
@@ -44,15 +41,6 @@ def staged(path: Path) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
         with warehouse.connect(Path(scratch) / "spill") as connection:
             load.read(connection, raw)
             yield raw.name, connection
-
-
-def sample_windows(connection: duckdb.DuckDBPyConnection) -> list[Pairs]:
-    """Sample what the batch trains the model on that it evaluates."""
-    watch = Stopwatch()
-    return [
-        sample_window(connection, watch, n_cuts=1, n_next=N_NEAR),
-        sample_window(connection, watch, n_cuts=2),
-    ]
 
 
 def header(*cells: str) -> None:

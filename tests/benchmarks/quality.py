@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from batch import warehouse
+from batch.commands.stopwatch import Stopwatch
+from batch.commands.train import sample_windows
 from batch.evaluation.evaluation import evaluate, read_held_out
 from batch.evaluation.metrics import K, Metrics, measure
 from batch.features import tables
@@ -49,7 +51,7 @@ def columns(metrics: Metrics) -> tuple[float, ...]:
 
 def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
     """Measure the baselines, the libraries' models and our own on the hold-out."""
-    trained = train.train(frame.sample_windows(connection))
+    trained = train.train(sample_windows(connection, Stopwatch()))
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
     rankings = chain.from_iterable(

@@ -25,6 +25,8 @@ import numpy as np
 import xgboost
 
 from batch import warehouse
+from batch.commands.stopwatch import Stopwatch
+from batch.commands.train import sample_windows
 from batch.features import candidates, columns, item_models, tables
 from batch.model import train
 from batch.scoring import arrays, compiled, forest, kernels, plain, rank
@@ -84,7 +86,7 @@ def read_or_train(
     """Read a model, or train one."""
     if path is not None:
         return xgboost.Booster(model_file=path)
-    return train.train(frame.sample_windows(connection)).booster
+    return train.train(sample_windows(connection, Stopwatch())).booster
 
 
 def time_both(

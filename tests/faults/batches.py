@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batch import __main__ as main
+from batch import cli
 
 PRELOADED = ("tests.faults.preloaded",)
 PATIENCE_SECONDS = 300.0
@@ -166,7 +166,7 @@ def work(
     if place is not None:
         place.lay(signal.Signals(how))
     with suppress(SystemExit):
-        code = main.main(list(words))
+        code = cli.main(list(words))
         sys.stdout.flush()
         os._exit(code)
 

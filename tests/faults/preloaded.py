@@ -8,7 +8,7 @@ import pyarrow.parquet  # noqa: F401
 import xgboost  # noqa: F401
 from sqlalchemy.orm import configure_mappers
 
-from batch import __main__  # noqa: F401
+from batch import cli  # noqa: F401
 from batch.evaluation import comparison, evaluation, importance, plots  # noqa: F401
 from batch.model import registry, train  # noqa: F401
 from batch.scoring import compiled

@@ -17,9 +17,9 @@ from tests.test_end_to_end import ROOT
 
 FEATURES = """
 import sys
-from batch import __main__, warehouse
+from batch import cli, warehouse
 warehouse.LARGEST_MEMORY = 48 * 2**20
-sys.exit(__main__.main(["features", *sys.argv[1:]]))
+sys.exit(cli.main(["features", *sys.argv[1:]]))
 """
 """`python -m batch features` of a machine of little memory."""
 

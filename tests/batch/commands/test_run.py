@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 import redis
 from distributed import LocalCluster
 
-from batch import __main__, warehouse
-from batch.__main__ import Result
+from batch import warehouse
+from batch.commands import Result, admin
+from batch.commands import run as command
 from batch.errors import BatchError
 from batch.features import candidates, tables
 from batch.ingest import load, release
@@ -73,7 +73,7 @@ def settings(
 
 def run(settings: Settings) -> Result:
     """Run as the command does."""
-    return __main__.run(Namespace(force=False), settings)
+    return command.run(settings, force=False)
 
 
 def lists(client: redis.Redis) -> dict[int, list[str]]:
@@ -125,7 +125,7 @@ def test_a_generation_that_lost_a_field_of_its_meta_is_replaced(
     former = run(settings)["generation"]
     assert run(settings)["skipped"] is True
     redis_client.hdel(contract.meta_key(str(former)), "model_version", "scored_at")
-    status = __main__.status(Namespace(), settings)
+    status = admin.status(settings)
     assert (status["generation"], status["model_version"]) == (former, None)
     assert run(settings)["skipped"] is False
 

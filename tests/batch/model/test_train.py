@@ -10,7 +10,7 @@ import xgboost
 
 import batch.model.train
 from batch import warehouse
-from batch.__main__ import N_NEAR
+from batch.commands.train import N_NEXT
 from batch.errors import BatchError
 from batch.evaluation.evaluation import Evaluation, evaluate
 from batch.features import candidates, columns, tables
@@ -261,7 +261,7 @@ def test_four_ratings_are_enough(
 # --- what is learned -----------------------------------------------------------------
 
 
-WINDOWS = (Cutoff(1, n_next=N_NEAR), Cutoff(2))
+WINDOWS = (Cutoff(1, n_next=N_NEXT), Cutoff(2))
 """Those that the batch trains the model on that it evaluates."""
 
 

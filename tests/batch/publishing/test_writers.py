@@ -204,7 +204,7 @@ def test_similar_items_are_lists_like_others(
 
 def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
     """Genres are sorted, examples spread over users; nothing is similar."""
-    metrics = {"model": {"ndcg_at_10": 0.25}}
+    metrics = {"ndcg_at_10": 0.25}
     items: list[tuple[int, int | None, list[str]]] = [
         (1, 1990, ["War", "Drama"]),
         (2, None, ["Drama"]),
@@ -217,5 +217,6 @@ def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
         assert shared_keys.write_similar(redis_client, "g", connection, 5) == []
         years = [item.year for item in shared_keys.read_items(connection)]
     examples = [1, 4, 7, 10, 13, 16, 19, 22]
-    assert about == About(24, 3, ["Drama", "War"], examples, "by time", metrics)
+    by_ranker = {"model": metrics}
+    assert about == About(24, 3, ["Drama", "War"], examples, "by time", by_ranker)
     assert years == [1990, None, 1991]

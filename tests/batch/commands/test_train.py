@@ -1,8 +1,7 @@
-"""What `train` and `evaluate` decide and keep, in a real store and a small world."""
+"""`train` and `evaluate` in a real store and a small world."""
 
 import logging
 import shutil
-from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,8 @@ from mlflow import MlflowClient
 
 import batch.model.train
 from batch import warehouse
-from batch.__main__ import Result, evaluate_model, train_model
+from batch.commands.evaluate import evaluate
+from batch.commands.train import train
 from batch.errors import BatchError
 from batch.features import candidates, tables
 from batch.ingest import load, release
@@ -48,11 +48,6 @@ def registry(settings: Settings) -> Registry:
     return Registry(settings.tracking_uri)
 
 
-def train(settings: Settings, *, promote: bool) -> Result:
-    """Run `train`, or `train --promote`."""
-    return train_model(Namespace(promote=promote), settings)
-
-
 def register(registry: Registry, booster: xgboost.Booster, values: pa.Table) -> str:
     """Register a version and let `prod` name it."""
     record = Record({}, {}, {}, {}, {})
@@ -83,10 +78,10 @@ def blind(registry: Registry, feature: str = "user_n_ratings") -> str:
 def test_the_first_version_is_promoted_and_compared_with_nothing(
     settings: Settings, registry: Registry
 ) -> None:
-    told = train(settings, promote=False)
-    assert (told["promoted"], told["prod_version"]) == (True, "1")
-    assert told["measured"] == "evaluated"
-    assert "difference" not in told
+    result = train(settings, promote=False)
+    assert (result["promoted"], result["prod_version"]) == (True, "1")
+    assert result["measured"] == "evaluated"
+    assert "difference" not in result
     # what serves is another model than what was measured, with the same parameters
     served, evaluated = registry.load("1"), registry.load_evaluated("1")
     assert evaluated is not None
@@ -102,12 +97,12 @@ def test_a_worse_version_is_not_promoted(
     """It is registered, and the numbers are said."""
     prod = foreseeing(registry)
     with caplog.at_level(logging.INFO, "batch"):
-        told = train(settings, promote=True)
-    difference = told["difference"]
+        result = train(settings, promote=True)
+    difference = result["difference"]
     assert isinstance(difference, float)
     assert difference < 0
-    assert (told["promoted"], told["prod_version"]) == (False, prod)
-    assert (told["version"], registry.prod_version()) == ("2", prod)
+    assert (result["promoted"], result["prod_version"]) == (False, prod)
+    assert (result["version"], registry.prod_version()) == ("2", prod)
     assert f"of prod (version 1) 1.0000: {difference:+.4f} (95 %" in caplog.text
 
 
@@ -139,11 +134,11 @@ def test_an_equal_version_is_promoted_by_a_difference_of_nothing(
 ) -> None:
     """Same files, same model; it is prod's evaluated one that it is compared with."""
     train(settings, promote=False)
-    told = train(settings, promote=True)
-    assert told["difference"] == told["difference_liked"] == 0.0
-    assert told["difference_interval"] == [0.0, 0.0]
-    assert told["prod"] == told["model"]
-    assert (told["promoted"], told["prod_version"]) == (True, "2")
+    result = train(settings, promote=True)
+    assert result["difference"] == result["difference_liked"] == 0.0
+    assert result["difference_interval"] == [0.0, 0.0]
+    assert result["prod"] == result["model"]
+    assert (result["promoted"], result["prod_version"]) == (True, "2")
 
 
 def test_a_prod_that_names_no_evaluated_model_is_measured_by_itself(
@@ -153,20 +148,20 @@ def test_a_prod_that_names_no_evaluated_model_is_measured_by_itself(
     version = foreseeing(registry)
     client = MlflowClient(registry.tracking_uri)
     client.delete_model_version_tag(MODEL_NAME, version, EVALUATED)
-    assert evaluate_model(Namespace(), settings)["measured"] == "served"
+    assert evaluate(settings)["measured"] == "served"
     assert "may have learned from the hold-out" in caplog.text
     assert "has no evaluated one" in Path("data/processed/evaluation.html").read_text()
-    told = train(settings, promote=False)
-    assert (told["measured"], told["prod_measured"]) == ("evaluated", "served")
+    result = train(settings, promote=False)
+    assert (result["measured"], result["prod_measured"]) == ("evaluated", "served")
 
 
 def test_a_prod_that_cannot_be_measured_stops_a_promotion_alone(
     settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     prod = blind(registry, "moon_phase")
-    told = train(settings, promote=False)
-    assert (told["promoted"], told["prod_version"]) == (False, prod)
-    assert "difference" not in told
+    result = train(settings, promote=False)
+    assert (result["promoted"], result["prod_version"]) == (False, prod)
+    assert "difference" not in result
     assert "gives no moon_phase" in caplog.text
     with pytest.raises(BatchError, match=r"3 is registered, but prod \(version 1\)"):
         train(settings, promote=True)
@@ -203,8 +198,8 @@ def test_an_evaluation_is_written_and_kept_beside_that_of_the_training(
     train(settings, promote=False)
     [logged] = Path("mlruns").rglob("evaluation.html")
     before = logged.read_text(encoding="utf-8")
-    told = evaluate_model(Namespace(), settings)
-    assert told["report"] == "data/processed/evaluation.html"
+    result = evaluate(settings)
+    assert result["report"] == "data/processed/evaluation.html"
     page = Path("data/processed/evaluation.html").read_text(encoding="utf-8")
     assert "MovieLensXGB version 1 on ml-100k" in page
     [kept] = Path("mlruns").rglob("evaluations/*.html")
@@ -225,6 +220,6 @@ def test_a_page_that_cannot_be_kept_is_no_failure(
         raise BatchError("could not log it in MLflow: read-only")
 
     monkeypatch.setattr(Registry, "log_page", refused)
-    told = evaluate_model(Namespace(), settings)
-    assert Path(str(told["report"])).exists()
+    result = evaluate(settings)
+    assert Path(str(result["report"])).exists()
     assert "read-only" in caplog.text

@@ -1,0 +1,88 @@
+"""The commands of one step: `download`, `features`, `promote`, `rollback`, `status`."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from batch.commands import Result, resources
+from batch.commands.resources import Connection
+from batch.commands.stopwatch import Stopwatch
+from batch.commands.train import sample_windows, write_pairs
+from batch.features import tables
+from batch.publishing import generations, parquet
+from batch.settings import Settings
+from lookup.shared.env import without_password
+
+
+def download(settings: Settings) -> Result:
+    """Download and check the raw files, unless they are there."""
+    raw = resources.find_raw(settings)
+    return {"release": raw.name, "files": [str(path) for path in raw.files]}
+
+
+def features(settings: Settings) -> Result:
+    """Build the features and write them to data/processed."""
+    watch = Stopwatch()
+    raw = resources.find_raw(settings)
+    with resources.open_warehouse(raw, settings, watch) as connection:
+        pairs = write_pairs(sample_windows(connection, watch), settings)
+        with watch.stage("features"):
+            tables.build(connection, n_cuts=0)
+            paths = [*write_features(connection, settings), pairs]
+    return {
+        "files": [str(path) for path in paths],
+        "seconds": watch.seconds("features"),
+    }
+
+
+def write_features(connection: Connection, settings: Settings) -> list[Path]:
+    """Write the features of users and of items; return the files."""
+    paths = []
+    for name in ("user_features", "item_features"):
+        path = settings.processed / f"{name}.parquet"
+        parquet.write_table(connection.table(name).to_arrow_table(), path)
+        paths.append(path)
+    return paths
+
+
+def promote(settings: Settings, *, version: int) -> Result:
+    """Let prod name another version; the next run scores with it."""
+    registry = resources.open_registry(settings)
+    former = registry.prod_version()
+    registry.promote(str(version))
+    return {"prod_version": str(version), "former_version": former}
+
+
+def rollback(settings: Settings) -> Result:
+    """Serve the generation before the current one."""
+    with (
+        resources.open_writable_redis(settings) as (_url, client),
+        generations.locked(client) as lock,
+    ):
+        former, generation = generations.current(client), generations.previous(client)
+        lock.make_current(generation, time.time())
+    return {"generation": generation, "former_generation": former and former[0]}
+
+
+def typed(meta: Mapping[str, str]) -> Result:
+    """Return a generation's meta with its numbers as integers."""
+    numbers = ("n_users", "n_items", "n_pairs", "top_n")
+    return {name: int(v) if name in numbers else v for name, v in meta.items()}
+
+
+def status(settings: Settings) -> Result:
+    """Report the generation that is served."""
+    with resources.open_redis(settings) as (url, client):
+        served = generations.current(client)
+        held = generations.held(client)
+    empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
+    result: Result = {**empty, "age_seconds": None}
+    if served:
+        generation, meta = served
+        result |= {"generation": generation, **typed(meta)}
+        if "scored_at" in meta:  # another program may have written less
+            scored_at = datetime.fromisoformat(meta["scored_at"])
+            age = (datetime.now(UTC) - scored_at).total_seconds()
+            result["age_seconds"] = round(age)
+    return result | {"generations": held, "redis_url": without_password(url)}

@@ -1,0 +1,151 @@
+"""`evaluate`: the metrics of `prod` next to the baselines, and a page about them."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from batch import warehouse
+from batch.commands import Result, resources
+from batch.commands.resources import Connection
+from batch.commands.stopwatch import Stopwatch
+from batch.errors import BatchError
+from batch.evaluation import examples, report
+from batch.evaluation.comparison import Comparison
+from batch.evaluation.evaluation import Evaluation
+from batch.evaluation.evaluation import evaluate as evaluate_rankings
+from batch.evaluation.metrics import K
+from batch.features import candidates, tables
+from batch.ingest import release
+from batch.ingest.release import Release
+from batch.model.alias import MODEL_NAME
+from batch.progress import Progress
+from batch.publishing import parquet
+from batch.scoring import rank
+from batch.settings import Settings
+from lookup.shared.env import without_password
+
+if TYPE_CHECKING:
+    import xgboost
+
+    from batch.model.registry import Registry
+
+MAX_USERS = 10_000
+MAX_PAIRS = 200_000_000
+PAGE = "evaluation.html"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The quality of a version.
+
+    Attributes:
+        model: the one that was measured: `evaluated`, which never saw the hold-out, or
+            `served`, which may have.
+        evaluation: of that model.
+        importances: feature → mean |SHAP value|.
+    """
+
+    model: str
+    evaluation: Evaluation
+    importances: Mapping[str, float]
+
+    def as_dict(self) -> Result:
+        """Return the JSON form."""
+        return {"measured": self.model} | self.evaluation.as_dict()
+
+
+def evaluate(settings: Settings) -> Result:
+    """Measure the prod model and the baselines on the hold-out."""
+    registry = resources.open_registry(settings)
+    version = registry.prod_version()
+    if version is None:
+        raise BatchError(
+            f"no version of {MODEL_NAME} is prod in "
+            f"{without_password(settings.tracking_uri)}; train one: python -m batch run"
+        )
+    raw = resources.find_raw(settings)
+    with resources.open_warehouse(raw, settings, Stopwatch()) as connection:
+        tables.build(connection, n_cuts=1)
+        booster, model = load_measurable(registry, version)
+        measurement = measure(connection, booster, model, settings)
+        page = write_page(connection, raw, version, measurement)
+    path = settings.processed / PAGE
+    parquet.write_text(page, path)
+    # a name of its own: the page of the training run may describe other raw files
+    name = f"evaluations/{release.fingerprint(raw)[:12]}.html"
+    log_page(registry, version, name, page)
+    return {"model_version": version} | measurement.as_dict() | {"report": str(path)}
+
+
+def measure(
+    connection: Connection, booster: "xgboost.Booster", model: str, settings: Settings
+) -> Measurement:
+    """Measure a model on the hold-out; the tables are those before it."""
+    from batch.evaluation.importance import shap_values
+
+    evaluation = evaluate_model(connection, booster, settings)
+    importances = shap_values(connection, booster, evaluation.lists)
+    return Measurement(model, evaluation, importances)
+
+
+def evaluate_model(
+    connection: Connection, booster: "xgboost.Booster", settings: Settings
+) -> Evaluation:
+    """Compare a model's lists and the baselines' with the hold-out."""
+    n_items = warehouse.count(connection, "stg_items")
+    max_users = min(MAX_USERS, max(1, MAX_PAIRS // max(1, n_items)))
+    user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), max_users)
+    blocks = rank.rank_users(connection, booster, user_ids, K, settings.scorer)
+    counted = Progress("evaluating", "users").counted(blocks, len(user_ids))
+    return evaluate_rankings(connection, chain.from_iterable(counted))
+
+
+def load_measurable(
+    registry: "Registry", version: str
+) -> tuple["xgboost.Booster", str]:
+    """Return the model by which a version can be measured, and which one it is."""
+    booster = registry.load_evaluated(version)
+    if booster is not None:
+        return booster, "evaluated"
+    log.warning(
+        "version %s names no evaluated model: measuring the served one, which may have "
+        "learned from the hold-out and look too good",
+        version,
+    )
+    return registry.load(version), "served"
+
+
+def write_page(
+    connection: Connection,
+    raw: Release,
+    version: str,
+    measurement: Measurement,
+    comparison: Comparison | None = None,
+) -> str:
+    """Return the page about a version as HTML; the tables are those of the hold-out."""
+    evaluation = measurement.evaluation
+    return report.render(
+        report.Report(
+            release=raw.name,
+            model_version=version,
+            measured=measurement.model,
+            made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            evaluation=evaluation,
+            importances=measurement.importances,
+            examples=examples.read(connection, evaluation.lists, evaluation.held_out),
+            comparison=comparison,
+        )
+    )
+
+
+def log_page(registry: "Registry", version: str, name: str, page: str) -> None:
+    """Keep a page in the run of a version; a failure to do so is only logged."""
+    try:
+        registry.log_page(version, name, page)
+    except BatchError as error:
+        log.warning("%s", error)

@@ -1,0 +1,65 @@
+"""The inputs of a generation, by which an unchanged one is recognised."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from batch.commands import resources
+from batch.features import tables
+from batch.ingest import release
+from batch.ingest.release import Release
+from batch.settings import Settings
+from lookup.shared.env import without_password
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What decides the lists of a generation.
+
+    Attributes:
+        model_version: that scores; None while no version is `prod`.
+        fingerprint: a digest of raw files, SQL and settings.
+        tags: the release and the digests of raw files and SQL, as MLflow's tags.
+    """
+
+    model_version: str | None
+    fingerprint: str
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, raw: Release, settings: Settings) -> Self:
+        """Read every raw file to digest it, and resolve the alias `prod`."""
+        tags = tags_of(raw)
+        parts = (
+            tags["raw_fingerprint"],
+            tags["sql_fingerprint"],
+            f"top_n={settings.top_n}",
+            # each store numbers its versions from 1, whatever its password
+            f"store={without_password(settings.tracking_uri)}",
+        )
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        return cls(resources.prod_version(settings), digest, tags)
+
+    def with_version(self, version: str) -> Self:
+        """Return the same inputs with another version of the model."""
+        return replace(self, model_version=version)
+
+    def made(self, meta: Mapping[str, str]) -> bool:
+        """Tell whether a generation of this meta was made of these inputs.
+
+        A meta that lost a field matches nothing, so its generation is made again.
+        """
+        return (meta.get("model_version"), meta.get("fingerprint")) == (
+            self.model_version,
+            self.fingerprint,
+        )
+
+
+def tags_of(raw: Release) -> dict[str, str]:
+    """Return the tags that say what data a model or a generation was made of."""
+    return {
+        "release": raw.name,
+        "raw_fingerprint": release.fingerprint(raw),
+        "sql_fingerprint": tables.fingerprint(),
+    }

@@ -1,0 +1,104 @@
+"""The resources of a command: raw files, DuckDB, MLflow and Redis."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from batch import warehouse
+from batch.commands.stopwatch import Stopwatch
+from batch.errors import BatchError
+from batch.ingest import download, load, release
+from batch.ingest.release import Release
+from batch.model import alias
+from batch.progress import Progress
+from batch.publishing import connections
+from batch.publishing.connections import Client
+from batch.scoring import rank
+from batch.settings import Settings
+from lookup.shared import embedded_redis
+from lookup.shared.env import without_password
+
+if TYPE_CHECKING:
+    from batch.model.registry import Registry
+
+Connection = duckdb.DuckDBPyConnection
+
+log = logging.getLogger(__name__)
+
+
+def find_raw(settings: Settings) -> Release:
+    """Find the raw files; download MovieLens-100K where there are none."""
+    if settings.raw.suffix.lower() != ".zip" and download.is_empty(settings.raw):
+        url = without_password(settings.url)
+        log.warning("%s is empty or missing: downloading %s", settings.raw, url)
+        progress = Progress("downloading", "bytes").show
+        existed = settings.raw.exists()
+        try:
+            download.download(settings.url, settings.raw, progress=progress)
+        except BatchError as error:
+            if not existed:  # a mistyped name leaves no folder of that name
+                with suppress(OSError):
+                    settings.raw.rmdir()
+            raise BatchError(
+                f"{settings.raw} is empty or missing, and {error}"
+            ) from error
+    return release.find(settings.raw, settings.data / "unpacked")
+
+
+@contextmanager
+def open_warehouse(
+    raw: Release, settings: Settings, watch: Stopwatch
+) -> Iterator[Connection]:
+    """Open DuckDB with the checked staging tables of the raw files."""
+    spill = settings.processed / "spill"
+    with (
+        warehouse.spilling(spill),
+        warehouse.connect(spill) as connection,
+        ThreadPoolExecutor(max_workers=1) as executor,
+    ):
+        # compiling the scorer may take seconds, half of them while DuckDB works
+        executor.submit(rank.warm_up, settings.scorer)
+        log.info("reading %s from %s", raw.name, settings.raw)
+        with watch.stage("features"):
+            load.read(connection, raw)
+        yield connection
+
+
+def prod_version(settings: Settings) -> str | None:
+    """Resolve the alias `prod`, without MLflow where a query of its store will do."""
+    version = alias.read(settings.tracking_uri)
+    return version or open_registry(settings).prod_version()
+
+
+def open_registry(settings: Settings) -> "Registry":
+    """Open MLflow, whose import takes longer than most commands."""
+    from batch.model.registry import Registry
+
+    return Registry(settings.tracking_uri)
+
+
+@contextmanager
+def open_redis(settings: Settings) -> Iterator[tuple[str, Client]]:
+    """Connect to the Redis of the settings, or else to the embedded one."""
+    if settings.redis_url:
+        with connections.connect(settings.redis_url) as client:
+            yield settings.redis_url, client
+        return
+    with (
+        embedded_redis.redis(settings.data / "redis") as url,
+        connections.connect(url) as client,
+    ):
+        log.info("embedded Redis: redis-cli -u %s", url)
+        yield url, client
+
+
+@contextmanager
+def open_writable_redis(settings: Settings) -> Iterator[tuple[str, Client]]:
+    """Connect to a Redis that accepts lists and keeps them."""
+    with open_redis(settings) as (url, client):
+        connections.check_writable(client, url)
+        yield url, client

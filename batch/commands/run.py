@@ -1,0 +1,154 @@
+"""`run`: the nightly run, from top to bottom."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from batch import warehouse
+from batch.commands import Result, resources
+from batch.commands.admin import typed, write_features
+from batch.commands.inputs import Inputs
+from batch.commands.resources import Connection
+from batch.commands.stopwatch import Stopwatch
+from batch.commands.train import train_first_version
+from batch.errors import BatchError
+from batch.features import columns, tables
+from batch.model.alias import MODEL_NAME
+from batch.progress import Progress
+from batch.publishing import generations, shared_keys, verify, writers
+from batch.publishing.connections import Client
+from batch.publishing.generations import Meta
+from batch.publishing.lock import Lock
+from batch.scoring import rank
+from batch.settings import Settings
+from lookup.shared.env import without_password
+
+if TYPE_CHECKING:
+    import xgboost
+
+    from batch.model.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The served model of a version, and the hold-out metrics of the evaluated one."""
+
+    booster: "xgboost.Booster"
+    protocol: str | None
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def load(cls, registry: "Registry", version: str) -> Self:
+        """Load a version, whose features the SQL must have; metrics may be missing."""
+        booster = registry.load(version)
+        columns.require(booster.feature_names or ())
+        log.info("scoring with version %s of %s", version, MODEL_NAME)
+        try:
+            return cls(booster, *registry.metrics(version))
+        except BatchError as error:
+            log.warning("%s; /about will show no metrics", error)
+            return cls(booster, None, {})
+
+
+def run(settings: Settings, *, force: bool) -> Result:
+    """Train the model if prod is missing, score every user, publish."""
+    watch = Stopwatch()
+    raw = resources.find_raw(settings)  # no lock is held while downloading
+    with (
+        resources.open_writable_redis(settings) as (url, client),
+        generations.locked(client) as lock,
+    ):
+        folders = settings.processed, settings.recommendations
+        generations.remove_leftovers(client, lock, *folders)
+        inputs = Inputs.of(raw, settings)
+        served = generations.current(client)
+        if served and not force and inputs.made(served[1]):
+            log.info("nothing changed since %s: skipped (--force scores)", served[0])
+            return summary(client, url, watch) | {"skipped": True, "promoted": False}
+        with resources.open_warehouse(raw, settings, watch) as db:
+            registry = resources.open_registry(settings)
+            is_first = inputs.model_version is None
+            if is_first:
+                version = train_first_version(db, registry, raw, settings, watch)
+                inputs = inputs.with_version(version)
+            model = Model.load(registry, str(inputs.model_version))
+            with watch.stage("features"):
+                log.info("building the features as of now")
+                tables.build(db, n_cuts=0)
+                write_features(db, settings)
+            publish(db, model, inputs, client, lock, settings, watch)
+        return summary(client, url, watch) | {"skipped": False, "promoted": is_first}
+
+
+def publish(
+    db: Connection,
+    model: Model,
+    inputs: Inputs,
+    client: Client,
+    lock: Lock,
+    settings: Settings,
+    watch: Stopwatch,
+) -> None:
+    """Rank for every user, write a generation, verify it and make it current."""
+    lock.check()
+    user_ids, began_at = warehouse.user_ids(db), datetime.now(UTC)
+    generation, folder = generations.new_name(began_at), settings.recommendations
+    ranked = rank.rank_users(
+        db, model.booster, user_ids, settings.top_n, settings.scorer, settings.scheduler
+    )
+    blocks = watch.charged("score", ranked)
+    path = folder / f"{generation}.parquet"
+    try:
+        with watch.stage("publish"):
+            with writers.open_writers(client, db, generation, path) as opened:
+                progress = Progress("scoring", "users")
+                for block in progress.counted(blocks, len(user_ids)):
+                    for writer in opened:  # Parquet, lists, explanations, histories
+                        writer.write(block)
+            lock.check()
+            about = shared_keys.read_about(db, user_ids, model.protocol, model.metrics)
+            meta = meta_of(db, inputs, settings, began_at, len(user_ids))
+            similar = shared_keys.write(client, generation, db, about, meta)
+            verify.verify(client, generation, user_ids, about.n_items, similar)
+            former = generations.current(client)
+            lock.make_current(generation, time.time())  # the one write that counts
+            log.info("%s is served", generation)
+            keep = {generation, former[0] if former else generation}
+            generations.prune(client, lock, keep, folder)
+            if settings.redis_url is None:
+                generations.save(client)
+    except BaseException:
+        generations.abandon(client, lock, generation, folder)
+        raise
+
+
+def meta_of(
+    db: Connection, inputs: Inputs, settings: Settings, began_at: datetime, n_users: int
+) -> Meta:
+    """Describe how a generation is made."""
+    return Meta(
+        model_name=MODEL_NAME,
+        model_version=str(inputs.model_version),
+        scored_at=f"{began_at:%Y-%m-%dT%H:%M:%SZ}",
+        n_users=n_users,
+        n_items=warehouse.count(db, "stg_items"),
+        n_pairs=warehouse.n_unseen(db),
+        top_n=settings.top_n,
+        fingerprint=inputs.fingerprint,
+    )
+
+
+def summary(client: Client, url: str, watch: Stopwatch) -> Result:
+    """Report the current generation and where the time went."""
+    generation, meta = generations.current(client) or (None, {})
+    return {
+        "generation": generation,
+        **typed(meta),
+        "seconds": watch.seconds("features", "train", "score", "publish"),
+        "redis_url": without_password(url),  # results end in logs and mails
+    }

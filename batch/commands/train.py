@@ -1,0 +1,233 @@
+"""`train`: a new version, measured next to `prod`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batch import warehouse
+from batch.commands import Result, resources
+from batch.commands.evaluate import (
+    PAGE,
+    Measurement,
+    evaluate_model,
+    load_measurable,
+    log_page,
+    measure,
+    write_page,
+)
+from batch.commands.inputs import tags_of
+from batch.commands.resources import Connection
+from batch.commands.stopwatch import Stopwatch
+from batch.errors import BatchError
+from batch.evaluation import comparison
+from batch.evaluation.comparison import Comparison
+from batch.features import candidates, tables
+from batch.features.candidates import Pairs
+from batch.ingest.release import Release
+from batch.model.alias import MODEL_NAME
+from batch.publishing import parquet
+from batch.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import xgboost
+
+    from batch.model.registry import Registry
+    from batch.model.train import Trained
+
+MAX_USERS = 3_000
+N_NEXT = 3
+"""How many last ratings are the future of the window nearest to the time of serving."""
+
+log = logging.getLogger(__name__)
+
+
+def train(settings: Settings, *, promote: bool) -> Result:
+    """Train, evaluate and register a new version of the model."""
+    watch = Stopwatch()
+    registry = resources.open_registry(settings)
+    prod, raw = registry.prod_version(), resources.find_raw(settings)
+    with resources.open_warehouse(raw, settings, watch) as connection:
+        version, measurement = train_version(connection, registry, raw, settings, watch)
+        compared = None
+        if prod is not None:
+            with watch.stage("train"):
+                compared = compare(
+                    connection, registry, prod, version, measurement, settings, promote
+                )
+        if compared is not None:
+            page = write_page(connection, raw, version, measurement, compared)
+            log_page(registry, version, PAGE, page)
+    is_better = promote and compared is not None and compared.is_no_worse
+    promoted = prod is None or is_better
+    if promoted:
+        registry.promote(version)
+    log.info("prod is version %s", version if promoted else prod)
+    return {
+        "version": version,
+        **measurement.as_dict(),
+        **(compared.as_dict() if compared else {}),
+        "promoted": promoted,
+        "prod_version": version if promoted else prod,
+        "seconds": watch.seconds("features", "train"),
+    }
+
+
+def train_first_version(
+    connection: Connection,
+    registry: "Registry",
+    raw: Release,
+    settings: Settings,
+    watch: Stopwatch,
+) -> str:
+    """Train a version and let `prod` name it."""
+    log.info("no version of %s is prod: training the first", MODEL_NAME)
+    version, _ = train_version(connection, registry, raw, settings, watch)
+    registry.promote(version)
+    return version
+
+
+def train_version(
+    connection: Connection,
+    registry: "Registry",
+    raw: Release,
+    settings: Settings,
+    watch: Stopwatch,
+) -> tuple[str, Measurement]:
+    """Train, evaluate, refit and register a version; leaves the hold-out's tables.
+
+    A version holds two models. The evaluated one never saw the hold-out. The served
+    one has the same parameters, refitted on all ratings; nothing is left to measure
+    it by.
+    """
+    from batch.model.train import CURVE_SHARE
+    from batch.model.train import train as fit
+
+    log.info("building the features to train with")
+    windows = sample_windows(connection, watch)
+    write_pairs(windows, settings)
+    later = [
+        sample_window(connection, watch, n_cuts=0, n_next=N_NEXT),
+        sample_window(connection, watch, n_cuts=1),
+    ]
+    with watch.stage("train"):
+        n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
+        log.info("training on %d pairs of %d users", n_pairs, n_users)
+        trained = fit(windows, later[-1].of_every(CURVE_SHARE))
+        windows.clear()  # the evaluation needs the memory
+        # joins leave half a core idle: refit while evaluating
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            log.info("refitting on %d pairs", sum(map(len, later)))
+            refitting = executor.submit(fit, later)
+            measurement = measure(connection, trained.booster, "evaluated", settings)
+            served = refitting.result().booster
+        example = later[-1].values.slice(0, 5)
+        counts = {"n_training_pairs": n_pairs, "n_training_users": n_users}
+        trained = replace(trained, parameters=trained.parameters | counts)
+        version = register(
+            registry, tags_of(raw), trained, served, example, measurement
+        )
+    evaluation = measurement.evaluation
+    log.info(
+        "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
+        version,
+        evaluation.model.ndcg_at_10,
+        evaluation.item_knn.ndcg_at_10,
+        evaluation.popularity.ndcg_at_10,
+    )
+    page = write_page(connection, raw, version, measurement)
+    log_page(registry, version, PAGE, page)
+    return version, measurement
+
+
+def sample_windows(connection: Connection, watch: Stopwatch) -> list[Pairs]:
+    """Sample what the evaluated model learns from.
+
+    One window's future is the last fifth of the ratings before the hold-out, as in the
+    evaluation protocol. The other's is the last three of them, nearer to the cutoff.
+    """
+    return [
+        sample_window(connection, watch, n_cuts=1, n_next=N_NEXT),
+        sample_window(connection, watch, n_cuts=2),
+    ]
+
+
+def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
+    """Write training pairs to a Parquet file; return it."""
+    path = settings.processed / "training_pairs.parquet"
+    parquet.write_table(candidates.as_table(windows), path)
+    return path
+
+
+def sample_window(
+    connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
+) -> Pairs:
+    """Sample the pairs to learn from as of a cutoff, whose tables stay."""
+    with watch.stage("features"):
+        tables.build(connection, n_cuts, n_next)
+        user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), MAX_USERS)
+        return candidates.sample(connection, user_ids)
+
+
+def compare(
+    connection: Connection,
+    registry: "Registry",
+    prod: str,
+    version: str,
+    measurement: Measurement,
+    settings: Settings,
+    is_required: bool,
+) -> Comparison | None:
+    """Compare a new version with the one that is `prod`, on the same hold-out.
+
+    Returns:
+        None where `prod` cannot be measured, such as when the SQL lost a feature that
+        it wants, and the comparison is not required.
+
+    Raises:
+        BatchError: it is.
+    """
+    log.info("measuring version %s, which is prod, on the same hold-out", prod)
+    try:
+        booster, model = load_measurable(registry, prod)
+        former = evaluate_model(connection, booster, settings)
+    except BatchError as error:
+        reason = f"prod (version {prod}) cannot be measured: {error}"
+        if not is_required:
+            log.warning("version %s is registered, but %s", version, reason)
+            return None
+        raise BatchError(
+            f"version {version} is registered, but {reason}; to promote it all the "
+            f"same: python -m batch promote --version {version}"
+        ) from error
+    compared = comparison.compare(measurement.evaluation, former, prod, model)
+    log.info("NDCG@10 of version %s %s", version, compared)
+    return compared
+
+
+def register(
+    registry: "Registry",
+    tags: Mapping[str, str],
+    trained: "Trained",
+    served: "xgboost.Booster",
+    example: "pa.Table",
+    measurement: Measurement,
+) -> str:
+    """Log the run and register its models; return the version."""
+    from batch.evaluation import plots
+    from batch.model.registry import Record
+
+    evaluation = measurement.evaluation
+    record = Record(
+        parameters=trained.parameters | {"features": ",".join(example.column_names)},
+        metrics=evaluation.as_metrics(),
+        tags={**tags, "protocol": evaluation.protocol},
+        figures=plots.draw(
+            evaluation, trained.importance, measurement.importances, trained.curve
+        ),
+        curve=trained.curve,
+    )
+    return registry.register(served, trained.booster, example, record)
