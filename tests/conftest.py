@@ -223,7 +223,7 @@ def publish(
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
+    """Find a free port."""
     with socket.socket() as candidate:
         candidate.bind(("127.0.0.1", 0))
         port: int = candidate.getsockname()[1]
@@ -231,7 +231,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Tell whether somebody listens on a port."""
+    """Return whether a port accepts connections."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
