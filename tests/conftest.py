@@ -223,7 +223,7 @@ def publish(
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
+    """Find a free port."""
     with socket.socket() as candidate:
         candidate.bind(("127.0.0.1", 0))
         port: int = candidate.getsockname()[1]
@@ -231,7 +231,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Tell whether somebody listens on a port."""
+    """Return whether a port accepts connections."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -248,24 +248,24 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that run whole programs.
 
-    Workers take file by file, and whoever got one of these last would end long after
+    Workers take file by file, and one that got such a file last would end long after
     the others.
     """
     items.sort(key=lambda item: len(item.path.parts))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what was done to the parts; a test of it that fails is a loss."""
+    """Report the faults injected; a failed test of faults is a loss."""
     counts, n_losses = Counter[str](), 0
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, ()):
-            told = [pair for pair in report.user_properties if pair[0] in KINDS]
-            n_losses += bool(told) and outcome == "failed"
-            for kind, n in told:
+            pairs = [pair for pair in report.user_properties if pair[0] in KINDS]
+            n_losses += bool(pairs) and outcome == "failed"
+            for kind, n in pairs:
                 counts[kind] += n
     if counts:
-        said = [f"{counts[kind]:,} {kind}" for kind in KINDS]
-        terminalreporter.write_line(", ".join([*said, f"{n_losses} losses"]))
+        parts = [f"{counts[kind]:,} {kind}" for kind in KINDS]
+        terminalreporter.write_line(", ".join([*parts, f"{n_losses} losses"]))
 
 
 def pytest_unconfigure() -> None:

@@ -34,8 +34,13 @@ def refusal(cwd: Path, program: list[str], **settings: str) -> str:
     return line
 
 
-def port_of(url: str) -> int:
-    return int(url.rsplit(":", 1)[1].split("/")[0])
+def embedded(program: "subprocess.Popen[str]") -> tuple[str, int]:
+    """Give the URL of the embedded Redis, as printed, and its port."""
+    assert program.stdout is not None
+    line = program.stdout.readline()
+    url = line.split()[1]
+    assert f"redis-cli -u {url}" in line
+    return url, int(url.rsplit(":", 1)[1].split("/")[0])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -68,10 +73,7 @@ def test_embedded_default(start: Start, tmp_path: Path) -> None:
     """Without REDIS_URL the workers share an embedded Redis, whose URL is printed."""
     port = free_port()
     program = start("--port", port, "--workers", 2)
-    assert program.stdout is not None
-    first = program.stdout.readline()
-    url = first.split()[1]
-    assert f"redis-cli -u {url}" in first
+    url, redis_port = embedded(program)
     wait_for(port)
     assert ask(port, "/recommend/42").json()["error"]["code"] == "no_generation"
     with redis.Redis.from_url(url) as client:
@@ -82,21 +84,20 @@ def test_embedded_default(start: Start, tmp_path: Path) -> None:
     program.communicate(timeout=10)
     assert program.returncode == 0
     assert (tmp_path / "data" / "redis" / "dump.rdb").exists()
-    assert not answers(port_of(url))
+    assert not answers(redis_port)
 
 
 def test_a_killed_parent_takes_its_workers_along(start: Start, tmp_path: Path) -> None:
     """The embedded Redis is left for the next user to find and end."""
     port = free_port()
     program = start("--port", port, "--workers", 2)
-    assert program.stdout is not None
-    url = program.stdout.readline().split()[1]
+    url, redis_port = embedded(program)
     wait_for(port)
     program.kill()
     wait_until(lambda: not answers(port))
     with embedded_redis.redis(tmp_path / "data" / "redis") as found:
         assert found == url
-    assert not answers(port_of(url))
+    assert not answers(redis_port)
 
 
 def test_serves_without_redis_and_names_the_real_port(start: Start) -> None:

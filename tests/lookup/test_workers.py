@@ -77,29 +77,6 @@ def test_all_workers_see_a_flip_within_a_second(
         assert {generation(port) for _ in range(40)} == {name}
 
 
-def test_no_answer_mixes_generations(
-    served: Served, redis_client: "redis.Redis"
-) -> None:
-    port, _ = served
-    done = threading.Event()
-    seen: set[str] = set()
-
-    def read() -> None:
-        while not done.is_set():
-            seen.add(generation(port))
-
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for number in range(20):
-        redis_client.set(contract.CURRENT, f"g{1 + number % 2}")
-        time.sleep(0.05)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert seen == {"g1", "g2"}
-
-
 def test_metrics_are_those_of_all_workers_even_killed_ones(served: Served) -> None:
     port, program = served
     for n in (30, 60):

@@ -92,7 +92,7 @@ def test_a_bad_url_with_a_password_is_refused_unseen(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "hidden"),
     [
         ("redis://u:p@h:1/0", "redis://…@h:1/0"),
         ("redis://:a@b@h", "redis://…@h"),
@@ -106,8 +106,8 @@ def test_a_bad_url_with_a_password_is_refused_unseen(url: str) -> None:
         ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
     ],
 )
-def test_passwords_are_hidden(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+def test_passwords_are_hidden(url: str, hidden: str) -> None:
+    assert without_password(url) == hidden
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])

@@ -18,14 +18,10 @@ def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
 
 def test_a_line_is_json() -> None:
     line = JsonFormatter().format(record("é %s", 1, status=200, other="x"))
-    shown = json.loads(line)
-    assert shown.pop("time").endswith("+00:00")
-    assert shown == {
-        "level": "info",
-        "logger": "lookup.x",
-        "message": "é 1",
-        "status": 200,
-    }
+    fields = json.loads(line)
+    assert fields.pop("time").endswith("+00:00")
+    expected = {"level": "info", "logger": "lookup.x", "message": "é 1", "status": 200}
+    assert fields == expected
 
 
 def test_a_traceback_stays_on_the_line() -> None:
@@ -42,9 +38,9 @@ def test_a_traceback_stays_on_the_line() -> None:
 @pytest.mark.parametrize("key", ["secret", 'a"b', "clé", "{"])
 def test_the_key_is_never_shown(key: str) -> None:
     made = record("got %s", key, path=f"/x/{key}")
-    shown = json.loads(JsonFormatter(key).format(made))
-    assert key not in shown["message"] + shown["path"]
-    assert shown["path"] == "/x/…"
+    fields = json.loads(JsonFormatter(key).format(made))
+    assert key not in fields["message"]
+    assert fields["path"] == "/x/…"
 
 
 @pytest.mark.parametrize("requests", [False, True])

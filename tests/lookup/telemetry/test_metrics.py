@@ -46,16 +46,17 @@ async def test_requests_by_route_and_status(
         await api.get(path)
     await api.post("/popular")
     found = await samples(api)
-    name = "lookup_requests_total"
-    assert found[name, "/recommend/{user_id}", "200"] == 4
-    assert found[name, "/recommend/{user_id}", "422"] == 1
-    assert found[name, "/popular", "200"] == 1
-    assert found[name, "/popular", "304"] == 1
-    assert found[name, "/popular", "405"] == 1
-    assert found[name, "other", "404"] == 2
-    assert found[name, "other", "500"] == 1
-    routes = {route for kind, route, _ in found if kind == name}
-    assert all("42" not in route for route in routes)
+    assert {
+        key[1:]: n for key, n in found.items() if key[0] == "lookup_requests_total"
+    } == {
+        ("/recommend/{user_id}", "200"): 4,
+        ("/recommend/{user_id}", "422"): 1,
+        ("/popular", "200"): 1,
+        ("/popular", "304"): 1,
+        ("/popular", "405"): 1,
+        ("other", "404"): 2,
+        ("other", "500"): 1,
+    }
 
 
 async def test_latencies_are_a_histogram(
