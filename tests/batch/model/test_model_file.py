@@ -77,14 +77,8 @@ def several_targets() -> xgboost.Booster:
 
 
 def infinite() -> xgboost.Booster:
-    conditions = [float("inf")] * 7
-    booster = trained()
-    n_nodes = booster.trees_to_dataframe().query("Tree == 0").shape[0]
-    return model_file.load(
-        changed(*TREE, "split_conditions", value=conditions[:n_nodes]).replace(
-            b"Infinity", b"1e39"
-        )
-    )
+    content = changed("learner", "learner_model_param", "base_score", value="[1e39]")
+    return model_file.load(content)
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,6 @@ def registry(tmp_path: Path, empty_store: Path) -> Registry:
     return Registry(f"sqlite:///{folder}/mlflow.db")
 
 
-def test_an_empty_store_has_no_prod(registry: Registry) -> None:
-    assert registry.prod_version() is None
-
-
 def test_a_registered_model_comes_back_as_the_booster_it_was(
     registry: Registry,
 ) -> None:
@@ -77,13 +73,31 @@ def test_a_registered_model_comes_back_as_the_booster_it_was(
 
 
 def test_registering_never_moves_prod(registry: Registry) -> None:
+    """And the alias that is read without MLflow is the one that MLflow reads."""
+
+    def prod() -> str | None:
+        version = registry.prod_version()
+        assert alias.read(registry.tracking_uri) == version
+        return version
+
+    assert prod() is None
+    with pytest.raises(BatchError, match="no version 7, only: none yet"):
+        registry.promote("7")
     register(registry)
-    assert registry.prod_version() is None
+    assert prod() is None
     registry.promote("1")
     assert register(registry, trained(1)) == "2"
-    assert registry.prod_version() == "1"
+    assert prod() == "1"
     registry.promote("2")
-    assert registry.prod_version() == "2"
+    assert prod() == "2"
+    with pytest.raises(BatchError, match="no version 7, only: 1, 2; train one"):
+        registry.promote("7")
+    # other tools move it too
+    client = MlflowClient(registry.tracking_uri)
+    client.set_registered_model_alias(MODEL_NAME, "prod", "1")
+    assert prod() == "1"
+    client.delete_registered_model_alias(MODEL_NAME, "prod")
+    assert prod() is None
 
 
 def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
@@ -104,7 +118,10 @@ def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
     assert info.saved_input_example_info is not None
 
 
-def test_a_version_says_which_of_its_models_is_which(registry: Registry) -> None:
+def test_a_version_has_a_served_and_an_evaluated_model(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """The metrics are linked to the latter, and neither is a pickle."""
     served, evaluated = trained(n_trees=2), trained(n_trees=3)
     version = registry.register(served, evaluated, VALUES, RECORD)
     client = MlflowClient(registry.tracking_uri)
@@ -118,27 +135,16 @@ def test_a_version_says_which_of_its_models_is_which(registry: Registry) -> None
     loaded = registry.load_evaluated(version)
     assert loaded is not None
     assert loaded.num_boosted_rounds() == 3
-
-
-def test_the_metrics_are_those_of_the_evaluated_model(registry: Registry) -> None:
-    """MLflow would link them to both models of the run by itself."""
-    version = register(registry)
-    client = MlflowClient(registry.tracking_uri)
-    found = client.get_model_version(MODEL_NAME, version)
     assert found.source is not None
-    measured, served = (
+    measured, refitted = (
         client.get_logged_model(uri.removeprefix("models:/"))
-        for uri in (found.tags[EVALUATED], found.source)
+        for uri in (uri, found.source)
     )
-    assert (measured.name, served.name) == ("evaluated", "model")
+    assert (measured.name, refitted.name) == ("evaluated", "model")
     named = {metric.key: metric.value for metric in measured.metrics or []}
     assert named.items() >= RECORD.metrics.items()
     assert "training_ndcg_at_10" in named
-    assert not served.metrics
-
-
-def test_no_model_is_a_pickle(registry: Registry, tmp_path: Path) -> None:
-    register(registry)
+    assert not refitted.metrics
     assert len(list(tmp_path.rglob("model.json"))) == 2
     assert not [*tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.pickle")]
 
@@ -185,46 +191,12 @@ def test_the_metrics_of_a_version(registry: Registry) -> None:
         registry.metrics("7")
 
 
-def test_prod_follows_other_tools(registry: Registry) -> None:
-    register(registry)
-    register(registry)
-    client = MlflowClient(registry.tracking_uri)
-    client.set_registered_model_alias(MODEL_NAME, "prod", "2")
-    assert registry.prod_version() == "2"
-    client.delete_registered_model_alias(MODEL_NAME, "prod")
-    assert registry.prod_version() is None
-
-
-def test_the_alias_is_read_without_mlflow(registry: Registry) -> None:
-    assert alias.read(registry.tracking_uri) is None
-    register(registry)
-    assert alias.read(registry.tracking_uri) is None
-    registry.promote("1")
-    assert alias.read(registry.tracking_uri) == registry.prod_version() == "1"
-
-
 @pytest.mark.parametrize("name", ["not there", "no database"])
 def test_an_unreadable_alias_is_none(tmp_path: Path, name: str) -> None:
     (tmp_path / "no database").write_text("nothing of the kind")
     assert alias.read(f"sqlite:///{tmp_path}/{name}") is None
     assert not (tmp_path / "not there").exists()
     assert alias.read("http://127.0.0.1:1") is None
-
-
-def test_a_version_that_is_not_there_cannot_be_promoted(registry: Registry) -> None:
-    with pytest.raises(BatchError, match="no version 7, only: none yet"):
-        registry.promote("7")
-    register(registry)
-    with pytest.raises(BatchError, match="no version 7, only: 1; train one"):
-        registry.promote("7")
-
-
-def test_a_version_whose_artifact_is_gone(registry: Registry, tmp_path: Path) -> None:
-    version = register(registry)
-    for path in tmp_path.rglob("model.json"):
-        path.unlink()
-    with pytest.raises(BatchError, match="could not load version 1 of MovieLensXGB"):
-        registry.load(version)
 
 
 def test_a_model_that_is_no_booster_is_refused(
