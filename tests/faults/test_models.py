@@ -17,7 +17,6 @@ import yaml
 from mlflow import MlflowClient
 
 from batch.errors import BatchError
-from batch.features import candidates
 from batch.model import model_file
 from batch.model.alias import MODEL_NAME
 from batch.model.artifacts import is_within, sha256
@@ -46,10 +45,6 @@ class Store:
         """The folder of the good version's files."""
         location = self.client.get_model_version_download_uri(MODEL_NAME, "1")
         return Path(location.removeprefix("file://"))
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return dict(self.client.get_model_version(MODEL_NAME, "1").tags)
 
     def copy(
         self, change: Change, tags: dict[str, str] | None = None, name: str = MODEL_NAME
@@ -156,12 +151,6 @@ def test_useless_files_are_refused_with_what_to_do(store: Store, fault: str) -> 
     assert "root:" not in message
 
 
-def test_features_that_the_sql_lacks_are_named() -> None:
-    with pytest.raises(BatchError, match="gives no moon_phase, tide, which the model"):
-        candidates.check(["user_n_ratings", "moon_phase", "tide"])
-    candidates.check(candidates.FEATURES[::-1])
-
-
 def as_ubjson(folder: Path) -> None:
     """Store the booster as versions did before they were JSON."""
     (folder / "model.json").unlink()
@@ -183,7 +172,7 @@ def test_ubjson_is_loaded(
 
 
 def test_another_number_is_found_by_its_checksum(store: Store) -> None:
-    tags = store.tags
+    tags = store.client.get_model_version(MODEL_NAME, "1").tags
     assert tags[CHECKSUM] == sha256((store.good / "model.json").read_bytes())
     other = written("model.json", changed(*TREE, "split_conditions", 0, value=0.25))
     message = store.refusal(store.copy(other, {CHECKSUM: tags[CHECKSUM]}))
@@ -319,14 +308,10 @@ def test_a_version_of_no_run_is_refused(store: Store) -> None:
 def test_a_version_that_is_not_ready_is_refused(store: Store) -> None:
     version = store.copy(lambda _: None)
     with sqlite3.connect(store.folder / "mlflow.db") as database:
-        database.execute(
-            "update model_versions set status = 'PENDING_REGISTRATION' "
-            "where version = ?",
-            (version,),
-        )
+        query = "update model_versions set status = 'DELETING' where version = ?"
+        database.execute(query, (version,))
     database.close()
-    message = store.refusal(version)
-    assert "its status is PENDING_REGISTRATION, expected READY" in message
+    assert "its status is DELETING, expected READY" in store.refusal(version)
 
 
 def test_a_version_deleted_between_resolving_and_loading(store: Store) -> None:

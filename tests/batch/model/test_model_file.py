@@ -116,10 +116,3 @@ def test_a_file_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_file, "TRIAL_SECONDS", 0.01)
     with pytest.raises(UnfitError, match="xgboost needs over"):
         model_file.try_out(b"{}")
-
-
-@pytest.mark.parametrize("version", [[1, 6, 0], [9, 0, 0]])
-def test_files_of_other_versions_of_xgboost_are_loaded(version: list[int]) -> None:
-    loaded = model_file.load(changed("version", value=version))
-    expected = trained().inplace_predict(VALUES).tolist()
-    assert loaded.inplace_predict(VALUES).tolist() == expected
