@@ -106,9 +106,7 @@ def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
     assert info.saved_input_example_info is not None
 
 
-def test_a_version_has_a_served_and_an_evaluated_model(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_both_models_of_a_version(registry: Registry, tmp_path: Path) -> None:
     """Both come back; the metrics are linked to the latter; neither is a pickle."""
     served, evaluated = trained(n_trees=2), trained(n_trees=3)
     version = registry.register(served, evaluated, VALUES, RECORD)
@@ -151,9 +149,7 @@ def test_a_version_without_its_evaluated_model(registry: Registry) -> None:
     assert registry.load(version).num_boosted_rounds() == 2
 
 
-def test_a_page_is_kept_in_the_run_of_its_version(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_a_page_is_kept_in_the_run(registry: Registry, tmp_path: Path) -> None:
     version = register(registry)
     registry.log_page(version, "evaluations/abc.html", "<p>é</p>")
     registry.log_page(version, "evaluations/abc.html", "<p>ü</p>")
@@ -229,8 +225,6 @@ def test_a_server_works_as_a_local_store_does(tmp_path: Path) -> None:
 
 def test_a_server_that_is_down_is_reported_at_once() -> None:
     uri = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(
-        BatchError,
-        match=f"alias prod in MLflow at {uri}: cannot reach .*refused.*server up",
-    ):
+    expected = f"alias prod in MLflow at {uri}: cannot reach .*refused.*server up"
+    with pytest.raises(BatchError, match=expected):
         Registry(uri).prod_version()

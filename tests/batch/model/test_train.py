@@ -111,10 +111,8 @@ def test_the_record_of_a_training(ragged: Pairs) -> None:
     assert trained.parameters == expected
     assert trained.booster.feature_names == list(candidates.FEATURES)
     assert trained.booster.num_boosted_rounds() == 25
-    assert {name: len(curve) for name, curve in trained.curve.items()} == {
-        "training": N_STAGES,
-        "validation": N_STAGES,
-    }
+    assert list(trained.curve) == ["training", "validation"]
+    assert {len(points) for points in trained.curve.values()} == {N_STAGES}
     assert trained.curve["training"][-1] > trained.curve["training"][0] > 0
     assert trained.importance
     assert set(trained.importance) <= set(candidates.FEATURES)
@@ -124,9 +122,7 @@ def test_the_record_of_a_training(ragged: Pairs) -> None:
 
 
 @pytest.mark.parametrize("n_rounds", [1, 9, 10])
-def test_stages_grow_the_requested_number_of_trees(
-    ragged: Pairs, n_rounds: int
-) -> None:
+def test_stages_grow_as_many_trees(ragged: Pairs, n_rounds: int) -> None:
     trained = train([ragged], None, ONE_THREAD, n_rounds)
     assert trained.booster.num_boosted_rounds() == n_rounds
 
@@ -176,9 +172,7 @@ def test_a_stage_samples_a_share_of_the_negatives() -> None:
         assert NEGATIVE_SHARE - 0.03 < share < NEGATIVE_SHARE + 0.03
     assert one.as_table().equals(again.as_table())
     assert not one.as_table().equals(other.as_table())
-
-
-def test_a_stage_samples_enough_negatives_of_few_items() -> None:
+    # at least so many a user, or all
     few = sample_negatives(crowd(n_items=2 + 2 * MIN_NEGATIVES), 1)
     assert 0.8 < np.count_nonzero(few.labels == 0) / (5 * MIN_NEGATIVES) < 1.2
     assert len(sample_negatives(crowd(n_items=50), 1)) == 5 * 50
@@ -212,16 +206,16 @@ def test_four_ratings_are_enough(
     connection: Connection, n_ratings: int, n_positives: int
 ) -> None:
     """As the error says: the last three ratings are learned from the first."""
-    users = 30
+    users, items = range(1, 31), range(1, n_ratings + 1)
     world = worlds.World(
-        [(u, i, 4.0, i) for u in range(1, users + 1) for i in range(1, n_ratings + 1)],
+        [(user, item, 4.0, item) for user in users for item in items],
         [(item, None, []) for item in range(1, 41)],
-        [(user, None, None, None) for user in range(1, users + 1)],
+        [(user, None, None, None) for user in users],
     )
     worlds.stage(connection, world)
     windows = [sampled(connection, moment) for moment in WINDOWS]
     n_labels = sum(np.count_nonzero(window.labels) for window in windows)
-    assert n_labels == users * n_positives
+    assert n_labels == len(users) * n_positives
     if n_positives:
         train(windows, n_rounds=1)
     else:
