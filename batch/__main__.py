@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -23,25 +24,24 @@ from batch import cli, console, warehouse
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError, LockHeld
 from batch.evaluation import comparison, examples, report
-from batch.evaluation.evaluate import Evaluation, by_ranker, evaluate
-from batch.features import candidates, tables
+from batch.evaluation.evaluation import Evaluation, by_ranker, evaluate
+from batch.features import candidates, columns, tables
 from batch.ingest import download, load, release
 from batch.model import alias
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import (
-    about,
     connections,
-    explanations,
     generations,
     parquet,
-    pending,
+    shared_keys,
+    verify,
+    writers,
 )
-from batch.publishing.part import Part, n_parts
-from batch.publishing.pending import Pending
+from batch.publishing.lock import Lock
 from batch.scoring import rank
 from batch.settings import Settings, credentials
-from lookup.shared import contract, embedded_redis
+from lookup.shared import embedded_redis
 from lookup.shared.env import without_password
 
 if TYPE_CHECKING:
@@ -59,9 +59,6 @@ MAX_EVALUATED_USERS = 10_000
 MAX_EVALUATED_PAIRS = 200_000_000
 N_NEAR = 3
 """The last ratings that are the future of the nearer of the windows to learn from."""
-
-SHARD_PATIENCE = 10.0
-"""Seconds to wait for others, who begin or end a part at the same time."""
 
 PAGE = "evaluation.html"
 TRAINING_PAIRS = "training_pairs.parquet"
@@ -95,11 +92,11 @@ class Measured:
 
 def run(options: Namespace, settings: Settings) -> Result:
     """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
-    if options.shard is not None:
-        return run_shard(options, settings)
     watch = Stopwatch()
-    with writable_redis(settings) as (url, client), generations.Lock(client) as lock:
-        clean_up(client, lock, settings)
+    with writable_redis(settings) as (url, client), generations.locked(client) as lock:
+        generations.remove_leftovers(
+            client, lock, settings.processed, settings.recommendations
+        )
         raw = find_raw(settings)
         tags = tags_of(raw)
         version, fingerprint = prod_version(settings), fingerprint_of(tags, settings)
@@ -125,29 +122,6 @@ def run(options: Namespace, settings: Settings) -> Result:
             job = Job.of(made_of, connection, registry, client, settings, watch)
             served = score_and_publish(job, lock)
         return told(served, url, watch) | {"skipped": False, "promoted": promoted}
-
-
-def run_shard(options: Namespace, settings: Settings) -> Result:
-    """Score one part of the users; whoever is done last serves the generation."""
-    watch, part = Stopwatch(), options.shard
-    with writable_redis(settings) as (url, client):
-        raw = find_raw(settings)
-        version = prod_version(settings)
-        fingerprint = fingerprint_of(tags_of(raw), settings)
-        if version is None:
-            raise BatchError(
-                f"no version of {MODEL_NAME} is prod, and parts of the users can be "
-                "scored with one and the same only; train it: python -m batch train"
-            )
-        served = generations.current(client)
-        if served and not options.force and is_made_of(served, version, fingerprint):
-            log.info("nothing changed since %s: skipped", served[0])
-            return told(served, url, watch) | {"skipped": True, "promoted": False}
-        registry = open_registry(settings)
-        with open_warehouse(raw, settings, watch) as connection:
-            made_of = {"model_version": version, "fingerprint": fingerprint}
-            job = Job.of(made_of, connection, registry, client, settings, watch)
-            return score_shard(job, part, url)
 
 
 def fetch(_: Namespace, settings: Settings) -> Result:
@@ -219,7 +193,7 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
         )
     raw = find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
-        build_moment(connection, n_cuts=1)
+        tables.build(connection, n_cuts=1)
         booster, which = load_to_measure(registry, version)
         measured = measure(connection, booster, which, settings)
         told = page(connection, raw, version, measured)
@@ -241,9 +215,9 @@ def promote(options: Namespace, settings: Settings) -> Result:
 
 def rollback(_: Namespace, settings: Settings) -> Result:
     """Serve the generation before the current one."""
-    with writable_redis(settings) as (_url, client), generations.Lock(client) as lock:
-        former, generation = generations.current(client), generations.before(client)
-        lock.flip(generation, time.time())
+    with writable_redis(settings) as (_url, client), generations.locked(client) as lock:
+        former, generation = generations.current(client), generations.previous(client)
+        lock.make_current(generation, time.time())
     return {"generation": generation, "former_generation": former and former[0]}
 
 
@@ -251,15 +225,7 @@ def status(_: Namespace, settings: Settings) -> Result:
     """Tell what is served."""
     with open_redis(settings) as (url, client):
         served = generations.current(client)
-        held = generations.generations(client)
-        begun = [
-            {
-                "generation": made.generation,
-                "n_parts": made.n,
-                "n_written": len(pending.done(client, made)),
-            }
-            for made in pending.read(client).values()
-        ]
+        held = generations.held(client)
     empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
     result: Result = {**empty, "age_seconds": None}
     if served:
@@ -270,7 +236,7 @@ def status(_: Namespace, settings: Settings) -> Result:
             age = (datetime.now(UTC) - scored_at).total_seconds()
             result["age_seconds"] = round(age)
     shown = without_password(url)
-    return result | {"generations": held, "pending": begun, "redis_url": shown}
+    return result | {"generations": held, "redis_url": shown}
 
 
 # --- the stages, in their order ------------------------------------------------------
@@ -314,22 +280,15 @@ def open_warehouse(
         yield connection
 
 
-def build_moment(connection: Connection, n_cuts: int, n_next: int = 0) -> None:
-    """Build the features as of a moment, and drop what they were counted from.
-
-    What that takes, the stages after it have for themselves.
-    """
-    tables.build(connection, n_cuts, n_next)
-    warehouse.forget(connection, *warehouse.SCAFFOLDING)
-
-
 def sample_window(
     connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
 ) -> candidates.Pairs:
     """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
-        build_moment(connection, n_cuts, n_next)
-        user_ids = candidates.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
+        tables.build(connection, n_cuts, n_next)
+        user_ids = candidates.evenly_spaced(
+            warehouse.user_ids(connection), MAX_TRAINING_USERS
+        )
         return candidates.sample(connection, user_ids)
 
 
@@ -412,10 +371,10 @@ def rank_and_evaluate(
     """Evaluate a model's lists beside those of the baselines."""
     n_items = warehouse.count(connection, "stg_items")
     at_most = min(MAX_EVALUATED_USERS, max(1, MAX_EVALUATED_PAIRS // max(1, n_items)))
-    user_ids = candidates.every(warehouse.user_ids(connection), at_most)
-    rankings = rank.score(connection, booster, user_ids, 10, settings.scorer)
-    progress = Progress("evaluating", "users")
-    return evaluate(connection, progress.counted(rankings, len(user_ids)))
+    user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), at_most)
+    blocks = rank.rank_users(connection, booster, user_ids, 10, settings.scorer)
+    progress = Progress("evaluating", "users").counted(blocks, len(user_ids))
+    return evaluate(connection, chain.from_iterable(progress))
 
 
 def load_to_measure(
@@ -506,7 +465,7 @@ def page(
 ) -> str:
     """Write the page about a version; the tables are those of the hold-out."""
     evaluation = measured.evaluation
-    return report.page(
+    return report.render(
         report.Report(
             release=raw.name,
             model_version=version,
@@ -545,7 +504,7 @@ def build_now(
     """Build the features as of now and write down those of users and items."""
     with watch.stage("features"):
         log.info("building the features as of now")
-        build_moment(connection, n_cuts=0)
+        tables.build(connection, n_cuts=0)
         paths = []
         for name in ("user_features", "item_features"):
             path = settings.processed / f"{name}.parquet"
@@ -588,210 +547,74 @@ class Job:
         """Load the version that a generation is made of, and what is known of it."""
         version = made_of["model_version"]
         booster = registry.load(version)
-        candidates.check(booster.feature_names or ())
+        columns.require(booster.feature_names or ())
         log.info("scoring with version %s of %s", version, MODEL_NAME)
         measured = read_measured(registry, version)
         return cls(connection, booster, client, settings, watch, made_of, measured)
-
-    @property
-    def digest(self) -> str:
-        """Tells generations apart that are made of other things."""
-        return ":".join((self.made_of["model_version"], self.made_of["fingerprint"]))
 
 
 Served = tuple[str, Mapping[str, str]]
 
 
-def score_and_publish(job: Job, lock: generations.Lock) -> Served:
+def score_and_publish(job: Job, lock: Lock) -> Served:
     """Rank for every user, write the lists down as a generation and serve it."""
-    client, settings = job.client, job.settings
-    build_now(job.connection, settings, job.watch)
+    build_now(job.connection, job.settings, job.watch)
     user_ids = warehouse.user_ids(job.connection)
-    made = begin(job, lock, len(user_ids))
-    try:
-        counts = dict(pending.done(client, made))
-        for part in made.parts:
-            path = settings.recommendations / part.file_name(made.generation)
-            if part.number not in counts or not path.exists():
-                lock.check()
-                counts[part.number] = score_part(job, made, part, user_ids)
-        with job.watch.stage("publish"):
-            return complete(job, lock, made, user_ids, sum(counts.values()))
-    except BaseException as error:
-        if made.n == 1 or isinstance(error, BatchError) or connections.is_full(error):
-            abandon(job, lock, made)
-        raise
-
-
-def begin(job: Job, lock: generations.Lock, n_users: int) -> Pending:
-    """Begin a generation, or go on with one that was begun of the same inputs."""
-    client = job.client
     lock.check()
-    if pending.clear_way(client, job.digest):
-        generations.retire(client, lock, generations.kept(client))
-    made = pending.read(client).get(job.digest)
-    if made is None:
-        made = Pending(generations.new_generation(datetime.now(UTC)), n_parts(n_users))
-        return register_parts(job, lock, made) if made.n > 1 else made
-    if pending.is_being_scored(client, made):
-        raise LockHeld(f"another batch is scoring parts of {made.generation}")
-    log.info("going on with %s, which was interrupted", made.generation)
-    return made
-
-
-def register_parts(job: Job, lock: generations.Lock, wanted: Pending) -> Pending:
-    """Begin a generation in parts, unless the lock was lost meanwhile."""
-    made = pending.register(job.client, job.digest, wanted)
+    generation = generations.new_name(datetime.now(UTC))
     try:
-        lock.check()
-    except BatchError:
-        if made == wanted:  # nobody else knows of it
-            pending.forget(job.client, [job.digest])
+        write_rankings(job, generation, user_ids)
+        with job.watch.stage("publish"):
+            return complete(job, lock, generation, user_ids)
+    except BaseException:
+        folder = job.settings.recommendations
+        generations.abandon(job.client, lock, generation, folder)
         raise
-    return made
 
 
-def abandon(job: Job, lock: generations.Lock, made: Pending) -> None:
-    """Remove what there is of a generation that failed, as far as that is possible."""
-    try:
-        # what was interrupted may have left an answer unread
-        connections.disconnect(job.client)
-        lock.check()
-        pending.forget(job.client, [job.digest])
-        held = generations.generations(job.client)
-        generations.retire(job.client, lock, held)
-        lock.check()
-        # an interrupt may come just after the flip
-        parquet.prune(job.settings.recommendations, held)
-    except Exception as error:
-        log.warning("left for the next run to remove: %s (%s)", made.generation, error)
-
-
-def score_shard(job: Job, part: Part, url: str) -> Result:
-    """Score a part of the users of a generation that others score parts of as well."""
-    client, watch = job.client, job.watch
-    with ExitStack() as stack:
-        with generations.Lock(client, patience=SHARD_PATIENCE) as lock:
-            pending.forget_published(client, generations.generations(client))
-            if pending.clear_way(client, job.digest, part.n):
-                generations.retire(client, lock, generations.kept(client))
-            wanted = Pending(generations.new_generation(datetime.now(UTC)), part.n)
-            made = pending.register(client, job.digest, wanted)
-            key = contract.part_lock_key(made.generation, part.number)
-            stack.enter_context(generations.Lock(client, key))
-        build_now(job.connection, job.settings, watch)
-        user_ids = warehouse.user_ids(job.connection)
-        if part.number in pending.done(client, made):
-            log.info("part %s of %s was written before", part, made.generation)
-        else:
-            score_part(job, made, part, user_ids)
-    counts = pending.done(client, made)
-    served = generations.current(client)
-    if len(counts) == made.n:
-        served = finish(job, made, user_ids)
-    result: Result = {"shard": str(part), "n_parts_written": len(counts)}
-    if served is not None and served[0] == made.generation:
-        return told(served, url, watch) | {"skipped": False, "promoted": False} | result
-    log.info("%d of %d parts of %s are there", len(counts), made.n, made.generation)
-    meta = asdict(meta_of(job, made, len(part.of(user_ids))))
-    return {
-        "generation": made.generation,
-        **meta,
-        "seconds": watch.seconds("features", "train", "score", "publish"),
-        "redis_url": without_password(url),
-        "skipped": False,
-        "promoted": False,
-    } | result
-
-
-def finish(job: Job, made: Pending, user_ids: Sequence[int]) -> Served:
-    """Serve a generation that has all of its parts, unless another did meanwhile.
-
-    Who slept, or came at the same moment, may find one that was served long ago: to
-    serve it again would put it before those that came after, or take its forerunner.
-
-    Raises:
-        BatchError: it was followed by another, or given up.
-    """
-    client = job.client
-    with (
-        generations.Lock(client, patience=SHARD_PATIENCE) as lock,
-        job.watch.stage("publish"),
-    ):
-        served = generations.current(client)
-        if served is not None and served[0] == made.generation:
-            return served
-        pending.check(client, made)
-        counts = pending.done(client, made)
-        return complete(job, lock, made, user_ids, sum(counts.values()))
-
-
-def score_part(job: Job, made: Pending, part: Part, user_ids: Sequence[int]) -> int:
-    """Rank for a part of the users and write their lists; return their entries."""
-    client, settings, watch = job.client, job.settings, job.watch
-    some = part.of(user_ids)
-    is_shared = made.n > 1
-    if is_shared:
-        log.info("part %s of %s", part, made.generation)
-    rankings = watch.charged(
+def write_rankings(job: Job, generation: str, user_ids: Sequence[int]) -> None:
+    """Rank for the users and write their lists."""
+    settings, watch = job.settings, job.watch
+    blocks = watch.charged(
         "score",
-        rank.score(
+        rank.rank_users(
             job.connection,
             job.booster,
-            some,
+            user_ids,
             settings.top_n,
             settings.scorer,
             settings.scheduler,
         ),
     )
-    progress = Progress("scoring", "users").counted(rankings, len(some))
-    path = settings.recommendations / part.file_name(made.generation)
-    with watch.stage("publish"):
-        # closed in order where it fails: what ends the table goes before its file
-        with (
-            parquet.replacing(path) as file,
-            closing(parquet.written(file, progress)) as lists,
-            closing(
-                explanations.written(
-                    job.connection, client, made.generation, lists, anew=is_shared
-                )
-            ) as told,
-        ):
-            written = generations.write_lists(
-                client, made.generation, told, anew=is_shared
-            )
-        if is_shared:
-            pending.record(client, made, part, written.n_entries)
-    return written.n_entries
+    path = settings.recommendations / f"{generation}.parquet"
+    with (
+        watch.stage("publish"),
+        writers.open_writers(job.client, job.connection, generation, path) as opened,
+    ):
+        for block in Progress("scoring", "users").counted(blocks, len(user_ids)):
+            for writer in opened:
+                writer.write(block)
 
 
-def complete(
-    job: Job,
-    lock: generations.Lock,
-    made: Pending,
-    user_ids: Sequence[int],
-    n_entries: int,
-) -> Served:
+def complete(job: Job, lock: Lock, generation: str, user_ids: Sequence[int]) -> Served:
     """Add what all lists share, count everything, and serve the generation."""
-    client, settings, generation = job.client, job.settings, made.generation
+    client, settings, connection = job.client, job.settings, job.connection
     lock.check()
-    items = read_items(job.connection)
-    popular = warehouse.popular(job.connection, settings.top_n)
-    generations.complete(client, generation, popular, items)
-    item_ids = explanations.write_similar(
-        job.connection, client, generation, settings.top_n
-    )
+    items = shared_keys.read_items(connection)
+    shared_keys.write_items(client, generation, items)
+    popular = warehouse.popular(connection, settings.top_n)
+    shared_keys.write_popular(client, generation, popular)
+    similar = shared_keys.write_similar(client, generation, connection, settings.top_n)
     protocol, metrics = job.measured[0], by_ranker(job.measured[1])
-    told = about.read(job.connection, user_ids, protocol, metrics)
-    generations.tell(client, generation, told)
-    generations.describe(client, generation, meta_of(job, made, len(user_ids)))
-    join_files(settings, made)
-    generations.check(client, generation, user_ids, n_entries, len(items))
-    explanations.check(client, generation, user_ids, item_ids)
+    about = shared_keys.read_about(connection, user_ids, protocol, metrics)
+    shared_keys.write_about(client, generation, about)
+    meta = meta_of(job, generation, len(user_ids))
+    shared_keys.write_meta(client, generation, meta)
+    verify.verify(client, generation, user_ids, len(items), similar)
     former = generations.current(client)
-    lock.flip(generation, time.time())
-    pending.forget_published(client, generations.generations(client))
-    tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
+    lock.make_current(generation, time.time())
+    keep = {generation} | ({former[0]} if former else set())
+    generations.prune(client, lock, keep, settings.recommendations)
     if settings.redis_url is None:
         generations.save(client)
     log.info("%s is served", generation)
@@ -801,9 +624,9 @@ def complete(
     return served
 
 
-def meta_of(job: Job, made: Pending, n_users: int) -> generations.Meta:
+def meta_of(job: Job, generation: str, n_users: int) -> generations.Meta:
     """Say how a generation was made."""
-    began = datetime.strptime(made.generation[:16], "%Y%m%dT%H%M%SZ")
+    began = datetime.strptime(generation[:16], "%Y%m%dT%H%M%SZ")
     return generations.Meta(
         model_name=MODEL_NAME,
         scored_at=began.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -813,24 +636,6 @@ def meta_of(job: Job, made: Pending, n_users: int) -> generations.Meta:
         top_n=job.settings.top_n,
         **job.made_of,
     )
-
-
-def join_files(settings: Settings, made: Pending) -> None:
-    """Put the files of the parts into one, unless other machines have some of them."""
-    folder = settings.recommendations
-    paths = [folder / part.file_name(made.generation) for part in made.parts]
-    missing = [path.name for path in paths if not path.exists()]
-    if made.n > 1 and not missing:
-        parquet.join(paths, folder / Part(1, 1).file_name(made.generation))
-    elif missing:
-        log.info("not joined into one file: %s are elsewhere", ", ".join(missing))
-
-
-def read_items(connection: Connection) -> list[generations.Item]:
-    """Return what the lookup tells of each item."""
-    query = "select item_id, title, genres, release_year as year from stg_items"
-    rows = connection.sql(f"{query} order by item_id").to_arrow_table().to_pylist()
-    return [generations.Item(**row) for row in rows]
 
 
 # --- what they share -----------------------------------------------------------------
@@ -903,37 +708,6 @@ def writable_redis(settings: Settings) -> Iterator[tuple[str, connections.Client
     with open_redis(settings) as (url, client):
         connections.check_writable(client, url)
         yield url, client
-
-
-def clean_up(
-    client: connections.Client, lock: generations.Lock, settings: Settings
-) -> None:
-    """Remove what those who died have left."""
-    pending.forget_published(client, generations.generations(client))
-    keep = generations.kept(client)
-    generations.retire(client, lock, keep)
-    begun = {made.generation for made in pending.read(client).values()}
-    parquet.remove_abandoned(settings.processed)
-    parquet.remove_abandoned(settings.recommendations)
-    if keep:  # a Redis that lost everything is no reason to remove the files as well
-        lock.check()  # who slept until here knows nothing of what is served now
-        parquet.prune(settings.recommendations, keep | begun)
-
-
-def tidy(
-    client: connections.Client,
-    lock: generations.Lock,
-    settings: Settings,
-    keep: Collection[str],
-) -> None:
-    """Remove what no generation that is kept owns; to fail at that is no failure."""
-    try:
-        generations.retire(client, lock, keep)
-        lock.check()  # what another batch has written since is none of ours
-        parquet.remove_abandoned(settings.recommendations)
-        parquet.prune(settings.recommendations, keep)
-    except Exception as error:
-        log.warning("could not clean up, the next run will: %s", error)
 
 
 def typed(meta: Mapping[str, str]) -> Result:

@@ -4,8 +4,6 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from batch.publishing.part import Part
-from batch.publishing.part import parse as parse_part
 from lookup.shared.env import SettingError, positive_integer
 
 COMMANDS = {
@@ -48,12 +46,6 @@ def parser() -> argparse.ArgumentParser:
         if name == "run":
             command.add_argument(
                 "--force", action="store_true", help="score even if nothing changed"
-            )
-            command.add_argument(
-                "--shard",
-                metavar="I/N",
-                type=part,
-                help="score one of N parts of the users; the last to be done is served",
             )
             command.add_argument(
                 "--scheduler",
@@ -111,14 +103,6 @@ def count(text: str) -> str:
     try:
         return str(positive_integer("--top-n", text))
     except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def part(text: str) -> Part:
-    """Check a part of the users."""
-    try:
-        return parse_part(text)
-    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 

@@ -16,13 +16,9 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from lookup.server.connection import Connection
+from lookup.settings import Settings
 from lookup.shared import embedded_redis
-from lookup.shared.env import (
-    SettingError,
-    Settings,
-    positive_integer,
-    without_password,
-)
+from lookup.shared.env import SettingError, positive_integer, without_password
 from lookup.telemetry import counters
 
 REDIS_FOLDER = Path("data/redis")
@@ -31,12 +27,11 @@ BACKLOG = 2048
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until SIGTERM or Ctrl-C; return the exit code."""
     flags = _parser().parse_args(arguments)
-    # A stop is a stop, whoever asks for it: by default, and by uvicorn's wish too once
-    # it is done, SIGTERM would end us on the spot and with another exit code.
+    # Otherwise SIGTERM would end the process before the embedded Redis has saved.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _allow_connections()
+    _raise_file_limit()
     try:
         settings = Settings.from_environ(os.environ)
         with _listener(flags.host, flags.port) as listener, _redis(settings):
@@ -46,16 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 0
-
-
-def _allow_connections() -> None:
-    """Take as many as the system may give, for us and our workers.
-
-    Each is an open file, and what is allowed before one asks is often 1,024.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS has a most that it refuses
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,11 +70,15 @@ def _workers(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    """Take the port before anything else is started.
+def _raise_file_limit() -> None:
+    """Raise the limit of open files, one per connection, from the usual 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS refuses its own hard limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    Raises OSError, with what to do, if somebody else has it.
-    """
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Bind the port, before anything else is started."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
@@ -103,32 +92,22 @@ def _listener(host: str, port: int) -> socket.socket:
 
 @contextlib.contextmanager
 def _redis(settings: Settings) -> Iterator[None]:
-    """See to it that REDIS_URL names a server, for us and for our workers."""
+    """Start the embedded Redis, and set REDIS_URL for the workers, if it is not set."""
     if settings.redis_url is not None:
-        _tell(f"redis: {without_password(settings.redis_url)}")
+        print(f"redis: {without_password(settings.redis_url)}", flush=True)
         yield
         return
     with embedded_redis.redis(REDIS_FOLDER) as url:
         os.environ["REDIS_URL"] = url
-        _tell(f"redis: {url} (embedded; look inside: redis-cli -u {url})")
+        print(f"redis: {url} (embedded; look inside: redis-cli -u {url})", flush=True)
         yield
 
 
-def _tell(line: str) -> None:
-    """Print a line; that a disk is full is no reason not to serve.
-
-    Unbuffered: Python would try again at exit, and change the exit code.
-    """
-    if sys.stdout is not None:  # else the descriptor may be anything's
-        with contextlib.suppress(OSError):
-            os.write(sys.stdout.fileno(), f"{line}\n".encode())
-
-
 def _serve(listener: socket.socket, host: str, workers: int) -> int:
-    """Answer requests until told to stop; return the exit code."""
+    """Run uvicorn until it is stopped; return the exit code."""
     name = f"[{host}]" if ":" in host else host
     port = listener.getsockname()[1]
-    _tell(f"serving http://{name}:{port}")
+    print(f"serving http://{name}:{port}", flush=True)
     config = uvicorn.Config(
         "lookup.app:from_environment",
         factory=True,
@@ -138,10 +117,10 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
         http=Connection,
         ws="none",
         access_log=False,
-        log_config=None,  # ours is
+        log_config=None,  # see telemetry/json_log.py
         log_level="warning",
         server_header=False,
-        proxy_headers=False,  # nothing here depends on where a request came from
+        proxy_headers=False,  # no answer depends on the client's address
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     if workers == 1:
@@ -156,14 +135,14 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
 
 
 class _Workers(Multiprocess):
-    """Workers that leave Ctrl-C to their parent, which the terminal tells as well.
+    """Workers that ignore the Ctrl-C of a terminal, on which their parent stops them.
 
-    They would answer one that comes while they still import with a traceback.
+    A worker that still imports would answer it with a traceback.
     """
 
     def init_processes(self) -> None:
-        """Start the workers, who inherit what is blocked here."""
-        resource_tracker.ensure_running()  # it would unblock it when it starts
+        """Start the workers, which inherit the blocked signal."""
+        resource_tracker.ensure_running()  # it would unblock the signal at its start
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().init_processes()

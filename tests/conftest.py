@@ -1,22 +1,27 @@
 """A real Redis for the tests, and a small generation to put into it."""
 
+import ctypes
 import gc
 import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from lookup.shared import contract, embedded_redis, supervisor
+from lookup.shared import contract, embedded_redis
 
+ONCE = Retry(NoBackoff(), 0)
 KINDS = ("faults injected", "inputs tried", "requests sent")
 
 Pairs = Sequence[tuple[int, float]]
@@ -78,7 +83,7 @@ class RedisServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=supervisor.end_with_parent(),
+                preexec_fn=end_with_parent(),
                 start_new_session=True,  # Ctrl-C is for pytest, which stops us then
             )
         wait_until(lambda: self._answers(is_loaded))
@@ -97,11 +102,23 @@ class RedisServer:
     def _answers(self, is_loaded: bool) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "redis.log").read_text()
-        with suppress(OSError, ValueError):
-            told = supervisor.info(self.port)
-            is_ours = told["process_id"] == str(self.process.pid)
-            return is_ours and (told["loading"] == "0" or not is_loaded)
+        with (
+            suppress(redis.RedisError),
+            redis.Redis(port=self.port, socket_timeout=5, retry=ONCE) as client,
+        ):
+            info = client.info()
+            is_ours = info["process_id"] == self.process.pid
+            return is_ours and (info["loading"] == 0 or not is_loaded)
         return False
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """Make a preexec_fn that ends a child with this process, even if that is killed."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # found before the fork, where it might deadlock
+    death_signal = 1
+    return lambda: prctl(death_signal, signal.SIGTERM)
 
 
 @contextmanager

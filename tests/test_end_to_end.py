@@ -21,7 +21,7 @@ import redis
 import xgboost
 from mlflow import MlflowClient
 
-from batch.features.candidates import FEATURES
+from batch.features.columns import FEATURES
 from batch.model.registry import Record, Registry
 from batch.model.train import PARAMETERS
 from tests.conftest import RedisServer, answers, free_port, running, wait_until

@@ -1,8 +1,8 @@
-"""What one connection may take of a worker: bytes, requests at once, and time.
+"""Limits of a connection: the length of a head, pipelined requests, and time.
 
-uvicorn waits for ever for the rest of a request, keeps heads of any length, and reads
-on while what it has read waits to be answered: who wants can fill its memory, or take
-all connections that there can be.
+uvicorn waits without limit for the rest of a request, accepts heads of any length, and
+reads on while requests wait for their answers. A client could fill its memory, or hold
+all connections that the system allows.
 """
 
 import asyncio
@@ -18,18 +18,15 @@ else:
     from uvicorn.protocols.http.auto import AutoHTTPProtocol as Protocol
 
 HEAD_BYTES = 65_536
-"""How long the line and the headers of a request may be together: as h11 has it."""
+"""The limit of a request's line and headers together, which is also that of h11."""
 PIECE_BYTES = 4_096
-"""What is read at once beyond it waits until all before it is answered.
-
-So that a few hundred requests of a connection wait in memory, and not 14,000.
-"""
+"""How much is parsed before the requests in it are answered: at most a few hundred."""
 PATIENCE_SECONDS = 30.0
-"""How long it may take from an answer, or the beginning, until the next is there."""
+"""The limit from one answer, or from the start of the connection, to the next."""
 
 
 class Connection(Protocol):
-    """uvicorn's, with limits."""
+    """uvicorn's HTTP protocol, with limits."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*arguments, **named)
@@ -40,99 +37,99 @@ class Connection(Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; whoever takes too long is not waited for."""
+        """Start the timer, and join the writes of each answer."""
         joining = JoiningTransport(cast(asyncio.Transport, transport))
         super().connection_made(cast(asyncio.Transport, joining))
         self._watch(PATIENCE_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop the timer and drop unparsed data."""
         if self._timer is not None:
             self._timer.cancel()
         self._held.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of some requests, at once if there is little and nothing waits.
+        """Parse data, at once if it is short and nothing waits.
 
-        What comes after a refusal is read and dropped: to close at once would take the
-        answer away from a client that is still sending.
+        Data after a refusal is read and dropped: closing at once would discard the
+        answer before a client that is still sending reads it.
         """
         if self._is_refused:
             return
         if self._held or len(data) > PIECE_BYTES:
             self._held += data
-            self._go_on()
+            self._continue()
         else:
             self._feed(data)
 
     def on_headers_complete(self) -> None:
-        """Count the next head anew."""
+        """Reset the count for the next head."""
         self._n_head = 0
         super().on_headers_complete()
 
     def on_body(self, _: bytes) -> None:
-        """Drop it: nothing here has use for one."""
+        """Drop the body: no route reads one."""
         self._n_head = 0
 
     def on_response_complete(self) -> None:
-        """Go on with what waits."""
+        """Continue with the data that waits."""
         self._since = self.loop.time()
-        self._n_head = 0  # h11, without wheels, has no other such moment
+        self._n_head = 0  # h11, where httptools has no wheel, calls no other method
         super().on_response_complete()
         if self._held or self.pipeline:
-            self._go_on()
-        if self._is_refused and not self._is_waited_for():
+            self._continue()
+        if self._is_refused and not self._has_waiting_request():
             self.transport.close()
 
-    def _go_on(self) -> None:
-        """Feed what is held until there is something to answer, and read no more then.
+    def _continue(self) -> None:
+        """Parse held data until there is a request to answer, then pause reading.
 
-        uvicorn reads on after each answer, however many requests still wait.
+        uvicorn resumes reading after each answer, even while requests wait.
         """
-        while self._held and not (self.pipeline or self._is_over()):
+        while self._held and not (self.pipeline or self._is_closing()):
             piece = bytes(self._held[:PIECE_BYTES])
             del self._held[:PIECE_BYTES]
             self._feed(piece)
-        if (self._held or self.pipeline) and not self._is_over():
+        if (self._held or self.pipeline) and not self._is_closing():
             self.flow.pause_reading()
 
     def _feed(self, data: bytes) -> None:
         self._n_head += len(data)
         super().data_received(data)
-        if self._n_head > HEAD_BYTES and not self._is_over():
-            told = f"the request's line and headers are longer than {HEAD_BYTES} bytes"
-            self._refuse("request_too_long", told)
+        if self._n_head > HEAD_BYTES and not self._is_closing():
+            problem = f"the request line and headers exceed {HEAD_BYTES} bytes"
+            self._refuse("request_too_long", problem)
 
-    def _is_over(self) -> bool:
+    def _is_closing(self) -> bool:
         return self._is_refused or self.transport.is_closing()
 
     def send_400_response(self, msg: str) -> None:
-        """Say in the form of all errors what uvicorn says in a form of its own."""
+        """Send uvicorn's error for a malformed request as JSON."""
         self._refuse("invalid_request", msg)
 
     def _refuse(self, code: str, message: str) -> None:
-        """Say that what came is no request, unless others wait for their answers.
+        """Answer data that is not a request with 422, and close the connection.
 
-        Those get theirs, and then the connection ends: who pipelines could take this
-        for an answer to one of them.
+        If earlier requests wait for their answers, these are sent instead, since a
+        client would take the 422 for one of them.
         """
         self._is_refused = True
         self._held.clear()
-        if self._is_waited_for():
+        if self._has_waiting_request():
             return
         answer = errors.response(422, code, message)
-        headers = completed(answer.raw_headers, new_id())
-        lines = [b"%s: %s\r\n" % header for header in headers]
-        lines += [
-            b"%s: %s\r\n" % header for header in self.server_state.default_headers
+        headers = [
+            (b"connection", b"close"),
+            *completed(answer.raw_headers, new_id()),
+            *self.server_state.default_headers,
         ]
-        head = b"HTTP/1.1 422 Unprocessable Content\r\nconnection: close\r\n"
-        self.transport.write(b"".join([head, *lines, b"\r\n", bytes(answer.body)]))
+        lines = [b"HTTP/1.1 422 Unprocessable Content"]
+        lines += [b"%s: %s" % header for header in headers]
+        self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
         self.transport.write_eof()
 
-    def _is_waited_for(self) -> bool:
-        """Tell whether a request has no answer yet."""
+    def _has_waiting_request(self) -> bool:
         is_under_way = self.cycle is not None and not self.cycle.response_complete
         return is_under_way or bool(self.pipeline)
 
@@ -140,7 +137,7 @@ class Connection(Protocol):
         self._timer = self.loop.call_later(seconds, self._check)
 
     def _check(self) -> None:
-        """End a connection whose next answer takes too long, whoever is slow."""
+        """Abort the connection if its next answer takes too long."""
         remaining = self._since + PATIENCE_SECONDS - self.loop.time()
         if remaining > 0:
             self._watch(remaining)

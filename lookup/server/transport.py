@@ -1,8 +1,7 @@
-"""An answer goes out in one piece.
+"""A transport that sends the headers and the body of an answer as one packet.
 
-uvicorn writes the headers and the body one after the other, and the event loop sends
-each at once: two calls of the system and two packets, the most expensive part of an
-answer that is in the cache.
+uvicorn writes them one after the other, and asyncio sends each at once. The second
+system call is the most expensive part of an answer from the cache.
 """
 
 import asyncio
@@ -10,7 +9,7 @@ from typing import Any
 
 
 class JoiningTransport:
-    """Passes everything on; what is written in one turn of the loop, as one."""
+    """Wraps a transport and joins the writes of one turn of the event loop."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -18,18 +17,18 @@ class JoiningTransport:
         self._held: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Send soon."""
+        """Send data at the end of this turn of the loop."""
         if not self._held:
             self._loop.call_soon(self._flush)
         self._held.append(data)
 
     def close(self) -> None:
-        """Send what is there, then close."""
+        """Send the held data, then close."""
         self._flush()
         self._transport.close()
 
     def write_eof(self) -> None:
-        """Send what is there, then say that it was the last."""
+        """Send the held data, then close the sending side."""
         self._flush()
         self._transport.write_eof()
 
@@ -37,8 +36,8 @@ class JoiningTransport:
         if self._held:
             joined = b"".join(self._held)
             self._held.clear()
-            if not self._transport.is_closing():  # whoever it is for may have left
+            if not self._transport.is_closing():  # the client may have left
                 self._transport.write(joined)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any of the transport's
         return getattr(self._transport, name)

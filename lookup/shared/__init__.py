@@ -1,1 +1,1 @@
-"""What the batch may import of the lookup: key names, environment, embedded Redis."""
+"""Modules that the batch may import: key names, environment, embedded Redis."""

@@ -1,6 +1,6 @@
-"""The names of the Redis keys and the form of what they hold.
+"""The names of the Redis keys and the encodings of their values.
 
-Shared by the batch, which writes, and the lookup, which reads. Standard library only.
+The batch writes them, the lookup reads them. Standard library only.
 """
 
 import json
@@ -12,139 +12,96 @@ from typing import Any
 CURRENT = "recs:current"
 GENERATIONS = "recs:generations"
 LOCK = "recs:lock"
-PENDING = "recs:pending"
-"""The hash from a digest of what decides the lists to the generation that gets them."""
 
 PREFIX = "recs:"
 
 SLOT = "{recs:current}"
-"""In a cluster, the ending of a key that scripts touch together with `recs:current`.
+"""The suffix, in a cluster, of a key that scripts use together with `recs:current`.
 
-Keys whose braces hold the same text are on the same node, and the text is the whole
-name of the pointer, which has no braces.
+Redis Cluster places a key by the text in its braces, so that both are on one node.
 """
 
 NO_ITEMS = ""
-"""The only entry of a list that has no items: Redis does not keep empty lists."""
+"""The only entry of a list without items, since Redis does not keep empty lists."""
 
 DECIMALS = 4
-MIN_DECIMALS = 2
-SHORT_IDS = 10_000
-"""Ids below leave room for all the decimals."""
-TENTHS_OF_ENTRY = 107
-"""A hundred entries of 10.7 characters are, at two bytes more each, the 1280 bytes of
-a size class of jemalloc; with the next one a list takes 17 bytes an entry."""
 
 
 def meta_key(generation: str) -> str:
-    """Name the hash that says how a generation was made."""
+    """Return the key of the hash with a generation's model, counts and settings."""
     return f"{PREFIX}{generation}:meta"
 
 
 def user_key(generation: str, user_id: int) -> str:
-    """Name the list of one user's recommendations, best first."""
+    """Return the key of the list of a user's recommendations, best first."""
     return f"{PREFIX}{generation}:user:{user_id}"
 
 
 def popular_key(generation: str) -> str:
-    """Name the list that users get who are not known."""
+    """Return the key of the list of popular items, the fallback of unknown users."""
     return f"{PREFIX}{generation}:popular"
 
 
 def items_key(generation: str) -> str:
-    """Name the hash from item_id to the JSON of its title, genres and year."""
+    """Return the key of the hash from item_id to JSON of title, genres and year."""
     return f"{PREFIX}{generation}:items"
 
 
-def parts_key(generation: str) -> str:
-    """Name the hash from a part's number to the entries of its lists, once written."""
-    return f"{PREFIX}{generation}:parts"
-
-
-def part_lock_key(generation: str, number: int) -> str:
-    """Name the lock of who scores a part."""
-    return f"{PREFIX}{generation}:lock:{number}"
-
-
 def similar_key(generation: str, item_id: int) -> str:
-    """Name the list of the items that are most like one item."""
+    """Return the key of the list of the items most similar to an item."""
     return f"{PREFIX}{generation}:similar:{item_id}"
 
 
 def because_key(generation: str, user_id: int) -> str:
-    """Name the list that says, beside a user's list, which of their items drove it."""
+    """Return the key of the list of explanations, one for each of a user's items."""
     return f"{PREFIX}{generation}:because:{user_id}"
 
 
 def history_key(generation: str, user_id: int) -> str:
-    """Name the text that tells what a user rated highest and last."""
+    """Return the key of the JSON of a user's history."""
     return f"{PREFIX}{generation}:history:{user_id}"
 
 
 def about_key(generation: str) -> str:
-    """Name the text that tells what a generation is about and how good its model is."""
+    """Return the key of the JSON about a generation."""
     return f"{PREFIX}{generation}:about"
 
 
 def generation_of(key: str) -> str | None:
-    """Tell the generation that a key belongs to, None for the keys above them all."""
+    """Return the generation that a key belongs to, None for `recs:current` and such."""
     name, separator, _ = key.removeprefix(PREFIX).removesuffix(SLOT).partition(":")
     return name if separator else None
 
 
 def encode(entries: Iterable[tuple[int, float]]) -> list[str]:
-    """Turn (item_id, score) pairs into a list's entries, `item_id:score`.
+    """Encode (item_id, score) pairs as the entries of a list, `item_id:score`.
 
-    All of a list have the same number of decimals, so that rounding makes none rise.
+    The sign of a score that rounds to zero is dropped (`z`).
     """
-    pairs = list(entries)
-    texts = _texts(pairs, DECIMALS)
-    longest = max((item_id for item_id, _ in pairs), default=0)
-    fitting = decimals(len(texts), sum(map(len, texts)), longest)
-    return (texts if fitting == DECIMALS else _texts(pairs, fitting)) or [NO_ITEMS]
-
-
-def decimals(n_entries: int, n_characters: int, longest_id: int) -> int:
-    """Say how many decimals a list gets that has so many characters with all four.
-
-    As many as keep it small where ids are long, as those of ml-25m are.
-    """
-    if longest_id < SHORT_IDS:
-        return DECIMALS
-    excess = 10 * n_characters - TENTHS_OF_ENTRY * n_entries
-    surplus = max(0, -(-excess // (10 * n_entries)))  # a whole one from each entry
-    return max(MIN_DECIMALS, DECIMALS - surplus)
+    form = f"z.{DECIMALS}f"
+    return [f"{item_id}:{score:{form}}" for item_id, score in entries] or [NO_ITEMS]
 
 
 def decode(entries: Iterable[str]) -> list[tuple[int, float]]:
-    """Turn entries back into (item_id, score) pairs, or raise ValueError."""
+    """Decode the entries of a list; raise ValueError if one is malformed."""
     texts = list(entries)
     pairs = (entry.partition(":") for entry in texts if texts != [NO_ITEMS])
     return [(int(item_id), float(score)) for item_id, _, score in pairs]
 
 
-def _texts(pairs: Iterable[tuple[int, float]], n_decimals: int) -> list[str]:
-    """Write entries; of a score that rounds to zero the sign is dropped (`z`)."""
-    form = f"z.{n_decimals}f"
-    return [f"{item_id}:{score:{form}}" for item_id, score in pairs]
-
-
 def encode_because(reasons: Iterable[Sequence[int]]) -> list[str]:
-    """Turn one to three item_ids a place, or none, into entries `item_id,item_id`.
-
-    They go beside those of the user's list, one for each, in its order.
-    """
+    """Encode the explanations of a user's list, up to three item_ids each."""
     return [",".join(map(str, item_ids)) for item_ids in reasons] or [NO_ITEMS]
 
 
 def decode_because(entries: Iterable[str]) -> list[list[int]]:
-    """Turn the entries back into item_ids; raise ValueError if one is none."""
+    """Decode explanations; raise ValueError if one is malformed."""
     return [[int(part) for part in entry.split(",") if entry] for entry in entries]
 
 
 @dataclass(frozen=True)
 class History:
-    """How many a user rated, and (item_id, rating) of the highest and the last."""
+    """The number of a user's ratings, with the highest and the last of them."""
 
     n_ratings: int
     highest: Sequence[tuple[int, float]]
@@ -152,12 +109,12 @@ class History:
 
 
 def encode_history(history: History) -> str:
-    """Turn a history into JSON: `{"n_ratings": 2, "highest": [[50, 5]], "last": …}`."""
+    """Encode a history as `{"n_ratings": 2, "highest": [[50, 5]], "last": …}`."""
     return json.dumps(asdict(history))
 
 
 def decode_history(text: str) -> History:
-    """Turn the JSON back into a history; raise ValueError if it is none."""
+    """Decode a history; raise ValueError if it is malformed."""
     try:
         fields = _read(text)
         return History(
@@ -165,8 +122,8 @@ def decode_history(text: str) -> History:
             highest=_ratings(fields["highest"]),
             last=_ratings(fields["last"]),
         )
-    except NONE_SUCH as error:
-        raise ValueError(f"no history: {text[:80]!r}") from error
+    except MALFORMED as error:
+        raise ValueError(f"malformed history: {text[:80]!r}") from error
 
 
 def _ratings(pairs: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -175,15 +132,15 @@ def _ratings(pairs: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
 
 @dataclass(frozen=True)
 class About:
-    """What people are told of a generation as a whole.
+    """A generation as a whole.
 
     Attributes:
-        n_users: how many have a list.
-        n_items: how many there are to recommend.
-        genres: of the items.
-        examples: some users who have a list.
-        protocol: how the model was measured; None if that is not known.
-        metrics: ranker, such as `model`, → metric → value on the hold-out.
+        n_users: the number of users with a list.
+        n_items: the number of items that can be recommended.
+        genres: all genres of the items.
+        examples: some users with a list.
+        protocol: the evaluation protocol, None if unknown.
+        metrics: ranker (such as `model`) → metric → value on the hold-out.
     """
 
     n_users: int
@@ -195,12 +152,12 @@ class About:
 
 
 def encode_about(about: About) -> str:
-    """Turn it into JSON."""
+    """Encode a generation's description as JSON."""
     return json.dumps(asdict(about), ensure_ascii=False)
 
 
 def decode_about(text: str) -> About:
-    """Turn the JSON back; raise ValueError if it is none."""
+    """Decode a generation's description; raise ValueError if it is malformed."""
     try:
         fields = _read(text)
         found = About(
@@ -215,34 +172,34 @@ def decode_about(text: str) -> About:
             },
         )
         encode_about(found).encode()
-    except NONE_SUCH as error:
-        raise ValueError(f"tells nothing about it: {text[:80]!r}") from error
+    except MALFORMED as error:
+        raise ValueError(f"malformed description: {text[:80]!r}") from error
     return found
 
 
-NONE_SUCH = (AttributeError, KeyError, OverflowError, TypeError, UnicodeError)
-"""What comes of JSON that holds something else, such as half of a character."""
+MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, UnicodeError)
+"""The errors of decoding JSON of another form, such as half of a surrogate pair."""
 
 
 def _read(text: str) -> dict[str, Any]:
-    """Read JSON; raise ValueError also where it is too deep."""
+    """Parse JSON; raise ValueError even if it is nested too deeply."""
     try:
         fields: dict[str, Any] = json.loads(text)
     except RecursionError as error:
-        raise ValueError(f"too deep: {text[:80]!r}") from error
+        raise ValueError(f"nested too deeply: {text[:80]!r}") from error
     return fields
 
 
 def _text(value: object) -> str | None:
-    """Give a text, or None; raise ValueError if it is neither."""
+    """Return a text or None; raise ValueError for anything else."""
     if value is None or isinstance(value, str):
         return value
-    raise ValueError(f"{value!r} is no text")
+    raise ValueError(f"{value!r} is not a text")
 
 
 def _number(value: str | float) -> float:
-    """Read a number that JSON can hold; raise ValueError if it is none."""
+    """Parse a finite number, as JSON has it; raise ValueError for anything else."""
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{number} is no finite number")
+        raise ValueError(f"{number} is not finite")
     return number

@@ -1,202 +1,246 @@
-"""The embedded default: a private redis-server for those who have none.
+"""A private redis-server for machines where REDIS_URL is not set.
 
-Whoever uses the same folder, in whatever process, finds the same server. It ends when
-its last user does, however that one ended. Standard library only.
+All processes that use the same folder share one server. The first one starts it, and
+the last one to leave sends SHUTDOWN, which saves the data. If that last one is killed,
+the server runs on until the next process has come and left. Standard library only.
+
+A process locks `start.lock` while it joins or leaves, every user shares a lock on
+`users.lock`, and the server locks `server.lock`, which contains its port. The locks are
+those of `flock`: the kernel releases them when their process ends, however it ends.
 """
 
 import contextlib
 import fcntl
-import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from lookup.shared import supervisor
-
-START_LOCK = "start.lock"
-"""Held by the user who looks for the server and starts one."""
-SUPERVISOR_LOCK = "supervisor.lock"
-"""Held by the supervisor for as long as it lives."""
-
+HOST = "127.0.0.1"
+PREFERRED_PORT = 6399
+LOG = "redis.log"
+OPTIONS = (
+    *("--bind", HOST, "--protected-mode", "yes"),
+    *("--save", "60", "1", "--appendonly", "no"),
+    *("--daemonize", "yes", "--pidfile", "redis.pid", "--logfile", LOG),
+)
 PAUSE_SECONDS = 0.01
+ANSWER_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 
 
 class EmbeddedRedisError(RuntimeError):
-    """There is no embedded server; says why and what to do."""
+    """The embedded server cannot be used; says why and what to do."""
 
 
 def url(port: int) -> str:
-    """Name a server on this machine as `redis-cli -u` and REDIS_URL want it."""
-    return f"redis://{supervisor.HOST}:{port}/0"
+    """Return the URL of a server on this machine, as `redis-cli -u` takes it."""
+    return f"redis://{HOST}:{port}/0"
 
 
 def find_server() -> str:
-    """Find the redis-server beside this Python, else on the PATH.
+    """Return the redis-server next to this Python, or else the one on the PATH.
 
-    Raises EmbeddedRedisError, with the command that gets one, if there is none.
+    Raises:
+        EmbeddedRedisError: there is none; names the command that installs one.
     """
-    beside = Path(sys.executable).parent / "redis-server"
-    found = shutil.which(beside) or shutil.which("redis-server")
+    folder = Path(sys.executable).parent
+    found = shutil.which(folder / "redis-server") or shutil.which("redis-server")
     if found is None:
         raise EmbeddedRedisError(
-            f"REDIS_URL is not set and no redis-server is in {beside.parent} or on the "
-            f"PATH; get one with `{_command()}`, or set REDIS_URL"
+            f"REDIS_URL is not set and no redis-server is in {folder} or on the PATH; "
+            f"get one with `{_install_command()}`, or set REDIS_URL"
         )
     return str(Path(found).absolute())
 
 
 @contextlib.contextmanager
 def redis(folder: Path) -> Iterator[str]:
-    """Use the server that keeps its data in a folder; give its URL.
+    """Use the server that keeps its data in a folder; yield its URL.
 
-    Starts it if nobody uses it yet. Raises EmbeddedRedisError if it cannot.
+    Starts the server if it does not run, and ends it if no other process uses it.
+
+    Raises:
+        EmbeddedRedisError: the server does not start or does not answer.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder = folder.resolve()
-        users, port = _join(folder)
-    except OSError as error:
-        raise EmbeddedRedisError(f"cannot keep Redis in {folder}: {error}") from error
-    try:
-        yield url(port)
-    finally:
-        os.close(users)
-        _wait_for_end(folder)
-
-
-def _join(folder: Path) -> tuple[int, int]:
-    """Become a user: return the descriptor that says so, and the server's port."""
-    with _lock(folder / START_LOCK, fcntl.LOCK_EX):
-        users = _open(folder / supervisor.USERS_LOCK)
+    with contextlib.ExitStack() as files:
         try:
-            fcntl.flock(users, fcntl.LOCK_SH)  # waits for a server that is ending
-            return users, _find_or_start(folder)
-        except BaseException:
-            os.close(users)
-            raise
+            folder.mkdir(parents=True, exist_ok=True)
+            folder = folder.resolve()
+            user = _User(folder, files)
+            port = user.join()
+        except (OSError, subprocess.SubprocessError) as error:
+            problem = f"cannot keep Redis in {folder}: {error}"
+            raise EmbeddedRedisError(problem + _help(folder, problem)) from error
+        try:
+            yield url(port)
+        finally:
+            user.leave()
 
 
-def _find_or_start(folder: Path) -> int:
-    """Return the port of the running server, or that of a new one."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while _is_held(folder / SUPERVISOR_LOCK):
-        state = supervisor.State.read(folder)
-        if state is not None and state.is_true():
-            return state.port
-        if time.monotonic() > deadline:
-            raise EmbeddedRedisError(
-                f"the redis-server of {folder} runs but does not answer "
-                f"({state}); see {folder / supervisor.LOG}, or end that process"
-            )
-        time.sleep(PAUSE_SECONDS)
-    _end_orphan(folder)
-    return _start(folder)
+class _User:
+    """One use of the server in a folder.
 
+    The locked files stay open, so that a folder that is removed and made again does not
+    lead this user to the server of another.
+    """
 
-def _end_orphan(folder: Path) -> None:
-    """End a server whose supervisor was killed: nobody else would ever end it."""
-    state = supervisor.State.read(folder)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while state is not None and state.is_true():
-        if time.monotonic() > deadline:
-            raise EmbeddedRedisError(
-                f"a redis-server without a supervisor ({state}) has {folder} and does "
-                f"not end; see {folder / supervisor.LOG}, or end that process"
-            )
-        supervisor.shut_down(state.port)
-        time.sleep(PAUSE_SECONDS)
-    (folder / supervisor.STATE).unlink(missing_ok=True)
+    def __init__(self, folder: Path, files: contextlib.ExitStack) -> None:
+        self._folder = folder
+        self._start_lock = files.enter_context(_open(folder / "start.lock"))
+        self._users_lock = files.enter_context(_open(folder / "users.lock"))
+        self._server_lock = files.enter_context(_open(folder / "server.lock"))
 
+    def join(self) -> int:
+        """Start the server if it does not run, and return its port."""
+        fcntl.flock(self._start_lock, fcntl.LOCK_EX)
+        fcntl.flock(self._users_lock, fcntl.LOCK_SH)
+        port = self._wait_until_ready() or self._start()
+        fcntl.flock(self._start_lock, fcntl.LOCK_UN)
+        return port
 
-def _start(folder: Path) -> int:
-    """Start a supervisor, which inherits its lock from us, and return the port."""
-    log = folder / supervisor.LOG
-    program = [sys.executable, "-IS", supervisor.__file__, str(folder), find_server()]
-    with _lock(folder / SUPERVISOR_LOCK, fcntl.LOCK_EX) as held, log.open("ab") as out:
-        started = subprocess.run(  # noqa: S603 (our own program)
-            program,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=out,
-            pass_fds=[held],
-            start_new_session=True,  # Ctrl-C in the terminal is not for it
+    def leave(self) -> None:
+        """End the server if no other user is left."""
+        fcntl.flock(self._start_lock, fcntl.LOCK_EX)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._end()
+        # Closing the files would not do if a forked child has them, too.
+        fcntl.flock(self._users_lock, fcntl.LOCK_UN)
+        fcntl.flock(self._start_lock, fcntl.LOCK_UN)
+
+    def _wait_until_ready(self) -> int | None:
+        """Return the server's port once it has loaded its data, None if it ended."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._is_running():
+            port = self._port()
+            if port is not None and _is_ready(self._folder, port):
+                return port
+            if time.monotonic() > deadline:
+                raise EmbeddedRedisError(
+                    f"the redis-server of {self._folder} runs but does not answer at "
+                    f"port {port}; see {self._folder / LOG}, or end that process"
+                )
+            time.sleep(PAUSE_SECONDS)
+        return None
+
+    def _start(self) -> int:
+        """Start the server on the first port that is free, and return the port."""
+        binary, log, text = find_server(), self._folder / LOG, ""
+        for candidate in self._free_ports():
+            n_old = log.stat().st_size if log.exists() else 0
+            self._launch(binary, candidate)
+            port = self._wait_until_ready()
+            if port is not None:
+                return port
+            text = log.read_bytes()[n_old:].decode(errors="replace")
+            if "Address already in use" not in text:
+                break
+        reason = _reason(text.splitlines())
+        raise EmbeddedRedisError(
+            f"redis-server did not start in {self._folder}: {reason} (log: {log})"
+            + _help(self._folder, reason)
         )
-    try:
-        answer = json.loads(started.stdout)
-    except ValueError:
-        answer = {"error": "its supervisor ended without a word"}
-    if "error" in answer:
-        raise EmbeddedRedisError(_failure(folder, answer["error"]))
-    return int(answer["port"])
+
+    def _launch(self, binary: str, port: int) -> None:
+        """Run redis-server, which goes to the background and keeps `server.lock`."""
+        lock, log = self._folder / "server.lock", self._folder / LOG
+        with _open(lock) as held, log.open("ab") as out:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            os.pwrite(held.fileno(), b"%5d" % port, 0)
+            subprocess.run(  # noqa: S603 (the binary is the one the user installed)
+                [binary, "--port", str(port), *OPTIONS],
+                check=False,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                pass_fds=[held.fileno()],
+                timeout=PATIENCE_SECONDS,
+            )
+
+    def _end(self) -> None:
+        """End the server, and wait until it has saved.
+
+        A container ends with its main process, which may be this one.
+        """
+        port = self._port()
+        if port is not None and self._is_running():
+            with contextlib.suppress(OSError):  # a long save exceeds ANSWER_SECONDS
+                # The second one counts only if Redis cannot save, as on a full disk.
+                _ask(port, "SHUTDOWN", "SHUTDOWN NOSAVE")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._is_running() and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
+
+    def _is_running(self) -> bool:
+        try:
+            fcntl.flock(self._server_lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._server_lock, fcntl.LOCK_UN)
+        return False
+
+    def _port(self) -> int | None:
+        """Return the port that the server has or had last."""
+        text = os.pread(self._server_lock.fileno(), 5, 0)
+        return int(text) if text.strip().isdigit() else None
+
+    def _free_ports(self) -> Iterator[int]:
+        """Yield the last port, which users of a server that died know, then others."""
+        for wanted in (self._port() or PREFERRED_PORT, PREFERRED_PORT, 0, 0):
+            with contextlib.suppress(OSError, OverflowError):
+                with socket.create_server((HOST, wanted)) as candidate:
+                    port: int = candidate.getsockname()[1]
+                yield port
 
 
-def _failure(folder: Path, reason: str) -> str:
-    """Say that the server did not start, and what helps."""
-    text = f"redis-server did not start in {folder}: {reason} (log: "
-    text += f"{folder / supervisor.LOG})"
+def _is_ready(folder: Path, port: int) -> bool:
+    """Return whether a port is that of the folder's server, with its data loaded."""
+    with contextlib.suppress(OSError):
+        answer = _ask(port, "CONFIG GET dir", "INFO persistence", "QUIT")
+        lines = answer.split(b"\r\n")
+        return os.fsencode(folder) in lines and b"loading:0" in lines
+    return False
+
+
+def _ask(port: int, *commands: str) -> bytes:
+    """Send commands to a Redis that closes the connection after them."""
+    with socket.create_connection((HOST, port), timeout=ANSWER_SECONDS) as server:
+        server.sendall("".join(f"{command}\r\n" for command in commands).encode())
+        with server.makefile("rb") as answer:
+            return answer.read()
+
+
+def _open(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+
+
+def _reason(lines: list[str]) -> str:
+    """Pick what explains a failure from the lines that redis-server logged."""
+    marked = [line.partition(" # ")[2] for line in lines if " # " in line]
+    reasons = [text for text in marked if not text.upper().startswith("WARNING")]
+    return "; ".join(reasons[-3:] or lines[-3:]) or "it wrote no reason"
+
+
+def _help(folder: Path, problem: str) -> str:
+    """Return what helps against a problem, to be appended to its message."""
     dump = folder / "dump.rdb"
-    if "No space left" in reason:
-        text += "; free some space there"
-    elif dump.exists() and ("RDB" in reason or "DB" in reason):
-        text += f"; if {dump} is damaged, move it away and run the batch again"
-    return text
+    if "No space left" in problem:
+        return "; free some space there"
+    if dump.exists() and "DB" in problem:
+        return f"; if {dump} is damaged, move it away and run the batch again"
+    return ""
 
 
-def _wait_for_end(folder: Path) -> None:
-    """Wait until the server has saved and ended, unless somebody else uses it.
-
-    A container ends with its main process: were that us, the save would be cut off.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while _is_held(folder / SUPERVISOR_LOCK) and not _is_used(folder):
-        if time.monotonic() > deadline:
-            return
-        time.sleep(PAUSE_SECONDS)
-
-
-def _is_used(folder: Path) -> bool:
-    """Tell whether users share the lock; the supervisor would hold it alone."""
-    users = folder / supervisor.USERS_LOCK
-    return _is_held(users, fcntl.LOCK_EX) and not _is_held(users)
-
-
-def _is_held(path: Path, wanted: int = fcntl.LOCK_SH) -> bool:
-    """Tell whether somebody holds a lock in a way that keeps us from ours."""
-    try:
-        with _lock(path, wanted | fcntl.LOCK_NB):
-            return False
-    except BlockingIOError:
-        return True
-
-
-@contextlib.contextmanager
-def _lock(path: Path, how: int) -> Iterator[int]:
-    """Hold a lock on a file, and give its descriptor.
-
-    Ended by closing, never by unlocking: that would end a child's share in it too.
-    """
-    descriptor = _open(path)
-    try:
-        fcntl.flock(descriptor, how)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _open(path: Path) -> int:
-    """Open a lock's file; Python's descriptors do not reach the programs it starts."""
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-
-
-def _command() -> str:
-    """Name the one command that gets a redis-server for this Python."""
+def _install_command() -> str:
+    """Return the one command that installs a redis-server for this Python."""
     if sys.platform == "darwin":
         return "brew install redis"
     has_wheel = sys.version_info < (3, 13) and platform.machine() == "x86_64"

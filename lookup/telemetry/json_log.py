@@ -1,4 +1,4 @@
-"""The log: a JSON object a line, on stderr."""
+"""The log: one JSON object per line, on stderr."""
 
 import json
 import logging
@@ -13,18 +13,18 @@ FIELDS = (
     "milliseconds",
     "client",
 )
-"""What a line tells beside its message, where it is known."""
+"""Attributes of a log record that are added to its line."""
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line, and never what it has to hide."""
+    """Formats a record as one line, without a hidden text such as the API key."""
 
     def __init__(self, hidden: str | None = None) -> None:
         super().__init__()
         self._hidden = hidden
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Return the line of a record."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
@@ -34,9 +34,9 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps({k: self._shown(v) for k, v in line.items()})
+        return json.dumps({k: self._hide(v) for k, v in line.items()})
 
-    def _shown(self, value: object) -> object:
+    def _hide(self, value: object) -> object:
         if self._hidden is None or not isinstance(value, str):
             return value
         return value.replace(self._hidden, "…")
@@ -46,8 +46,8 @@ def configure(hidden: str | None, *, requests: bool) -> None:
     """Send all logs to stderr.
 
     Args:
-        hidden: what no line may show.
-        requests: whether each request is logged, or only those that failed.
+        hidden: a text that is replaced in every line.
+        requests: log every request, not only failed ones.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(hidden))
@@ -57,6 +57,6 @@ def configure(hidden: str | None, *, requests: bool) -> None:
     logging.getLogger("lookup").setLevel(logging.INFO)
     level = logging.INFO if requests else logging.WARNING
     logging.getLogger("lookup.requests").setLevel(level)
-    # of what is no HTTP it would write a line each time, whoever sends how much
+    # uvicorn warns of every malformed request, however many a client sends
     uvicorn = logging.WARNING if requests else logging.ERROR
     logging.getLogger("uvicorn.error").setLevel(uvicorn)

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Request metrics in the text format of Prometheus."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ from lookup.telemetry.counters import Counters
 CONTENT_TYPE = "text/plain; version=0.0.4"
 
 OTHER = "other"
-"""The route of a request that came to none: a wrong path, or no key."""
+"""The route of requests that reach none, such as an unknown path or a wrong key."""
 STATUSES = (200, 204, 304, 400, 401, 404, 405, 422, 500, 503, 0)
-"""Those that we answer; 0 is any other, and a client that left."""
+"""The statuses of answers; 0 stands for any other, and for a client that left."""
 BUCKETS = (
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 )  # fmt: skip
@@ -20,18 +20,18 @@ NANOSECONDS = 1_000_000_000
 
 
 class Metrics:
-    """Counts requests, in numbers that all workers share.
+    """Counts requests in numbers that all workers share.
 
-    Each route has a row of numbers: requests by status, requests by bucket of latency,
-    the last of which has no bound, and the sum of latencies in nanoseconds.
+    Each route has a row of numbers: requests by status, requests by latency bucket (the
+    last is unbounded), and the sum of latencies in nanoseconds.
     """
 
     def __init__(self, routes: Sequence[str], folder: str | None = None) -> None:
-        """Begin to count.
+        """Start to count.
 
         Args:
-            routes: all that are told apart.
-            folder: where workers share; None: this process is the only one.
+            routes: the paths of all routes.
+            folder: where workers share counters; None for a single process.
         """
         self._routes = (*routes, OTHER)
         width = len(STATUSES) + len(BUCKETS) + 2
@@ -44,7 +44,7 @@ class Metrics:
     def request(
         self, route: str, status: int, seconds: float, *, is_fallback: bool
     ) -> None:
-        """Count a request that has been answered."""
+        """Count an answered request."""
         own = self._counters.own
         row = self._rows.get(route, self._rows[OTHER])
         own[row + self._column.get(status, len(STATUSES) - 1)] += 1
@@ -55,11 +55,11 @@ class Metrics:
             own[self._fallbacks] += 1
 
     def redis_error(self) -> None:
-        """Count a time that Redis did not answer."""
+        """Count a failed call of Redis."""
         self._counters.own[self._redis_errors] += 1
 
     def text(self, generation: Generation | None) -> str:
-        """Write all numbers in the form that Prometheus reads."""
+        """Return all metrics in the text format of Prometheus."""
         total = self._counters.total()
         lines = [
             *_head("lookup_requests_total", "counter", "Requests answered."),
@@ -95,9 +95,9 @@ class Metrics:
 
 
 def _of_generation(generation: Generation) -> Iterator[str]:
-    """Say which generation is served and how old it is, as far as it can be told."""
+    """Yield the name of the current generation, and its age if that is known."""
     labels = _labels(generation.origin)
-    yield from _head("lookup_generation_info", "gauge", "What is served.")
+    yield from _head("lookup_generation_info", "gauge", "The current generation.")
     yield f"lookup_generation_info{labels} 1"
     age = generation.age(datetime.now(UTC))
     if age is not None:

@@ -1,10 +1,10 @@
--- one row per rating that its user gave next after the moment: what is to be predicted
+-- one row per rating that a user gave right after the cutoff: the labels to predict
 with ratings as (
     select * from int_ratings
 ),
 
-moments as (
-    select * from int_moments
+cutoffs as (
+    select * from int_cutoffs
 ),
 
 future as (
@@ -13,10 +13,10 @@ future as (
         ratings.item_id,
         ratings.rating
     from ratings
-    inner join moments using (user_id)
+    inner join cutoffs using (user_id)
     where
-        ratings.position > moments.n_history
-        and ratings.position <= moments.n_known
+        ratings.position > cutoffs.n_history
+        and ratings.position <= cutoffs.n_with_future
 )
 
 select * from future

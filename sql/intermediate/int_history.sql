@@ -1,10 +1,10 @@
--- one row per rating that is past at the moment, n_back ratings before the user's last
+-- one row per rating up to its user's cutoff; n_back counts the ratings after it
 with ratings as (
     select * from int_ratings
 ),
 
-moments as (
-    select * from int_moments
+cutoffs as (
+    select * from int_cutoffs
 ),
 
 past as (
@@ -14,18 +14,18 @@ past as (
         ratings.rating,
         ratings.rated_at,
         ratings.position,
-        moments.n_history,
-        moments.n_history - ratings.position as n_back,
-        (ratings.position / moments.n_history)::decimal(7, 6) as position_share,
+        cutoffs.n_history,
+        cutoffs.n_history - ratings.position as n_back,
+        (ratings.position / cutoffs.n_history)::decimal(7, 6) as position_share,
         ratings.rating >= 4 as is_liked,
         ratings.rating <= 2 as is_disliked
     from ratings
-    inner join moments using (user_id)
-    where ratings.position <= moments.n_history
+    inner join cutoffs using (user_id)
+    where ratings.position <= cutoffs.n_history
 ),
 
--- Weights are decimals: a sum of floats depends on the order in which threads add,
--- and the same files must give the same lists.
+-- Weights are decimals: a sum of floats depends on the order in which threads add, and
+-- the same files must give the same lists.
 weighted as (
     select
         *,

@@ -1,4 +1,5 @@
--- one row per (item_id, audience): how much more an audience rates an item than all do
+-- one row per (item_id, audience): how much more often an audience rates an item than
+-- all users do
 with history as (
     select * from int_history
 ),
@@ -47,7 +48,7 @@ lifted as (
     select
         counted.item_id,
         counted.audience,
-        -- five ratings of prior: an audience of three must not say much
+        -- a prior of five ratings keeps small audiences close to 1
         (counted.n_ratings + 5 * items.share)
         / (audiences.n_ratings * items.share + 5) as lift
     from counted

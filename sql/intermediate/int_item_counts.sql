@@ -1,11 +1,11 @@
--- one row per item in the history: how often and how well it was rated, by all and by
--- those who teach which items go together
+-- one row per item in the history: its ratings by all users and, as n_sampled and
+-- n_sampled_liked, by the co-occurrence users
 with history as (
     select * from int_history
 ),
 
-teachers as (
-    select * from int_teachers
+cooccurrence_users as (
+    select * from int_cooccurrence_users
 ),
 
 graded as (
@@ -13,9 +13,9 @@ graded as (
         history.item_id,
         history.is_liked,
         history.is_disliked,
-        teachers.user_id is not null as is_taught
+        cooccurrence_users.user_id is not null as is_sampled
     from history
-    left join teachers on history.user_id = teachers.user_id
+    left join cooccurrence_users on history.user_id = cooccurrence_users.user_id
 ),
 
 counted as (
@@ -24,8 +24,8 @@ counted as (
         count(*) as n_ratings,
         count(*) filter (is_liked) as n_liked,
         count(*) filter (is_disliked) as n_disliked,
-        count(*) filter (is_taught) as n_taught,
-        count(*) filter (is_taught and is_liked) as n_taught_liked
+        count(*) filter (is_sampled) as n_sampled,
+        count(*) filter (is_sampled and is_liked) as n_sampled_liked
     from graded
     group by item_id
 ),

@@ -1,4 +1,5 @@
--- one row per (item_id, other_item_id) among an item's nearest by taste
+-- one row per (item_id, other_item_id): the 100 items most similar to an item by either
+-- of two cosine similarities
 with pairs as (
     select * from int_item_pairs
 ),
@@ -11,12 +12,13 @@ compared as (
     select
         pairs.item_id,
         pairs.other_item_id,
-        -- cosines, shrunk towards 0 where few users stand behind them
+        -- cosines, shrunk towards 0 where few users rated both
         (
-            pairs.n_both / (sqrt(item.n_taught * other.n_taught) + 10)
+            pairs.n_both / (sqrt(item.n_sampled * other.n_sampled) + 10)
         )::decimal(7, 6) as similarity,
         (
-            pairs.n_both_liked / (sqrt(item.n_taught_liked * other.n_taught_liked) + 10)
+            pairs.n_both_liked
+            / (sqrt(item.n_sampled_liked * other.n_sampled_liked) + 10)
         )::decimal(7, 6) as liked_similarity
     from pairs
     inner join counts as item on pairs.item_id = item.item_id

@@ -1,12 +1,13 @@
--- one row per ordered pair of items that some teacher rated both before the moment; of
--- $n_parts parts the one that holds the pairs whose lower id leaves $part
-with lessons as (
-    select * from int_lessons
+-- one row per ordered pair of items that a co-occurrence user rated both before the
+-- cutoff. Built in $n_parts parts: this one holds the pairs whose lower item_id modulo
+-- $n_parts is $part.
+with cooccurrence_ratings as (
+    select * from int_cooccurrence_ratings
 ),
 
--- what is counted at once fits into the processor's cache
+-- the groups of one part fit into the processor's cache
 of_part as (
-    select * from lessons
+    select * from cooccurrence_ratings
     where mod(item_id, $n_parts) = $part
 ),
 
@@ -18,7 +19,7 @@ together as (
         abs(other.rated_at - one.rated_at) < 300 as is_same_session,
         one.is_liked and other.is_liked as is_both_liked
     from of_part as one
-    inner join lessons as other
+    inner join cooccurrence_ratings as other
         on
             one.user_id = other.user_id
             and one.item_id < other.item_id
@@ -31,7 +32,7 @@ counted as (
         count(*) as n_both,
         count(*) filter (is_both_liked) as n_both_liked,
         count(*) filter (is_same_session) as n_same_session,
-        -- how often, and how closely within twenty ratings, one came after the other
+        -- closeness in time, summed: 1 for the next rating, 0.05 for the twentieth
         sum(if(distance between 1 and 20, 21 - distance, 0)) / 20 as n_next,
         sum(if(distance between -20 and -1, 21 + distance, 0)) / 20 as n_previous
     from together

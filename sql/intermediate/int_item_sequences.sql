@@ -1,4 +1,5 @@
--- one row per (item_id, other_item_id) among those that go along with an item in time
+-- one row per (item_id, other_item_id): the 120 items that are closest to an item in
+-- time by any of four measures
 with pairs as (
     select * from int_item_pairs
     where n_next > 0 or n_previous > 0 or n_same_session > 0
@@ -12,15 +13,15 @@ near as (
     select
         pairs.item_id,
         pairs.other_item_id,
-        (pairs.n_next / (item.n_taught + 2.5))::decimal(7, 6) as next_share,
+        (pairs.n_next / (item.n_sampled + 2.5))::decimal(7, 6) as next_share,
         (
-            pairs.n_next / (sqrt(item.n_taught * other.n_taught) + 2.5)
+            pairs.n_next / (sqrt(item.n_sampled * other.n_sampled) + 2.5)
         )::decimal(7, 6) as next_similarity,
         (
-            pairs.n_previous / (sqrt(item.n_taught * other.n_taught) + 2.5)
+            pairs.n_previous / (sqrt(item.n_sampled * other.n_sampled) + 2.5)
         )::decimal(7, 6) as previous_similarity,
         (
-            pairs.n_same_session / (sqrt(item.n_taught * other.n_taught) + 10)
+            pairs.n_same_session / (sqrt(item.n_sampled * other.n_sampled) + 10)
         )::decimal(7, 6) as session_similarity
     from pairs
     inner join counts as item on pairs.item_id = item.item_id

@@ -1,5 +1,5 @@
--- one row per (item_id, week in which some user's history ends): its ratings until
--- then, of the $n_compared most rated items
+-- one row per (item_id, week in which some user's history ends): how often the item had
+-- been rated by then. Of the $n_compared most rated items.
 with history as (
     select * from int_history
 ),
@@ -66,7 +66,7 @@ running as (
     from every_week
 ),
 
--- a rating is recent in its own week and in the four after it
+-- a rating is recent in its own week and in the following four
 later as (
     select unnest(range(5)) as n_weeks
 ),

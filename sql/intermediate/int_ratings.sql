@@ -1,4 +1,4 @@
--- one row per rating, numbered in the order in which its user gave them
+-- one row per rating, with its position in the order in which the user gave them
 with ratings as (
     select * from stg_ratings
 ),

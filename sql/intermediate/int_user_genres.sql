@@ -1,4 +1,4 @@
--- one row per (user_id, genre) of the history: how much the user goes for the genre
+-- one row per (user_id, genre) of the history: the user's taste for the genre
 with history as (
     select * from int_history
 ),
@@ -42,7 +42,7 @@ affinities as (
     group by by_genre.user_id, by_genre.genre
 ),
 
--- decimals: they are averaged again, and must not depend on the order of adding
+-- decimals, because averages of floats depend on the order in which threads add
 compared as (
     select
         user_id,

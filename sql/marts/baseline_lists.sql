@@ -1,4 +1,5 @@
--- one row per baseline, user of $user_ids and rank up to ten of unseen items
+-- one row per (baseline, user of $user_ids, rank): the ten unseen items that each
+-- baseline ranks highest
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),
@@ -29,7 +30,7 @@ by_popularity as (
     from counts
 ),
 
--- ten items are unseen among the first n + 10 for who has rated n
+-- at least ten of the first n + 10 items are unseen by a user of n ratings
 popularity as (
     select
         'popularity' as baseline,
@@ -40,7 +41,7 @@ popularity as (
     inner join by_popularity on by_popularity.rank <= histories.n_ratings + 10
 ),
 
--- of an item's neighbours those by all that was rated, not by what was liked
+-- int_item_neighbours also holds those that are nearest by liked_similarity
 neighbours as (
     select
         item_id,

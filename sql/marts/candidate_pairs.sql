@@ -1,5 +1,5 @@
--- one row per user of $user_ids and item not in the user's history; label: what the
--- user rated it next, else 0, and of those only $negative_share are kept
+-- one row per user of $user_ids and item that is not in the user's history. The label
+-- is the rating in the user's future, or 0; of the zeros $negative_share are kept.
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),

@@ -1,4 +1,4 @@
--- one row per item as of the moment
+-- one row per item as of the cutoff
 with history as (
     select * from int_history
 ),
@@ -16,7 +16,7 @@ rated as (
         history.item_id,
         count(*) as n_ratings,
         avg(history.rating) as avg_rating,
-        -- from sums that are exact, which stddev's running updates are not
+        -- from exact sums; stddev's running updates depend on the order of the rows
         sqrt(
             greatest(avg(history.rating * history.rating) - avg(history.rating) ** 2, 0)
         )

@@ -1,4 +1,4 @@
--- one row per candidate pair as of the moment: all that the model sees of it
+-- one row per candidate pair as of the cutoff: the features that the model takes
 with candidates as (
     select * from candidate_pairs
 ),
@@ -31,7 +31,7 @@ tastes as (
         sum(neighbours.similarity) filter (history.is_disliked) as disliked_similarity
     from history
     inner join int_item_neighbours as neighbours using (item_id)
-    -- a sample to train with is a small part of what is to be summed
+    -- training asks for a small sample of the pairs; sum for these only
     semi join candidates
         on
             history.user_id = candidates.user_id
@@ -61,7 +61,7 @@ sequences as (
     group by history.user_id, along.other_item_id
 ),
 
--- many items share their set of genres: each user needs each set only once
+-- many items share a set of genres: compute each user's affinity once per set
 genre_sets as (
     select distinct genres
     from stg_items

@@ -1,4 +1,4 @@
--- one row per item of the $top_n that most users rated before the moment
+-- one row per rank: the $top_n items with the most ratings before the cutoff
 with counts as (
     select * from int_item_counts
 ),

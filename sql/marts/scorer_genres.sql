@@ -1,4 +1,4 @@
--- one row per (user_id, genre) of the history of a user of $user_ids, in millionths
+-- one row per (user_id, genre) in the history of a user of $user_ids, in millionths
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),

@@ -1,4 +1,4 @@
--- one row per item as of the moment, as the compiled scorer reads it
+-- one row per item as of the cutoff, as the compiled scorer reads it
 with items as (
     select * from item_features
 ),

@@ -1,4 +1,4 @@
--- one row per (item_id, other_item_id) of the nearest by taste, in millionths
+-- one row per (item_id, other_item_id) of int_item_neighbours, in millionths
 with neighbours as (
     select * from int_item_neighbours
 ),

@@ -1,4 +1,4 @@
--- one row per (item_id, other_item_id) of those along in time, in millionths
+-- one row per (item_id, other_item_id) of int_item_sequences, in millionths
 with sequences as (
     select * from int_item_sequences
 ),

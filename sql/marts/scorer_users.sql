@@ -1,4 +1,4 @@
--- one row per user of $user_ids as of the moment, as the compiled scorer reads it
+-- one row per user of $user_ids as of the cutoff, as the compiled scorer reads it
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),

@@ -1,4 +1,4 @@
--- one row per (item_id, rank) of the $top_n items that are most like an item by taste
+-- one row per (item_id, rank): the $top_n items most similar to an item
 with neighbours as (
     select * from int_item_neighbours
 ),

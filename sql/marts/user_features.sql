@@ -1,4 +1,4 @@
--- one row per user as of the moment
+-- one row per user as of the cutoff
 with history as (
     select * from int_history
 ),

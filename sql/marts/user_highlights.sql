@@ -17,7 +17,7 @@ ranked as (
         n_history as n_ratings,
         row_number() over (
             partition by user_id
-            -- of those liked as much the newer ones: they say more of today
+            -- among equal ratings the newer ones, which are closer to today's taste
             order by rating desc, n_back asc, item_id asc
         ) as highest_rank,
         row_number() over (

@@ -1,5 +1,5 @@
--- one row per rating in the history of a user of $user_ids that linear models know of:
--- how much it weighs, in ten-thousandths, in the states that they are applied to
+-- one row per rating of a modelled item in the history of a user of $user_ids: its
+-- weight, in ten-thousandths, in each state that the linear models are applied to
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),
@@ -8,7 +8,7 @@ history as (
     select int_history.*
     from int_history
     semi join users using (user_id)
-    semi join int_known_items using (item_id)
+    semi join int_modelled_items using (item_id)
 ),
 
 states as (

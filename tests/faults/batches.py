@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +21,6 @@ from batch import __main__ as main
 
 PRELOADED = ("tests.faults.preloaded",)
 PATIENCE_SECONDS = 300.0
-USERS_PER_PART = 15
-"""What makes three parts of the forty users of a small world."""
 
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(list(PRELOADED))
@@ -34,9 +32,8 @@ class Place:
 
     Attributes:
         name: `module:function`, or `module:class.method`.
-        when: `before` it is called, `after`, or `within`: a generator that has yielded
-            so many.
-        n: at which call, or after how many that it yielded.
+        when: `before` it is called or `after`.
+        n: at which call.
     """
 
     name: str
@@ -63,8 +60,6 @@ class Place:
         def deadly(*arguments: Any, **named: Any) -> Any:
             nonlocal n_calls
             n_calls += 1
-            if self.when == "within":
-                return self._passed(function(*arguments, **named), how)
             if self.when == "before" and n_calls == self.n:
                 os.kill(os.getpid(), how)
             result = function(*arguments, **named)
@@ -74,12 +69,6 @@ class Place:
 
         return deadly
 
-    def _passed(self, values: Iterator[Any], how: signal.Signals) -> Iterator[Any]:
-        for i, value in enumerate(values):
-            if i == self.n:
-                os.kill(os.getpid(), how)
-            yield value
-
 
 @dataclass(frozen=True)
 class Clone:
@@ -87,7 +76,6 @@ class Clone:
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
-    parts: int = 1
     lock_seconds: int | None = None
     answer_seconds: float | None = None
 
@@ -184,17 +172,15 @@ def work(
 
 
 def make_small(clone: Clone) -> None:
-    """Let little be enough: trees, users a part, lists a trip, seconds of a lock."""
-    import batch.publishing.part
+    """Let little be enough: trees, users a block, seconds of a lock."""
     from batch.model import train
-    from batch.publishing import connections, explanations, generations
+    from batch.publishing import connections, lock
+    from batch.scoring import compiled
 
     train.train = partial(train.train, parameters={"nthread": 1}, n_rounds=10)
-    # so that there are moments between lists
-    generations.LISTS_PER_TRIP = explanations.USERS_PER_QUERY = 4
-    if clone.parts > 1:
-        batch.publishing.part.USERS_PER_PART = USERS_PER_PART
+    # so that there are moments between blocks
+    compiled.USERS_PER_BLOCK = 4
     if clone.lock_seconds is not None:
-        generations.LOCK_SECONDS = clone.lock_seconds
+        lock.LOCK_SECONDS = clone.lock_seconds
     if clone.answer_seconds is not None:
         connections.ANSWER_SECONDS = clone.answer_seconds

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,54 +33,35 @@ LENGTHS = (9, 10)
 """Of lists, by turns: whoever runs after a kill has something to do."""
 
 PLACES = (
-    Place("batch.__main__:clean_up", "after"),
+    Place("batch.publishing.generations:remove_leftovers", "after"),
     Place("batch.ingest.archive:unpack_member", "before", 2),
     Place("batch.ingest.archive:unpack", "after"),
     Place("batch.publishing.parquet:write_table", "before"),
     Place("pyarrow.parquet:write_table", "after"),
     Place("batch.publishing.parquet:write_table", "after"),
-    Place("batch.publishing.generations:write_lists", "before"),
-    Place("batch.publishing.parquet:written", "within", 1),
-    Place("batch.publishing.parquet:written", "within", 21),
-    Place("batch.publishing.parquet:written", "within", 39),
-    Place("batch.publishing.generations:write_lists", "after"),
-    Place("batch.publishing.generations:complete", "before"),
-    Place("batch.publishing.generations:complete", "after"),
-    Place("batch.publishing.explanations:write_similar", "after"),
-    Place("batch.publishing.generations:describe", "before"),
-    Place("batch.publishing.generations:Lock.flip", "before"),
-    Place("batch.publishing.generations:Lock.flip", "after"),
-    Place("batch.publishing.generations:Lock.remove", "after", 2),
-    Place("batch.publishing.parquet:prune", "before", 2),
-    Place("batch.__main__:tidy", "after"),
-    Place("batch.publishing.generations:Lock.__exit__", "after"),
+    Place("batch.publishing.writers:open_writers", "before"),
+    Place("batch.publishing.parquet:ParquetWriter.write", "before"),
+    Place("batch.publishing.parquet:ParquetWriter.write", "before", 6),
+    Place("batch.publishing.writers:RedisWriter.write", "after", 16),
+    Place("batch.publishing.writers:RedisWriter.write", "after", 30),
+    Place("batch.publishing.shared_keys:write_items", "before"),
+    Place("batch.publishing.shared_keys:write_popular", "after"),
+    Place("batch.publishing.shared_keys:write_similar", "after"),
+    Place("batch.publishing.shared_keys:write_meta", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "after"),
+    Place("batch.publishing.lock:Lock.remove", "after", 2),
+    Place("batch.publishing.parquet:remove_generations", "before", 3),
+    Place("batch.publishing.generations:prune", "after"),
+    Place("batch.publishing.lock:Lock.release", "after"),
 )
 """The boundaries of the stages of a rescoring, in their order."""
-
-PLACES_OF_PARTS = (
-    Place("batch.publishing.pending:register", "after"),
-    Place("batch.publishing.parquet:written", "within", 5),
-    Place("batch.publishing.pending:record", "before", 2),
-    Place("batch.publishing.pending:record", "after", 2),
-    Place("batch.publishing.parquet:join", "before"),
-    Place("batch.publishing.parquet:join", "after"),
-    Place("batch.publishing.generations:Lock.flip", "after"),
-    Place("batch.publishing.pending:forget_published", "after", 2),
-)
-"""Those that only a generation in parts has."""
-
-BOUNDARIES: Sequence[tuple[float | Place, int]] = (
-    *((place, 1) for place in PLACES),
-    *((place, 3) for place in PLACES_OF_PARTS),
-)
-"""All of them, and in how many parts is scored."""
 
 
 def content(client: redis.Redis, generation: str) -> Content:
     """Read all that is kept of a generation, but not when it was made."""
     prefix = f"{contract.PREFIX}{generation}:"
     names = [str(name) for name in client.scan_iter(f"{prefix}*", count=1000)]
-    names = [name for name in names if name != contract.parts_key(generation)]
     kinds = [name.removeprefix(prefix) for name in names]
     # no transaction: a full server refuses to queue even what only reads
     with client.pipeline(transaction=False) as pipe:
@@ -103,13 +84,13 @@ class Site:
 
     Attributes:
         whole: the length of lists → all that a generation holds.
-        seconds: number of parts → how long a run takes.
+        seconds: how long a run takes.
     """
 
     clone: Clone
     client: redis.Redis
     whole: dict[int, Content] = field(default_factory=dict)
-    seconds: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
     n_kills: int = 0
 
     @property
@@ -127,26 +108,23 @@ class Site:
     def prepare(self) -> None:
         """Make a first run, and one of each kind, and note what they give."""
         self.clone.run("run", "--top-n", str(LENGTHS[0]))
-        for parts in (1, 3):
-            for length in LENGTHS:
-                began_at = time.monotonic()
-                self.run(length, parts, "--force")
-                self.seconds[parts] = time.monotonic() - began_at
-                found = content(self.client, str(self.served))
-                assert self.whole.setdefault(length, found) == found
+        for length in LENGTHS:
+            began_at = time.monotonic()
+            self.run(length, "--force")
+            self.seconds = time.monotonic() - began_at
+            self.whole[length] = content(self.client, str(self.served))
         assert self.whole[LENGTHS[0]] != self.whole[LENGTHS[1]]
         self.check_swept()
 
-    def run(self, length: int, parts: int, *words: str) -> None:
+    def run(self, length: int, *words: str) -> None:
         """Run a batch to its end."""
-        replace(self.clone, parts=parts).run("run", "--top-n", str(length), *words)
+        self.clone.run("run", "--top-n", str(length), *words)
 
-    def kill(self, moment: float | Place, parts: int = 1) -> bool:
+    def kill(self, moment: float | Place) -> bool:
         """Kill a run, look what is served, and run again.
 
         Args:
             moment: in seconds from its start, or a place in the code.
-            parts: in how many it scores.
 
         Returns:
             Whether the kill came after the flip.
@@ -155,7 +133,7 @@ class Site:
         shutil.rmtree(self.clone.folder / "data/unpacked")
         place = moment if isinstance(moment, Place) else None
         words = ("run", "--top-n", str(length))
-        batch = replace(self.clone, parts=parts).start(*words, place=place)
+        batch = self.clone.start(*words, place=place)
         if isinstance(moment, Place):
             assert batch.wait() == -9, f"not killed {moment}: {batch.said}"
         else:
@@ -166,7 +144,7 @@ class Site:
         self.check_served(length if has_flipped else sum(LENGTHS) - length)
         self.check_tables()
         self.let_lock_expire()
-        self.run(length, parts)
+        self.run(length)
         self.check_served(length)
         self.check_swept()
         return has_flipped
@@ -265,12 +243,9 @@ def reading(folder: Path) -> Iterator[Counter[str]]:
         thread.join()
 
 
-def moments(
-    n: int, site: Site, draw: np.random.Generator
-) -> list[tuple[float | Place, int]]:
-    """Draw moments from a run's start to just after its end, every third in parts."""
-    kinds = [3 if i % 3 == 2 else 1 for i in range(n)]
-    return [(draw.uniform(0, 1.05) * site.seconds[parts], parts) for parts in kinds]
+def moments(n: int, site: Site, draw: np.random.Generator) -> list[float | Place]:
+    """Draw moments from a run's start to just after its end."""
+    return [draw.uniform(0, 1.05) * site.seconds for _ in range(n)]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -287,20 +262,20 @@ def main(argv: Sequence[str]) -> int:
         reading(Path(folder)) as seen,
     ):
         drawn = moments(flags.moments, site, np.random.default_rng(flags.seed))
-        for number, (moment, parts) in enumerate([*BOUNDARIES, *drawn], start=1):
+        for number, moment in enumerate([*PLACES, *drawn], start=1):
             where = f"{moment:.3f} s" if isinstance(moment, float) else str(moment)
             try:
-                has_flipped = site.kill(moment, parts)
+                has_flipped = site.kill(moment)
             except AssertionError as error:
                 losses += 1
-                print(f"{number} {where}, {parts} parts: LOST {error}", flush=True)
+                print(f"{number} {where}: LOST {error}", flush=True)
                 break  # what comes after would be no news
             n_flipped += has_flipped
             told = "the new" if has_flipped else "the former"
-            print(f"{number} {where}, {parts} parts: {told} is served, whole")
+            print(f"{number} {where}: {told} is served, whole")
     losses += sum(seen.values()) - seen["whole"] - seen["gone"]
     print(
-        f"{site.n_kills} kills ({len(BOUNDARIES)} at boundaries of stages), "
+        f"{site.n_kills} kills ({len(PLACES)} at boundaries of stages), "
         f"{n_flipped} after the flip; {seen['whole']} reads of tables meanwhile; "
         f"{losses} losses"
     )

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ from batch.model.registry import Registry
 from lookup.shared import contract, embedded_redis
 from tests.batch.ingest import test_download
 from tests.batch.ingest.test_download import Reply, serving
-from tests.conftest import RedisServer, Tally, running, wait_until
+from tests.conftest import RedisServer, Tally, answers, running, wait_until
 from tests.faults.batches import Clone, Place
 from tests.faults.kills import (
-    BOUNDARIES,
+    PLACES,
     Site,
     content,
     moments,
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 SEED = 1
 N_MOMENTS = 50
-LISTS_WRITTEN = Place("batch.publishing.parquet:written", "within", 5)
+LISTS_WRITTEN = Place("batch.publishing.writers:RedisWriter.write", "after", 4)
 
 
 @pytest.fixture(scope="module")
@@ -80,42 +79,20 @@ def prod_of(clone: Clone) -> str | None:
 def test_at_the_boundaries_of_stages(site: Site, tally: Tally) -> None:
     """The one generation or the other is served whole; the next run leaves nothing."""
     with reading(site.clone.folder) as seen:
-        n_flipped = sum(site.kill(place, parts) for place, parts in BOUNDARIES)
-    assert n_flipped == 7
+        n_flipped = sum(map(site.kill, PLACES))
+    assert n_flipped == 5
     assert set(seen) <= {"whole", "gone"}
-    tally.faults(len(BOUNDARIES))
+    tally.faults(len(PLACES))
 
 
 def test_at_random_moments(site: Site, tally: Tally) -> None:
     """From the start of a run to just after its end."""
     with reading(site.clone.folder) as seen:
-        for moment, parts in moments(N_MOMENTS, site, np.random.default_rng(SEED)):
-            site.kill(moment, parts)
+        for moment in moments(N_MOMENTS, site, np.random.default_rng(SEED)):
+            site.kill(moment)
     assert seen["whole"] > N_MOMENTS
     assert set(seen) <= {"whole", "gone"}
     tally.faults(N_MOMENTS)
-
-
-def test_a_shard(site: Site, tally: Tally) -> None:
-    """Its part is scored again once its lock has ended; the other's stays."""
-    clone = replace(site.clone, lock_seconds=2)
-    former = site.served
-    clone.run("run", "--force", "--shard", "2/2")
-    for place in (LISTS_WRITTEN, Place("batch.publishing.pending:record", "before")):
-        died = clone.start("run", "--force", "--shard", "1/2", place=place)
-        assert died.wait() == -9
-        assert "error: another batch holds" in clone.run(
-            "run", "--force", "--shard", "1/2", code=75
-        )
-        assert site.served == former
-        wait_until(lambda: not list(site.client.scan_iter("recs:*:lock:*")))
-    clone.run("run", "--force", "--shard", "1/2")
-    assert site.served != former
-    users = [key for key in content(site.client, str(site.served)) if "user:" in key]
-    assert len(users) == 40
-    site.run(9, 1)
-    site.check_served(9)
-    tally.faults(2)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +188,7 @@ def test_a_download(tmp_path: Path, tally: Tally) -> None:
 
 
 def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
-    """The server ends by itself and keeps all, the half-written included."""
+    """The server runs on until the next user leaves, and keeps all of its data."""
     write_world(tmp_path / "world")
     clone = Clone(tmp_path, {"MOVIELENS_RAW": "world"}, lock_seconds=2)
     clone.run("run")
@@ -221,14 +198,14 @@ def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
         before = content(client, served)
     died = clone.start("run", "--force", place=LISTS_WRITTEN)
     assert died.wait() == -9
-    wait_until(
-        lambda: not embedded_redis._is_held(folder / embedded_redis.SUPERVISOR_LOCK), 60
-    )
+    port = int((folder / "server.lock").read_text())
+    assert answers(port)
     with kept(folder) as client:
         assert client.get(contract.CURRENT) == served
         assert content(client, served) == before
         assert len(client.keys("recs:*:user:*")) > 40
         wait_until(lambda: not client.exists(contract.LOCK))
+    assert not answers(port)
     clone.run("run")
     with kept(folder) as client:
         names = map(str, client.scan_iter("recs:*"))

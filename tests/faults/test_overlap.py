@@ -16,16 +16,14 @@ pytestmark = pytest.mark.slow
 
 LOCK_SECONDS = 2
 
+AMID_LISTS = Place("batch.publishing.writers:RedisWriter.write", "after", 4)
 SLEEPS = (
-    (Place("batch.publishing.parquet:written", "within", 21), 1),
-    (Place("batch.publishing.generations:Lock.flip", "before"), 1),
-    (Place("batch.publishing.generations:Lock.flip", "after"), 1),
-    (Place("batch.publishing.pending:clear_way", "before"), 3),
-    (Place("batch.publishing.parquet:written", "within", 5), 3),
-    (Place("batch.publishing.pending:record", "before", 2), 3),
-    (Place("batch.publishing.generations:complete", "before"), 3),
+    AMID_LISTS,
+    Place("batch.publishing.shared_keys:write_items", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "after"),
 )
-"""Where one falls asleep, and in how many parts it scores."""
+"""Where one falls asleep."""
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +58,7 @@ def asleep(clone: Clone, place: Place, length: int) -> Batch:
 def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
     """One works, the other ends at once with 75, and says who is at it."""
     length = other_length(site)
-    working = asleep(
-        site.clone, Place("batch.publishing.parquet:written", "within", 5), length
-    )
+    working = asleep(site.clone, AMID_LISTS, length)
     began_at = time.monotonic()
     said = site.clone.run("run", "--top-n", str(length), code=75)
     assert time.monotonic() - began_at < 5
@@ -92,8 +88,7 @@ def test_two_at_once(site: Site, tally: Tally) -> None:
 def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
     """Nobody has to remove it."""
     clone, length = replace(site.clone, lock_seconds=LOCK_SECONDS), other_length(site)
-    place = Place("batch.publishing.parquet:written", "within", 5)
-    died = clone.start("run", "--top-n", str(length), place=place)
+    died = clone.start("run", "--top-n", str(length), place=AMID_LISTS)
     assert died.wait() == -signal.SIGKILL
     clone.run("run", "--top-n", str(length), code=75)
     wait_until(lambda: not site.client.exists(contract.LOCK), LOCK_SECONDS + 5)
@@ -103,19 +98,19 @@ def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
     tally.faults()
 
 
-@pytest.mark.parametrize(("place", "parts"), SLEEPS, ids=str)
+@pytest.mark.parametrize("place", SLEEPS, ids=str)
 def test_who_sleeps_past_its_lock_changes_nothing(
-    site: Site, place: Place, parts: int, tally: Tally
+    site: Site, place: Place, tally: Tally
 ) -> None:
     """Neither by a flip nor by what it writes and removes, however late."""
     length = other_length(site)
-    clone = replace(site.clone, parts=parts, lock_seconds=LOCK_SECONDS)
+    clone = replace(site.clone, lock_seconds=LOCK_SECONDS)
     sleeper = asleep(clone, place, length)
     wait_until(lambda: not site.client.exists(contract.LOCK), LOCK_SECONDS + 10)
     has_flipped = site.length == length
     # the same work again, except where it is done
     other = sum(LENGTHS) - length if has_flipped else length
-    site.run(other, parts)
+    site.run(other)
     served, held = site.served, site.client.zrange(contract.GENERATIONS, 0, -1)
     assert served is not None
     before = {str(name): content(site.client, str(name)) for name in held}
@@ -124,30 +119,11 @@ def test_who_sleeps_past_its_lock_changes_nothing(
     assert code == (0 if has_flipped else 1), sleeper.said
     if not has_flipped:
         assert "another batch" in sleeper.said
-        assert "nothing that is served has changed" in sleeper.said
+        assert "the served lists have not changed" in sleeper.said
     assert site.served == served
     assert site.client.zrange(contract.GENERATIONS, 0, -1) == held
     assert {name: content(site.client, name) for name in before} == before
     site.check_served(other)
-    site.run(other, parts)
-    site.check_swept()
-    tally.faults()
-
-
-def test_who_sleeps_in_a_shard_doubles_no_list(site: Site, tally: Tally) -> None:
-    """Another does its part, which is served when it goes on."""
-    clone = replace(site.clone, lock_seconds=LOCK_SECONDS)
-    words = ("run", "--top-n", str(other_length(site)), "--shard")
-    clone.run(*words, "2/2")
-    place = Place("batch.publishing.parquet:written", "within", 5)
-    sleeper = clone.start(*words, "1/2", place=place, how=signal.SIGSTOP)
-    wait_until(lambda: sleeper.is_stopped, seconds=60)
-    wait_until(lambda: not list(site.client.scan_iter("recs:*:lock:*")), seconds=20)
-    clone.run(*words, "1/2")
-    site.check_served(int(words[2]))
-    sleeper.signal(signal.SIGCONT)
-    sleeper.wait()
-    site.check_served(int(words[2]))
-    site.run(site.length, 1)
+    site.run(other)
     site.check_swept()
     tally.faults()

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from tests.faults.proxy import proxy
 pytestmark = pytest.mark.slow
 
 PLACES = (
-    (Place("batch.publishing.parquet:written", "within", 21), 1),
-    (Place("batch.publishing.parquet:written", "within", 5), 3),
-    (Place("batch.publishing.generations:complete", "before"), 1),
-    (Place("batch.publishing.generations:Lock.flip", "before"), 1),
+    Place("batch.publishing.parquet:ParquetWriter.write", "before"),
+    Place("batch.publishing.writers:RedisWriter.write", "after", 16),
+    Place("batch.publishing.shared_keys:write_items", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "before"),
 )
-"""Where a batch waits while something happens to Redis, and in how many parts."""
+"""Where a batch waits while something happens to Redis."""
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +74,9 @@ def line_of(batch: Batch) -> str:
 
 
 def woken(batch: Batch) -> int:
-    """Let a batch go on to its end, past where it sleeps again, as in another part."""
-    give_up_at = time.monotonic() + 60
-    while not batch.has_ended:
-        assert time.monotonic() < give_up_at, batch.said
-        with suppress(ProcessLookupError):  # it ends just now
-            batch.signal(signal.SIGCONT)
-        time.sleep(0.02)
-    return batch.wait()
+    """Let a batch go on to its end."""
+    batch.signal(signal.SIGCONT)
+    return batch.wait(60)
 
 
 def check_failed(site: Site, batch: Batch, length: int, told: str) -> None:
@@ -93,10 +87,10 @@ def check_failed(site: Site, batch: Batch, length: int, told: str) -> None:
     site.check_tables()
 
 
-def check_next(site: Site, length: int, parts: int) -> None:
+def check_next(site: Site, length: int) -> None:
     """See that the next run does it all, and leaves nothing of the one before."""
     site.let_lock_expire()
-    site.run(length, parts)
+    site.run(length)
     site.check_served(length)
     site.check_swept()
 
@@ -110,15 +104,15 @@ def length(site: Site) -> Iterator[int]:
         batch.kill()  # it slept when a test failed, and the next shall not meet it
 
 
-at_places = pytest.mark.parametrize(("place", "parts"), PLACES, ids=str)
+at_places = pytest.mark.parametrize("place", PLACES, ids=str)
 
 
 @at_places
 def test_killed_and_back(
-    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
 ) -> None:
     """A run goes on where it had nothing under way, since nothing is lost."""
-    batch = asleep(replace(site.clone, parts=parts), place, length)
+    batch = asleep(site.clone, place, length)
     server.kill()
     server.start()
     site.check_served(sum(LENGTHS) - length)
@@ -127,32 +121,32 @@ def test_killed_and_back(
         check_failed(site, batch, length, told)
     else:
         site.check_served(length)
-    check_next(site, length, parts)
+    check_next(site, length)
     tally.faults()
 
 
 @at_places
 def test_killed_for_good(
-    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
 ) -> None:
     """The run ends at once."""
-    batch = asleep(replace(site.clone, parts=parts), place, length)
+    batch = asleep(site.clone, place, length)
     server.kill()
     began_at = time.monotonic()
     assert woken(batch) == 1
     assert time.monotonic() - began_at < 15
     server.start()
     check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
-    check_next(site, length, parts)
+    check_next(site, length)
     tally.faults()
 
 
-@pytest.mark.parametrize(("place", "parts"), PLACES[1::2], ids=str)
+@pytest.mark.parametrize("place", PLACES[1::2], ids=str)
 def test_stopped(
-    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
 ) -> None:
     """One that comes back in time is waited for, another is told of."""
-    batch = asleep(replace(site.clone, parts=parts), place, length)
+    batch = asleep(site.clone, place, length)
     server.pause()
     batch.signal(signal.SIGCONT)
     time.sleep(1)
@@ -161,16 +155,16 @@ def test_stopped(
     assert woken(batch) == 0, batch.said
     site.check_served(length)
     other = sum(LENGTHS) - length
-    clone = replace(site.clone, parts=parts, answer_seconds=0.5)
+    clone = replace(site.clone, answer_seconds=0.5)
     batch = asleep(clone, place, other)
     server.pause()
     assert woken(batch) == 1
     go_on(server)
-    assert "; is it stopped, or has it too much to do?" in line_of(batch)
-    # what was sent is done when it goes on, the flip too: who left cannot know
-    assert site.length == sum(LENGTHS) - other or "flip" in place.name
+    assert "; is it stopped or overloaded?" in line_of(batch)
+    # what was sent is done when it goes on, also the write that makes it current
+    assert site.length == sum(LENGTHS) - other or "make_current" in place.name
     site.check_served(site.length)
-    check_next(site, other, parts)
+    check_next(site, other)
     tally.faults(2)
 
 
@@ -182,48 +176,46 @@ def go_on(server: RedisServer) -> None:
 
 @at_places
 def test_cut_off(
-    site: Site, server: RedisServer, length: int, place: Place, parts: int, tally: Tally
+    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
 ) -> None:
     """All connections of the batch end: nothing is sent twice."""
     with proxy(server.port) as line:
         url = f"redis://127.0.0.1:{line.port}/0"
         variables = {**site.clone.variables, "REDIS_URL": url}
-        batch = asleep(Clone(site.clone.folder, variables, parts), place, length)
+        batch = asleep(Clone(site.clone.folder, variables), place, length)
         line.cut()
         if woken(batch):
             told = "; is the server up and REDIS_URL right?"
             check_failed(site, batch, length, told)
         else:
             site.check_served(length)
-    check_next(site, length, parts)
+    check_next(site, length)
     tally.faults()
 
 
 @at_places
-def test_made_a_replica(
-    site: Site, length: int, place: Place, parts: int, tally: Tally
-) -> None:
+def test_made_a_replica(site: Site, length: int, place: Place, tally: Tally) -> None:
     """As when another takes its place: it takes nothing more, and serves on."""
-    batch = asleep(replace(site.clone, parts=parts), place, length)
+    batch = asleep(site.clone, place, length)
     site.client.execute_command("REPLICAOF", "127.0.0.1", free_port())
     try:
         check_failed(site, batch, length, "name its primary in REDIS_URL")
     finally:
         site.client.execute_command("REPLICAOF", "NO", "ONE")
-    check_next(site, length, parts)
+    check_next(site, length)
     tally.faults()
 
 
 @at_places
-def test_full(site: Site, length: int, place: Place, parts: int, tally: Tally) -> None:
+def test_full(site: Site, length: int, place: Place, tally: Tally) -> None:
     """It refuses what comes, and keeps what it has."""
-    batch = asleep(replace(site.clone, parts=parts), place, length)
+    batch = asleep(site.clone, place, length)
     site.client.config_set("maxmemory", 1)
     try:
         check_failed(site, batch, length, "it is full: give it more memory")
     finally:
         site.client.config_set("maxmemory", 0)
-    check_next(site, length, parts)
+    check_next(site, length)
     tally.faults()
 
 
@@ -233,7 +225,6 @@ def test_a_full_disk(
     site: Site,
     length: int,
     place: Place,
-    parts: int,
     tally: Tally,
 ) -> None:
     """It takes nothing that it cannot write down."""
@@ -241,7 +232,7 @@ def test_a_full_disk(
     (home,) = site.client.config_get("dir").values()
     with tiny_disk(disk, "8m"):
         move(site.client, disk)
-        batch = asleep(replace(site.clone, parts=parts), place, length)
+        batch = asleep(site.clone, place, length)
         try:
             with filled(disk):
                 # what is on its way there already is under way a moment later
@@ -250,7 +241,7 @@ def test_a_full_disk(
             wait_until(lambda: is_writable(site.client))
         finally:
             move(site.client, home)
-        check_next(site, length, parts)
+        check_next(site, length)
     tally.faults()
 
 

@@ -22,21 +22,22 @@ TYPES: dict[str, str] = {
     "stg_users": "user_id integer, age integer, gender varchar, occupation varchar",
     "int_ratings": "user_id integer, item_id integer, rating double, rated_at bigint, "
     "position bigint",
-    "int_moments": "user_id integer, n_history bigint, n_known bigint",
+    "int_cutoffs": "user_id integer, n_history bigint, n_with_future bigint",
     "int_history": "user_id integer, item_id integer, rating double, rated_at bigint, "
     "position bigint, n_history bigint, n_back bigint, position_share decimal(7, 6), "
     "is_liked boolean, is_disliked boolean, slow_weight decimal(5, 4), "
     "weight decimal(5, 4), fast_weight decimal(5, 4), soon_weight decimal(5, 4)",
     "int_future": "user_id integer, item_id integer, rating double",
-    "int_teachers": "user_id integer",
+    "int_cooccurrence_users": "user_id integer",
     "int_item_counts": "item_id integer, n_ratings bigint, n_liked bigint, "
-    "n_disliked bigint, n_taught bigint, n_taught_liked bigint, popularity_rank bigint",
-    "int_lessons": "user_id integer, item_id integer, position bigint, "
+    "n_disliked bigint, n_sampled bigint, n_sampled_liked bigint, "
+    "popularity_rank bigint",
+    "int_cooccurrence_ratings": "user_id integer, item_id integer, position bigint, "
     "rated_at bigint, is_liked boolean",
     "int_item_pairs": "item_id integer, other_item_id integer, n_both bigint, "
     "n_both_liked bigint, n_same_session bigint, n_next double, n_previous double",
-    "int_known_items": "item_id integer, n_ratings bigint",
-    "int_item_sequels": "item_id integer, other_item_id integer, "
+    "int_modelled_items": "item_id integer, n_ratings bigint",
+    "int_item_transitions": "item_id integer, other_item_id integer, "
     "near_together double, near_next double, far_together double, far_next double, "
     "soon_together double, soon_next double",
     "int_item_neighbours": "item_id integer, other_item_id integer, "

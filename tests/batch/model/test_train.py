@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import batch.model.train
 from batch import warehouse
 from batch.__main__ import N_NEAR
 from batch.errors import BatchError
-from batch.evaluation.evaluate import Evaluation, evaluate
-from batch.features import candidates, tables
+from batch.evaluation.evaluation import Evaluation, evaluate
+from batch.features import candidates, columns, tables
 from batch.features.candidates import Pairs
 from batch.model.train import (
     MIN_NEGATIVES,
@@ -25,9 +26,9 @@ from batch.model.train import (
 )
 from batch.scoring import rank
 from tests import worlds
-from tests.worlds import Connection, Moment
+from tests.worlds import Connection, Cutoff
 
-WINDOWS = (Moment(1, n_next=N_NEAR), Moment(2))
+WINDOWS = (Cutoff(1, n_next=N_NEAR), Cutoff(2))
 """The windows that the evaluated model is trained on."""
 ONE_THREAD: dict[str, str | int | float] = {"nthread": 1}
 """Threads cost more than they save with few pairs."""
@@ -109,13 +110,13 @@ def test_the_record_of_a_training(ragged: Pairs) -> None:
     trained = train([ragged], ragged, ONE_THREAD | {"max_depth": 3}, n_rounds=25)
     expected = PARAMETERS | ONE_THREAD | {"max_depth": 3, "n_rounds": 25}
     assert trained.parameters == expected
-    assert trained.booster.feature_names == list(candidates.FEATURES)
+    assert trained.booster.feature_names == list(columns.FEATURES)
     assert trained.booster.num_boosted_rounds() == 25
     assert list(trained.curve) == ["training", "validation"]
     assert {len(points) for points in trained.curve.values()} == {N_STAGES}
     assert trained.curve["training"][-1] > trained.curve["training"][0] > 0
     assert trained.importance
-    assert set(trained.importance) <= set(candidates.FEATURES)
+    assert set(trained.importance) <= set(columns.FEATURES)
 
 
 # --- windows and stages --------------------------------------------------------------
@@ -195,9 +196,9 @@ def test_nothing_to_learn_from_is_an_error(rows: list[tuple[int, int, float]]) -
         train([literal(rows)], literal([(1, 10, 1.0), (1, 20, 0.0)]), n_rounds=1)
 
 
-def sampled(connection: Connection, moment: Moment, every: int = 1) -> Pairs:
+def sampled(connection: Connection, cutoff: Cutoff, every: int = 1) -> Pairs:
     """Sample the pairs of one in `every` users as of a cutoff."""
-    tables.build(connection, *moment)
+    tables.build(connection, *cutoff)
     return candidates.sample(connection, warehouse.user_ids(connection)[::every])
 
 
@@ -213,7 +214,7 @@ def test_four_ratings_are_enough(
         [(user, None, None, None) for user in users],
     )
     worlds.stage(connection, world)
-    windows = [sampled(connection, moment) for moment in WINDOWS]
+    windows = [sampled(connection, cutoff) for cutoff in WINDOWS]
     n_labels = sum(np.count_nonzero(window.labels) for window in windows)
     assert n_labels == len(users) * n_positives
     if n_positives:
@@ -248,7 +249,7 @@ def learned(
     Once for each seed, on labels shuffled with it; None leaves them as they are.
     """
     worlds.stage(connection, world)
-    windows = [sampled(connection, moment) for moment in WINDOWS]
+    windows = [sampled(connection, cutoff) for cutoff in WINDOWS]
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)[::every]
     found = []
@@ -257,7 +258,9 @@ def learned(
         if seed is not None:
             used = [relabelled(window, seed + i) for i, window in enumerate(windows)]
         booster = train(used, None, parameters, n_rounds).booster
-        lists = rank.score(connection, booster, user_ids, top_n=10)
+        lists = chain.from_iterable(
+            rank.rank_users(connection, booster, user_ids, top_n=10)
+        )
         found.append(evaluate(connection, lists))
     return found
 

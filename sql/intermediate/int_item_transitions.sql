@@ -1,21 +1,22 @@
--- one row per (item_id, other_item_id) of which the other came within 100 ratings; of
--- $n_parts parts the one that holds the items whose id leaves $part
-with lessons as (
+-- one row per (item_id, other_item_id) where the other item followed within 100
+-- ratings. Built in $n_parts parts: this one holds the items whose item_id modulo
+-- $n_parts is $part.
+with cooccurrence_ratings as (
     select
-        int_lessons.*,
-        int_lessons.position // 100 as hundred
-    from int_lessons
-    semi join int_known_items using (item_id)
+        int_cooccurrence_ratings.*,
+        int_cooccurrence_ratings.position // 100 as hundred
+    from int_cooccurrence_ratings
+    semi join int_modelled_items using (item_id)
 ),
 
--- who comes within 100 ratings is in the same hundred of them or in the next
+-- ratings at most 100 apart are in the same hundred of positions or in adjacent ones
 of_part as (
     select
         user_id,
         item_id,
         position,
         unnest([hundred, hundred + 1]) as hundred
-    from lessons
+    from cooccurrence_ratings
     where mod(item_id, $n_parts) = $part
 ),
 
@@ -23,11 +24,11 @@ distances as (
     select unnest(range(1, 101)) as distance
 ),
 
--- A state is a history in which a rating that lies n back weighs far ** n. `together`
--- is what two ratings `distance` apart add to the products of all states, `next` what
--- they add to those with what followed, which counts the less the later it came: the
--- sum over the states in between of far ** (before it) * near ** (after it).
--- Decimals, because the sum of floats depends on the order in which threads add.
+-- A state is a history whose rating n positions back weighs before ** n. Its target is
+-- the future, whose nth rating weighs (1 - after) * after ** (n - 1). Two ratings
+-- `distance` apart add `together` to the product of states with states, and `next` to
+-- that of states with targets: a sum over the states that end between the two.
+-- Decimals, because a sum of floats depends on the order in which threads add.
 decays as (
     select
         distance,
@@ -50,7 +51,7 @@ followed as (
         other.item_id as other_item_id,
         other.position - one.position as distance
     from of_part as one
-    inner join lessons as other
+    inner join cooccurrence_ratings as other
         on
             one.user_id = other.user_id
             and one.hundred = other.hundred

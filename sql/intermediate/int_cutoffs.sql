@@ -1,6 +1,6 @@
--- one row per user: the moment after $n_cuts cuts of the last fifth of the ratings, or
--- $n_next ratings before it; positions up to n_history are its past, the next ones up
--- to n_known its future
+-- one row per user: the cutoff that remains after cutting off the last fifth of the
+-- ratings $n_cuts times, or $n_next ratings before that. Positions up to n_history are
+-- the user's history, the next ones up to n_with_future the future.
 with recursive ratings as (
     select * from int_ratings
 ),
@@ -16,7 +16,7 @@ cuts as (
     select
         user_id,
         depth + 1 as depth,
-        -- ceil(0.8 * n) without floats: where the protocol's hold-out begins
+        -- ceil(0.8 * n) without floats: the evaluation protocol's hold-out starts there
         (4 * n_left + 4) // 5 as n_left
     from cuts
     where depth < $n_cuts
@@ -31,14 +31,14 @@ counted as (
     group by user_id
 ),
 
-moments as (
+cutoffs as (
     select
         user_id,
         n_left - $n_next as n_history,
-        if($n_next = 0, n_left_before, n_left) as n_known
+        if($n_next = 0, n_left_before, n_left) as n_with_future
     from counted
-    -- who had not rated so many yet has no past then
+    -- users without a history at the cutoff are left out
     where n_left > $n_next
 )
 
-select * from moments
+select * from cutoffs

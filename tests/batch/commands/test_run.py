@@ -1,0 +1,143 @@
+"""Runs in one process, with a small model that is prod already."""
+
+import subprocess
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+from distributed import LocalCluster
+
+from batch import __main__, warehouse
+from batch.__main__ import Result
+from batch.errors import BatchError
+from batch.features import candidates, tables
+from batch.ingest import load, release
+from batch.model import train
+from batch.model.registry import Record, Registry
+from batch.publishing import shared_keys
+from batch.publishing.generations import Meta
+from batch.settings import Settings
+from lookup.shared import contract
+from tests.conftest import free_port
+from tests.test_end_to_end import ROOT, write_world
+
+N_USERS = 40
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path
+) -> tuple[Path, str]:
+    """Make a world, and a store in which a small model is prod."""
+    folder = tmp_path_factory.mktemp("run")
+    write_world(folder / "world")
+    raw = release.find(folder / "world", folder / "unpacked")
+    with warehouse.connect(folder / "spill") as connection:
+        load.read(connection, raw)
+        tables.build(connection, n_cuts=1)
+        pairs = candidates.pairs(connection, warehouse.user_ids(connection))
+    booster = train.train([pairs], None, {"nthread": 1}, n_rounds=10).booster
+    (folder / "mlruns").mkdir()
+    store = folder / "mlruns" / "mlflow.db"
+    store.write_bytes(empty_store.read_bytes())
+    uri = f"sqlite:///{store}"
+    registry = Registry(uri)
+    record = Record({}, {}, {}, {}, {})
+    registry.promote(
+        registry.register(booster, booster, pairs.values.slice(0, 5), record)
+    )
+    return folder, uri
+
+
+@pytest.fixture
+def settings(
+    made: tuple[Path, str],
+    tmp_path: Path,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Settings:
+    """Give that world's settings, with a Redis and a data folder of this test's own."""
+    folder, uri = made
+    monkeypatch.chdir(tmp_path)
+    return Settings.read(
+        {
+            "MOVIELENS_RAW": str(folder / "world"),
+            "MLFLOW_TRACKING_URI": uri,
+            "REDIS_URL": redis_url,
+        }
+    )
+
+
+def run(settings: Settings) -> Result:
+    """Run as the command does."""
+    return __main__.run(Namespace(force=False), settings)
+
+
+def lists(client: redis.Redis) -> dict[int, list[str]]:
+    """Read every user's list of the generation that is served."""
+    current = str(client.get(contract.CURRENT))
+    keys = {i: contract.user_key(current, i) for i in range(1, N_USERS + 1)}
+    return {i: [str(e) for e in client.lrange(key, 0, -1)] for i, key in keys.items()}
+
+
+@pytest.mark.slow
+def test_a_cluster_of_workers_gives_the_lists_of_one_machine(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    """`run --scheduler`."""
+    run(settings)
+    whole = lists(redis_client)
+    redis_client.flushall()
+    with LocalCluster(n_workers=1, processes=True, dashboard_address=None) as workers:
+        run(replace(settings, scheduler=workers.scheduler_address))
+    assert lists(redis_client) == whole
+    assert len(whole[1]) > 0
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_ends_the_run(settings: Settings) -> None:
+    """This machine does not score in its place."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    ended = subprocess.run(
+        [sys.executable, "-m", "batch", "run", "--scheduler", address],
+        env={
+            "MOVIELENS_RAW": str(settings.raw),
+            "MLFLOW_TRACKING_URI": settings.tracking_uri,
+            "REDIS_URL": str(settings.redis_url),
+            "PYTHONPATH": str(ROOT),
+            "PATH": "/usr/bin:/bin",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: ")
+    assert address in ended.stderr
+
+
+def test_a_generation_that_lost_a_field_of_its_meta_is_replaced(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    former = run(settings)["generation"]
+    assert run(settings)["skipped"] is True
+    redis_client.hdel(contract.meta_key(str(former)), "model_version", "scored_at")
+    status = __main__.status(Namespace(), settings)
+    assert (status["generation"], status["model_version"]) == (former, None)
+    assert run(settings)["skipped"] is False
+
+
+def test_nothing_is_left_of_a_generation_that_fails(
+    settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def losing(client: redis.Redis, generation: str, meta: Meta) -> None:
+        client.delete(contract.user_key(generation, 7))
+
+    monkeypatch.setattr(shared_keys, "write_meta", losing)
+    with pytest.raises(BatchError, match="is not whole: .* did Redis restart"):
+        run(settings)
+    assert list(redis_client.scan_iter("recs:*")) == []
+    assert list(settings.recommendations.iterdir()) == []

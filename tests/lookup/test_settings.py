@@ -1,0 +1,58 @@
+"""The lookup's settings."""
+
+import pytest
+
+from lookup.settings import Settings
+from lookup.shared.env import SettingError
+
+
+def test_nothing_has_to_be_set() -> None:
+    """Compose passes on an unset variable as an empty one."""
+    empty = {"REDIS_URL": "", "K_DEFAULT": "", "LOOKUP_API_KEY": "", "LOOKUP_LOG": ""}
+    assert Settings.from_environ({}) == Settings.from_environ(empty) == Settings()
+
+
+def test_all_are_read() -> None:
+    settings = Settings.from_environ(
+        {
+            "REDIS_URL": "redis://localhost:6379/0",
+            "K_DEFAULT": "5",
+            "LOOKUP_API_KEY": "secret",
+            "LOOKUP_CACHE_MB": "0",
+            "LOOKUP_CORS_ORIGINS": "https://a.example, http://localhost:3000",
+            "LOOKUP_LOG": "requests",
+        }
+    )
+    origins = ("https://a.example", "http://localhost:3000")
+    url = "redis://localhost:6379/0"
+    assert settings == Settings(url, 5, "secret", 0, origins, log_requests=True)
+    assert "secret" not in repr(settings)
+    assert Settings.from_environ({"LOOKUP_CORS_ORIGINS": "*"}).cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("K_DEFAULT", "0"),
+        ("LOOKUP_CACHE_MB", "-1"),
+        ("LOOKUP_CACHE_MB", "1.5"),
+        ("LOOKUP_CACHE_MB", "64MB"),
+        ("LOOKUP_CORS_ORIGINS", "a.example"),
+        ("LOOKUP_CORS_ORIGINS", "https://a.example/"),
+        ("LOOKUP_CORS_ORIGINS", "https://a.example,"),
+        ("LOOKUP_LOG", "all"),
+    ],
+)
+def test_bad_ones_are_named(name: str, text: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environ({name: text})
+    assert f"{name}={text!r}" in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [" key", "key\n", "a\x00b"])
+def test_bad_keys_are_refused_unseen(key: str) -> None:
+    """No HTTP header can carry them."""
+    with pytest.raises(SettingError, match="LOOKUP_API_KEY") as caught:
+        Settings.from_environ({"LOOKUP_API_KEY": key})
+    assert key not in str(caught.value)
