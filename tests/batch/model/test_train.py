@@ -173,7 +173,6 @@ def test_a_stage_samples_a_share_of_the_negatives() -> None:
         assert NEGATIVE_SHARE - 0.03 < share < NEGATIVE_SHARE + 0.03
     assert one.as_table().equals(again.as_table())
     assert not one.as_table().equals(other.as_table())
-    # at least so many a user, or all
     few = sample_negatives(crowd(n_items=2 + 2 * MIN_NEGATIVES), 1)
     assert 0.8 < np.count_nonzero(few.labels == 0) / (5 * MIN_NEGATIVES) < 1.2
     assert len(sample_negatives(crowd(n_items=50), 1)) == 5 * 50
