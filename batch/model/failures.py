@@ -14,9 +14,9 @@ PROMOTE = (
     "(python -m batch train)"
 )
 UNREACHABLE = (
-    r"Connection refused|Failed to resolve|Name or service not known|[Tt]imed out"
-    r"|too many \d+ error responses|Exceeded \d+ redirects|RemoteDisconnected"
-    r"|Connection (?:aborted|reset|broken)|IncompleteRead"
+    r"Connection (?:refused|aborted|reset|broken)|RemoteDisconnected|IncompleteRead"
+    r"|Failed to resolve|Name or service not known|[Tt]imed out|Exceeded \d+ redirects"
+    r"|too many \d+ error responses|error code \d+|not in a valid JSON format"
 )
 FAILURES = (
     ("No space left|disk is full|quota exceeded|File too large", "", FREE_SPACE),
@@ -26,7 +26,7 @@ FAILURES = (
         "its database is of another version of MLflow",
         MIGRATE,
     ),
-    (UNREACHABLE, r"cannot reach the server (\g<0>)", CHECK_SERVER),
+    (UNREACHABLE, r"no MLflow server answers there (\g<0>)", CHECK_SERVER),
     ("No such (?:artifact|file)|not found|outside the artifact dir", "", PROMOTE),
 )
 """Patterns of messages, the reasons that replace them, and what to do."""
