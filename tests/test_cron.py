@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_end_to_end import write_world
+from tests.movielens import write_world
 
 ROOT = Path(__file__).resolve().parent.parent
 CLONE = "/srv/movielens-xgb"

@@ -12,8 +12,8 @@ from batch.errors import BatchError
 from batch.ingest import release
 from tests.conftest import Tally
 from tests.faults.disks import tiny_disk
+from tests.lookup.programs import ROOT
 from tests.sql import raw
-from tests.test_end_to_end import ROOT
 
 FEATURES = """
 import sys

@@ -27,8 +27,8 @@ from tests.faults.batches import Clone, Place
 from tests.faults.disks import filled, tiny_disk
 from tests.faults.kills import LENGTHS, Site, content, prepared
 from tests.faults.test_kills import kept, prod_of
-from tests.lookup.programs import ask, command, environment, wait_for
-from tests.test_end_to_end import ROOT, write_world
+from tests.lookup.programs import ROOT, ask, command, environment, wait_for
+from tests.movielens import write_world
 
 pytestmark = pytest.mark.slow
 

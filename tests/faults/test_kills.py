@@ -24,8 +24,8 @@ from tests.faults.kills import (
     prepared,
     reading,
 )
+from tests.movielens import write_world
 from tests.sql import raw
-from tests.test_end_to_end import write_world
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from tests.conftest import RedisServer, Tally, free_port, running, wait_until
 from tests.faults.batches import Clone
 from tests.faults.kills import Content, content
 from tests.faults.proxy import proxy
-from tests.test_end_to_end import write_world
+from tests.movielens import write_world
 
 pytestmark = pytest.mark.slow
 
