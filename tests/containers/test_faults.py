@@ -9,7 +9,7 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from tests.conftest import Tally, wait_until
+from tests.conftest import wait_until
 from tests.containers.stack import Stack, inspected, run
 from tests.faults.crowd import Crowd, crowd
 
@@ -33,15 +33,13 @@ FORCED = ("run", "--detach", "batch", "run", "--force")
 
 
 @contextmanager
-def asked(stack: Stack, tally: Tally) -> Iterator[Crowd]:
+def asked(stack: Stack) -> Iterator[Crowd]:
     """Let many ask while a fault is injected; nothing wrong may be seen."""
     lists = {path: [listed(stack, path)] for path in PATHS}
     with crowd(stack.lookup_port, N_CONNECTIONS, lists) as seen:
         time.sleep(2)
         yield seen
         time.sleep(2)
-    tally.faults()
-    tally.requests(len(seen.heard))
     assert seen.wrong() == []
     assert seen.slowest() < WAITS_AT_MOST
     print(
@@ -67,10 +65,10 @@ def serves_lists(stack: Stack) -> bool:
     return stack.status_of(path) == httpx.codes.OK
 
 
-def test_redis_is_killed(stack: Stack, tally: Tally) -> None:
+def test_redis_is_killed(stack: Stack) -> None:
     """Only 503 while it is away; it is back with all lists, and so are the answers."""
     before = stack.get("/ready").json()
-    with asked(stack, tally) as seen:
+    with asked(stack) as seen:
         restarts = stack.kill_inside("redis")
         stack.wait_until_restarted("redis", restarts)
         wait_until(lambda: serves_lists(stack), seconds=BACK_WITHIN)
@@ -79,10 +77,10 @@ def test_redis_is_killed(stack: Stack, tally: Tally) -> None:
     assert stack.wait_until_ready() == before
 
 
-def test_redis_is_away_for_long(stack: Stack, tally: Tally) -> None:
+def test_redis_is_away_for_long(stack: Stack) -> None:
     """Each who asks is told at once, with when to come back; the API stays up."""
     restarts = stack.container("lookup")["RestartCount"]
-    with asked(stack, tally) as seen:
+    with asked(stack) as seen:
         since = time.monotonic()
         stack.compose("kill", "redis")
         try:
@@ -97,18 +95,18 @@ def test_redis_is_away_for_long(stack: Stack, tally: Tally) -> None:
     assert stack.container("lookup")["RestartCount"] == restarts
 
 
-def test_mlflow_is_killed(stack: Stack, tally: Tally) -> None:
+def test_mlflow_is_killed(stack: Stack) -> None:
     """Nobody who asks for lists sees anything, and it is back with its models."""
-    with asked(stack, tally) as seen:
+    with asked(stack) as seen:
         restarts = stack.kill_inside("mlflow")
         stack.wait_until_restarted("mlflow", restarts)
     assert set(seen.statuses()) == {200}
     wait_until(lambda: has_prod(stack), seconds=120)
 
 
-def test_the_lookup_is_killed(stack: Stack, tally: Tally) -> None:
+def test_the_lookup_is_killed(stack: Stack) -> None:
     """Connections are refused until it is back, and what is answered is right."""
-    with asked(stack, tally) as seen:
+    with asked(stack) as seen:
         restarts = stack.kill_inside("lookup")
         stack.wait_until_restarted("lookup", restarts)
         wait_until(lambda: serves_lists(stack), seconds=BACK_WITHIN)
@@ -117,10 +115,10 @@ def test_the_lookup_is_killed(stack: Stack, tally: Tally) -> None:
 
 
 @pytest.mark.parametrize("moment", ["reading", "building", "scoring: "])
-def test_a_batch_is_killed(stack: Stack, tally: Tally, moment: str) -> None:
+def test_a_batch_is_killed(stack: Stack, moment: str) -> None:
     """Nobody sees anything: what was served is, until the next lists are whole."""
     before = stack.get("/ready").json()
-    with asked(stack, tally) as seen:
+    with asked(stack) as seen:
         batch = stack.compose(*FORCED).strip()
         try:
             wait_until(said(batch, moment), seconds=300)
@@ -133,10 +131,10 @@ def test_a_batch_is_killed(stack: Stack, tally: Tally, moment: str) -> None:
     assert_the_next_run_is_served(stack)
 
 
-def test_a_batch_has_too_little_memory(stack: Stack, tally: Tally) -> None:
+def test_a_batch_has_too_little_memory(stack: Stack) -> None:
     """It is killed for it, and nothing else is."""
     before = stack.get("/ready").json()
-    with asked(stack, tally) as seen:
+    with asked(stack) as seen:
         done = stack.attempt(
             *("run", "--rm", "-T", "--no-deps", "batch", "run", "--force"),
             BATCH_MEMORY="256m",

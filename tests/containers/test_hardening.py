@@ -3,7 +3,6 @@
 import pytest
 import redis
 
-from tests.conftest import Tally
 from tests.containers.stack import SERVICES, Stack
 
 pytestmark = pytest.mark.docker
@@ -46,10 +45,9 @@ def test_what_it_runs_has_no_rights(stack: Stack, service: str) -> None:
 @pytest.mark.parametrize("command", ATTEMPTS)
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_it_may_not_do_is_refused(
-    stack: Stack, service: str, command: str, tally: Tally
+    stack: Stack, service: str, command: str
 ) -> None:
     """By the kernel, whatever runs in it."""
-    tally.inputs()
     done = stack.inside(service, command)
     assert done.returncode != 0
     assert any(said in done.stderr for said in ATTEMPTS[command].split("|")), done
@@ -75,12 +73,11 @@ def test_it_is_locked_down_and_limited(stack: Stack, service: str) -> None:
 
 @pytest.mark.parametrize("service", ["mlflow", "lookup"])
 def test_what_takes_more_memory_than_it_may_is_killed(
-    stack: Stack, service: str, tally: Tally
+    stack: Stack, service: str
 ) -> None:
     """Itself and nothing beside it; what serves goes on."""
     before = stack.container(service)["RestartCount"]
     limit = stack.container(service)["HostConfig"]["Memory"] // 1024 // 1024
-    tally.faults()
     assert stack.inside(service, f"python -c '{HOG}' {limit}").returncode == 137
     few = stack.inside(service, f"python -c '{HOG}' 50")
     assert few.stdout.strip() == str(50 * 1024 * 1024)
@@ -123,10 +120,9 @@ def test_who_need_not_talk_cannot(stack: Stack, service: str, other: str) -> Non
     assert stack.inside(service, f'python -c "{code}"').returncode == 0
 
 
-def test_a_redis_that_takes_no_lists_is_not_healthy(stack: Stack, tally: Tally) -> None:
+def test_a_redis_that_takes_no_lists_is_not_healthy(stack: Stack) -> None:
     """A replica answers PING, and refuses the batch."""
     assert stack.is_well("redis")
-    tally.faults()
     with redis.Redis(port=stack.redis_port) as client:
         client.replicaof("127.0.0.1", "1")
         try:
@@ -137,11 +133,8 @@ def test_a_redis_that_takes_no_lists_is_not_healthy(stack: Stack, tally: Tally) 
     assert stack.is_well("redis")
 
 
-def test_a_lookup_that_cannot_recommend_is_not_healthy(
-    stack: Stack, tally: Tally
-) -> None:
+def test_a_lookup_that_cannot_recommend_is_not_healthy(stack: Stack) -> None:
     """It answers, and says that Redis does not."""
-    tally.faults()
     stack.compose("pause", "redis")
     try:
         assert not stack.is_well("lookup")
@@ -152,12 +145,9 @@ def test_a_lookup_that_cannot_recommend_is_not_healthy(
     assert stack.is_well("lookup")
 
 
-def test_an_mlflow_that_does_not_answer_is_not_healthy(
-    stack: Stack, tally: Tally
-) -> None:
+def test_an_mlflow_that_does_not_answer_is_not_healthy(stack: Stack) -> None:
     """Its process is there, and stopped."""
     assert stack.is_well("mlflow")
-    tally.faults()
     pids = "$(grep -l '^mlflow\\|python' /proc/[0-9]*/comm | cut -d / -f 3)"
     assert stack.inside("mlflow", f"kill -STOP {pids}").returncode == 0
     try:

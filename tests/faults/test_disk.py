@@ -10,7 +10,6 @@ import pytest
 from batch import warehouse
 from batch.errors import BatchError
 from batch.ingest import release
-from tests.conftest import Tally
 from tests.faults.disks import tiny_disk
 from tests.lookup.programs import ROOT
 from tests.sql import raw
@@ -35,7 +34,7 @@ def crowd(folder: Path, n_users: int) -> Path:
     return raw.csv(folder, ratings, items)
 
 
-def test_no_room_to_unpack_is_named(tmp_path: Path, tally: Tally) -> None:
+def test_no_room_to_unpack_is_named(tmp_path: Path) -> None:
     """Nothing half-written is left or used, and with room it goes on."""
     folder, unpacked = crowd(tmp_path / "raw", 200), tmp_path / "unpacked"
     path = raw.zipped(folder, tmp_path / "ml.zip")
@@ -50,10 +49,9 @@ def test_no_room_to_unpack_is_named(tmp_path: Path, tally: Tally) -> None:
     assert release.fingerprint(found) == release.fingerprint(
         release.find(folder, unpacked)
     )
-    tally.faults()
 
 
-def test_no_room_to_spill_is_named(tmp_path: Path, tally: Tally) -> None:
+def test_no_room_to_spill_is_named(tmp_path: Path) -> None:
     spill = tmp_path / "spill"
     query = "create table numbers as select hash(i) as h, i from range(4000000) r (i)"
     with (
@@ -69,10 +67,9 @@ def test_no_room_to_spill_is_named(tmp_path: Path, tally: Tally) -> None:
         f"no room in {spill}, where what does not fit into memory goes: free some space"
     )
     assert "\n" not in str(caught.value)
-    tally.faults()
 
 
-def test_too_little_memory_is_told(tmp_path: Path, tally: Tally) -> None:
+def test_too_little_memory_is_told(tmp_path: Path) -> None:
     """What a single step needs at once cannot be spilled."""
     said = r"run on one that has more \(Out of Memory Error: .*\)$"
     with (
@@ -82,13 +79,10 @@ def test_too_little_memory_is_told(tmp_path: Path, tally: Tally) -> None:
     ):
         connection.execute("set memory_limit = '10MiB'")
         connection.execute("select list(i) from range(4000000) r (i)").fetchall()
-    tally.faults()
 
 
 @pytest.mark.slow
-def test_a_run_without_room_to_spill_ends_in_one_line(
-    tmp_path: Path, tally: Tally
-) -> None:
+def test_a_run_without_room_to_spill_ends_in_one_line(tmp_path: Path) -> None:
     """And writes no file; with room the next one is as any other."""
     crowd(tmp_path / "raw", 2500)
     spill = tmp_path / "data" / "processed" / "spill"
@@ -110,4 +104,3 @@ def test_a_run_without_room_to_spill_ends_in_one_line(
         assert [path.name for path in spill.parent.iterdir()] == ["spill"]
     assert run("-m", "batch", "features").returncode == 0
     assert not list(spill.iterdir())
-    tally.faults()
