@@ -37,7 +37,7 @@ def tiny_disk(folder: Path, size: str) -> Iterator[None]:
 
 @contextmanager
 def filled(folder: Path, pages: int = 0) -> Iterator[None]:
-    """Leave so many pages of room on the disk of a folder, for the length of a block."""
+    """Fill the disk of a folder but for so many pages, for the length of a block."""
     disk = os.statvfs(folder)
     ballast = folder / "ballast"
     ballast.write_bytes(bytes(max(0, disk.f_bavail - pages) * PAGE))
