@@ -79,7 +79,7 @@ def applies(requirement: Requirement, place: dict[str, str]) -> bool:
     return marker is None or marker.evaluate({**LINUX, **place, **full})
 
 
-@pytest.mark.parametrize()
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: "-".join(place.values()))
 @pytest.mark.parametrize("part", DEPENDENCIES)
 def test_the_lock_is_what_the_project_asks_for(
     part: str, place: dict[str, str]
