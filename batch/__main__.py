@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -23,19 +24,21 @@ from batch import cli, console, warehouse
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError, LockHeld
 from batch.evaluation import comparison, examples, report
-from batch.evaluation.evaluate import Evaluation, by_ranker, evaluate
-from batch.features import candidates, tables
+from batch.evaluation.evaluation import Evaluation, by_ranker, evaluate
+from batch.features import candidates, columns, tables
 from batch.ingest import download, load, release
 from batch.model import alias
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import (
-    about,
     connections,
-    explanations,
     generations,
     parquet,
+    shared_keys,
+    verify,
+    writers,
 )
+from batch.publishing.lock import Lock
 from batch.scoring import rank
 from batch.settings import Settings, credentials
 from lookup.shared import embedded_redis
@@ -90,8 +93,10 @@ class Measured:
 def run(options: Namespace, settings: Settings) -> Result:
     """Bootstrap if `prod` is missing, score every user × unseen item, publish."""
     watch = Stopwatch()
-    with writable_redis(settings) as (url, client), generations.Lock(client) as lock:
-        clean_up(client, lock, settings)
+    with writable_redis(settings) as (url, client), generations.locked(client) as lock:
+        generations.remove_leftovers(
+            client, lock, settings.processed, settings.recommendations
+        )
         raw = find_raw(settings)
         tags = tags_of(raw)
         version, fingerprint = prod_version(settings), fingerprint_of(tags, settings)
@@ -188,7 +193,7 @@ def evaluate_model(_: Namespace, settings: Settings) -> Result:
         )
     raw = find_raw(settings)
     with open_warehouse(raw, settings, watch) as connection:
-        build_moment(connection, n_cuts=1)
+        tables.build(connection, n_cuts=1)
         booster, which = load_to_measure(registry, version)
         measured = measure(connection, booster, which, settings)
         told = page(connection, raw, version, measured)
@@ -210,9 +215,9 @@ def promote(options: Namespace, settings: Settings) -> Result:
 
 def rollback(_: Namespace, settings: Settings) -> Result:
     """Serve the generation before the current one."""
-    with writable_redis(settings) as (_url, client), generations.Lock(client) as lock:
-        former, generation = generations.current(client), generations.before(client)
-        lock.flip(generation, time.time())
+    with writable_redis(settings) as (_url, client), generations.locked(client) as lock:
+        former, generation = generations.current(client), generations.previous(client)
+        lock.make_current(generation, time.time())
     return {"generation": generation, "former_generation": former and former[0]}
 
 
@@ -220,7 +225,7 @@ def status(_: Namespace, settings: Settings) -> Result:
     """Tell what is served."""
     with open_redis(settings) as (url, client):
         served = generations.current(client)
-        held = generations.generations(client)
+        held = generations.held(client)
     empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
     result: Result = {**empty, "age_seconds": None}
     if served:
@@ -275,22 +280,15 @@ def open_warehouse(
         yield connection
 
 
-def build_moment(connection: Connection, n_cuts: int, n_next: int = 0) -> None:
-    """Build the features as of a moment, and drop what they were counted from.
-
-    What that takes, the stages after it have for themselves.
-    """
-    tables.build(connection, n_cuts, n_next)
-    warehouse.forget(connection, *warehouse.SCAFFOLDING)
-
-
 def sample_window(
     connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
 ) -> candidates.Pairs:
     """Sample what is to be learned from as of a moment; leaves its tables."""
     with watch.stage("features"):
-        build_moment(connection, n_cuts, n_next)
-        user_ids = candidates.every(warehouse.user_ids(connection), MAX_TRAINING_USERS)
+        tables.build(connection, n_cuts, n_next)
+        user_ids = candidates.evenly_spaced(
+            warehouse.user_ids(connection), MAX_TRAINING_USERS
+        )
         return candidates.sample(connection, user_ids)
 
 
@@ -373,10 +371,10 @@ def rank_and_evaluate(
     """Evaluate a model's lists beside those of the baselines."""
     n_items = warehouse.count(connection, "stg_items")
     at_most = min(MAX_EVALUATED_USERS, max(1, MAX_EVALUATED_PAIRS // max(1, n_items)))
-    user_ids = candidates.every(warehouse.user_ids(connection), at_most)
-    rankings = rank.score(connection, booster, user_ids, 10, settings.scorer)
-    progress = Progress("evaluating", "users")
-    return evaluate(connection, progress.counted(rankings, len(user_ids)))
+    user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), at_most)
+    blocks = rank.rank_users(connection, booster, user_ids, 10, settings.scorer)
+    progress = Progress("evaluating", "users").counted(blocks, len(user_ids))
+    return evaluate(connection, chain.from_iterable(progress))
 
 
 def load_to_measure(
@@ -467,7 +465,7 @@ def page(
 ) -> str:
     """Write the page about a version; the tables are those of the hold-out."""
     evaluation = measured.evaluation
-    return report.page(
+    return report.render(
         report.Report(
             release=raw.name,
             model_version=version,
@@ -494,7 +492,7 @@ def read_measured(
 ) -> tuple[str | None, Mapping[str, float]]:
     """Read how good a version was; to fail at that is no failure."""
     try:
-        return registry.measured(version)
+        return registry.metrics(version)
     except BatchError as error:
         log.warning("%s; people will not be told how good it is", error)
         return None, {}
@@ -506,7 +504,7 @@ def build_now(
     """Build the features as of now and write down those of users and items."""
     with watch.stage("features"):
         log.info("building the features as of now")
-        build_moment(connection, n_cuts=0)
+        tables.build(connection, n_cuts=0)
         paths = []
         for name in ("user_features", "item_features"):
             path = settings.processed / f"{name}.parquet"
@@ -549,7 +547,7 @@ class Job:
         """Load the version that a generation is made of, and what is known of it."""
         version = made_of["model_version"]
         booster = registry.load(version)
-        candidates.check(booster.feature_names or ())
+        columns.require(booster.feature_names or ())
         log.info("scoring with version %s of %s", version, MODEL_NAME)
         measured = read_measured(registry, version)
         return cls(connection, booster, client, settings, watch, made_of, measured)
@@ -558,41 +556,28 @@ class Job:
 Served = tuple[str, Mapping[str, str]]
 
 
-def score_and_publish(job: Job, lock: generations.Lock) -> Served:
+def score_and_publish(job: Job, lock: Lock) -> Served:
     """Rank for every user, write the lists down as a generation and serve it."""
     build_now(job.connection, job.settings, job.watch)
     user_ids = warehouse.user_ids(job.connection)
     lock.check()
-    generation = generations.new_generation(datetime.now(UTC))
+    generation = generations.new_name(datetime.now(UTC))
     try:
-        n_entries = write_lists(job, generation, user_ids)
+        write_rankings(job, generation, user_ids)
         with job.watch.stage("publish"):
-            return complete(job, lock, generation, user_ids, n_entries)
+            return complete(job, lock, generation, user_ids)
     except BaseException:
-        abandon(job, lock, generation)
+        folder = job.settings.recommendations
+        generations.abandon(job.client, lock, generation, folder)
         raise
 
 
-def abandon(job: Job, lock: generations.Lock, generation: str) -> None:
-    """Remove what there is of a generation that failed, as far as that is possible."""
-    try:
-        # what was interrupted may have left an answer unread
-        connections.disconnect(job.client)
-        held = generations.generations(job.client)
-        generations.retire(job.client, lock, held)
-        lock.check()
-        # an interrupt may come just after the flip
-        parquet.prune(job.settings.recommendations, held)
-    except Exception as error:
-        log.warning("left for the next run to remove: %s (%s)", generation, error)
-
-
-def write_lists(job: Job, generation: str, user_ids: Sequence[int]) -> int:
-    """Rank for the users and write their lists; return the number of entries."""
-    client, settings, watch = job.client, job.settings, job.watch
-    rankings = watch.charged(
+def write_rankings(job: Job, generation: str, user_ids: Sequence[int]) -> None:
+    """Rank for the users and write their lists."""
+    settings, watch = job.settings, job.watch
+    blocks = watch.charged(
         "score",
-        rank.score(
+        rank.rank_users(
             job.connection,
             job.booster,
             user_ids,
@@ -601,45 +586,35 @@ def write_lists(job: Job, generation: str, user_ids: Sequence[int]) -> int:
             settings.scheduler,
         ),
     )
-    progress = Progress("scoring", "users").counted(rankings, len(user_ids))
     path = settings.recommendations / f"{generation}.parquet"
     with (
         watch.stage("publish"),
-        # closed in order where it fails: what ends the table goes before its file
-        parquet.replacing(path) as file,
-        closing(parquet.written(file, progress)) as lists,
-        closing(
-            explanations.written(job.connection, client, generation, lists)
-        ) as explained,
+        writers.open_writers(job.client, job.connection, generation, path) as opened,
     ):
-        return generations.write_lists(client, generation, explained).n_entries
+        for block in Progress("scoring", "users").counted(blocks, len(user_ids)):
+            for writer in opened:
+                writer.write(block)
 
 
-def complete(
-    job: Job,
-    lock: generations.Lock,
-    generation: str,
-    user_ids: Sequence[int],
-    n_entries: int,
-) -> Served:
+def complete(job: Job, lock: Lock, generation: str, user_ids: Sequence[int]) -> Served:
     """Add what all lists share, count everything, and serve the generation."""
-    client, settings = job.client, job.settings
+    client, settings, connection = job.client, job.settings, job.connection
     lock.check()
-    items = read_items(job.connection)
-    popular = warehouse.popular(job.connection, settings.top_n)
-    generations.complete(client, generation, popular, items)
-    item_ids = explanations.write_similar(
-        job.connection, client, generation, settings.top_n
-    )
+    items = shared_keys.read_items(connection)
+    shared_keys.write_items(client, generation, items)
+    popular = warehouse.popular(connection, settings.top_n)
+    shared_keys.write_popular(client, generation, popular)
+    similar = shared_keys.write_similar(client, generation, connection, settings.top_n)
     protocol, metrics = job.measured[0], by_ranker(job.measured[1])
-    told = about.read(job.connection, user_ids, protocol, metrics)
-    generations.tell(client, generation, told)
-    generations.describe(client, generation, meta_of(job, generation, len(user_ids)))
-    generations.check(client, generation, user_ids, n_entries, len(items))
-    explanations.check(client, generation, user_ids, item_ids)
+    about = shared_keys.read_about(connection, user_ids, protocol, metrics)
+    shared_keys.write_about(client, generation, about)
+    meta = meta_of(job, generation, len(user_ids))
+    shared_keys.write_meta(client, generation, meta)
+    verify.verify(client, generation, user_ids, len(items), similar)
     former = generations.current(client)
-    lock.flip(generation, time.time())
-    tidy(client, lock, settings, {generation} | ({former[0]} if former else set()))
+    lock.make_current(generation, time.time())
+    keep = {generation} | ({former[0]} if former else set())
+    generations.prune(client, lock, keep, settings.recommendations)
     if settings.redis_url is None:
         generations.save(client)
     log.info("%s is served", generation)
@@ -661,13 +636,6 @@ def meta_of(job: Job, generation: str, n_users: int) -> generations.Meta:
         top_n=job.settings.top_n,
         **job.made_of,
     )
-
-
-def read_items(connection: Connection) -> list[generations.Item]:
-    """Return what the lookup tells of each item."""
-    query = "select item_id, title, genres, release_year as year from stg_items"
-    rows = connection.sql(f"{query} order by item_id").to_arrow_table().to_pylist()
-    return [generations.Item(**row) for row in rows]
 
 
 # --- what they share -----------------------------------------------------------------
@@ -708,7 +676,7 @@ def is_made_of(
 
 def prod_version(settings: Settings) -> str | None:
     """Resolve the alias `prod`, without MLflow where its local store tells at once."""
-    version = alias.peek(settings.tracking_uri)
+    version = alias.read(settings.tracking_uri)
     return version or open_registry(settings).prod_version()
 
 
@@ -740,35 +708,6 @@ def writable_redis(settings: Settings) -> Iterator[tuple[str, connections.Client
     with open_redis(settings) as (url, client):
         connections.check_writable(client, url)
         yield url, client
-
-
-def clean_up(
-    client: connections.Client, lock: generations.Lock, settings: Settings
-) -> None:
-    """Remove what those who died have left."""
-    keep = generations.kept(client)
-    generations.retire(client, lock, keep)
-    parquet.remove_abandoned(settings.processed)
-    parquet.remove_abandoned(settings.recommendations)
-    if keep:  # a Redis that lost everything is no reason to remove the files as well
-        lock.check()  # who slept until here knows nothing of what is served now
-        parquet.prune(settings.recommendations, keep)
-
-
-def tidy(
-    client: connections.Client,
-    lock: generations.Lock,
-    settings: Settings,
-    keep: Collection[str],
-) -> None:
-    """Remove what no generation that is kept owns; to fail at that is no failure."""
-    try:
-        generations.retire(client, lock, keep)
-        lock.check()  # what another batch has written since is none of ours
-        parquet.remove_abandoned(settings.recommendations)
-        parquet.prune(settings.recommendations, keep)
-    except Exception as error:
-        log.warning("could not clean up, the next run will: %s", error)
 
 
 def typed(meta: Mapping[str, str]) -> Result:

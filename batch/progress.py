@@ -3,10 +3,10 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
-T = TypeVar("T")
+Block = TypeVar("Block", bound=Sized)
 
 WIDTH = 30
 LOG_SECONDS = 10
@@ -49,14 +49,14 @@ class Progress:
             flush=True,
         )
 
-    def counted(self, values: Iterable[T], total: int) -> Iterator[T]:
-        """Pass values on and show how many of `total` have passed."""
+    def counted(self, blocks: Iterable[Block], total: int) -> Iterator[Block]:
+        """Yield blocks unchanged and show how many of `total` values have passed."""
         done = 0
         try:
-            for value in values:
-                yield value
-                done += 1
+            for block in blocks:
+                yield block
+                done += len(block)
                 self.show(done, total)
         finally:
             if self._bar and done < total:
-                print(file=sys.stderr)  # or an error would stand behind the bar
+                print(file=sys.stderr)  # end the bar's line, an error may follow

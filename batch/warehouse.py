@@ -15,7 +15,7 @@ from batch.errors import BatchError
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
 STAGING = ("stg_ratings", "stg_items", "stg_users")
-"""Built in this order from the folder of the release's layout; only they read files."""
+"""Built first, in this order; the only models that read raw files."""
 
 MODELS = (
     "intermediate/int_ratings",
@@ -36,15 +36,15 @@ MODELS = (
     "marts/item_features",
     "marts/user_features",
 )
-"""Built anew for each moment, from the staging tables."""
+"""Built from the staging tables in this order, for one cutoff at a time."""
 
 IN_PARTS = ("intermediate/int_item_pairs", "intermediate/int_item_transitions")
 RATINGS_PER_PART = 50_000
-"""Both pair up what the same user rated: it takes a third of the time in small parts,
-whose sums stay in the processor's cache, and no more memory for more users."""
+"""Both models join each user's ratings with themselves. In small parts, whose groups
+fit into the processor's cache, that takes a third of the time and bounded memory."""
 
 SCAFFOLDING = ("intermediate/int_cooccurrence_ratings", *IN_PARTS)
-"""Large, and read by nothing but other models of the moment."""
+"""Large tables that only other models read."""
 
 ON_DEMAND = (
     "marts/candidate_pairs",
@@ -62,27 +62,27 @@ ON_DEMAND = (
     "marts/explanations",
     "marts/baseline_lists",
 )
-"""Run with parameters of their own, when a stage asks for them."""
+"""Run when a stage asks for them, with parameters of their own."""
 
 Parameters = Mapping[str, object]
 
 LARGEST_MEMORY = 768 * 2**20
-"""Bytes, before DuckDB spills; half of what is installed where that is less. Linear
-models, training pairs and XGBoost need as much besides."""
+"""Bytes that DuckDB uses before it spills, or half of the machine's memory if that is
+less. Item models, training pairs and XGBoost need as much on top of it."""
 
 MEMORY_PER_THREAD = 256 * 2**20
-"""What each of its threads joins and sums cannot all be spilled."""
+"""Bytes that a thread needs for the parts of joins and sums that cannot spill."""
 
 LIMITS: Parameters = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
-"""Bound the time and the memory of a moment: pairs of ratings by one user that tell
-which items go together, and items that are compared. ml-1m stays below both."""
+"""Bound the time and memory of a cutoff: the pairs of ratings that co-occurrences are
+counted from, and the most rated items among which they are. ml-1m stays below both."""
 
 PARAMETER = re.compile(r"\$([a-z_]+)")
 
 
 def connect(spill: Path) -> duckdb.DuckDBPyConnection:
-    """Open a database in memory that spills into the folder `spill` when it is full."""
-    spill.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
+    """Open an in-memory database that spills into the folder `spill`."""
+    spill.mkdir(parents=True, exist_ok=True)  # DuckDB creates the last folder only
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = min(LARGEST_MEMORY, installed // 2)
     threads = min(os.cpu_count() or 1, max(1, limit // MEMORY_PER_THREAD))
@@ -96,14 +96,14 @@ def connect(spill: Path) -> duckdb.DuckDBPyConnection:
 
 
 def read(model: str) -> str:
-    """Return the SQL of a model, named by its path below `sql/` without the ending."""
+    """Return the SQL of a model, such as `marts/popular_items`."""
     return (SQL / f"{model}.sql").read_text(encoding="utf-8")
 
 
 def build(
     connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
 ) -> None:
-    """Run one model and keep what it gives as the table of its name."""
+    """Run a model and store its rows as the table of its name."""
     query = read(model)
     name = model.rpartition("/")[2]
     connection.execute(
@@ -114,7 +114,7 @@ def build(
 def build_in_parts(
     connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
 ) -> None:
-    """Build a model one part after the other, as many as there are lessons for."""
+    """Build a model in parts of RATINGS_PER_PART co-occurrence ratings."""
     n_parts = 1 + count(connection, "int_cooccurrence_ratings") // RATINGS_PER_PART
     name, query = model.rpartition("/")[2], read(model)
     for part in range(n_parts):
@@ -125,8 +125,8 @@ def build_in_parts(
             connection.execute(f"insert into {name} {query}", used(query, values))
 
 
-def forget(connection: duckdb.DuckDBPyConnection, *models: str) -> None:
-    """Drop the tables of models, if they are there."""
+def drop(connection: duckdb.DuckDBPyConnection, *models: str) -> None:
+    """Drop the tables of models, if they exist."""
     for model in models:
         name = model.rpartition("/")[2]
         connection.execute(f"drop table if exists {name}")
@@ -135,7 +135,7 @@ def forget(connection: duckdb.DuckDBPyConnection, *models: str) -> None:
 def fetch(
     connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
 ) -> pa.Table:
-    """Run one model and return what it gives."""
+    """Run a model and return its rows."""
     query = read(model)
     relation = connection.sql(query, params=used(query, parameters))
     return relation.to_arrow_table()
@@ -144,8 +144,8 @@ def fetch(
 def build_staging(
     connection: duckdb.DuckDBPyConnection, layout: str, files: Parameters
 ) -> None:
-    """Read the raw files of a layout (`tab`, `dat`, `csv`) into the staging tables."""
-    # a release without a users file has the users who rated, read from stg_ratings
+    """Read raw files into the staging tables with a folder of `sql/staging`."""
+    # without a users file the users are those in stg_ratings
     users = layout if "users_path" in files else "ratings_only"
     for name in STAGING:
         folder = users if name == "stg_users" else layout
@@ -155,9 +155,9 @@ def build_staging(
 def build_models(
     connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int
 ) -> None:
-    """Build the SQL models as of a moment, see `batch.features.tables.build`."""
+    """Build MODELS as of a cutoff; see `batch.features.tables.build`."""
     parameters = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
-    forget(connection, *MODELS)  # the tables of two moments need twice the memory
+    drop(connection, *MODELS)  # the tables of two cutoffs need twice the memory
     for model in MODELS:
         if model in IN_PARTS:
             build_in_parts(connection, model, parameters)
@@ -223,7 +223,7 @@ def repair(connection: duckdb.DuckDBPyConnection) -> Repaired | None:
             "delete from stg_ratings "
             "where rowid in (select row_id from ratings_are_given_once)"
         )
-    forget(connection, model)
+    drop(connection, model)
     return Repaired(rule_of(read(model)), n, first) if n else None
 
 
@@ -248,12 +248,12 @@ def later_than(connection: duckdb.DuckDBPyConnection, moment: int) -> tuple[int,
 
 
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    """Return how many rows a table has."""
+    """Return the number of rows of a table."""
     return len(connection.table(table))
 
 
 def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    """Return the users who have a history at the moment, rising."""
+    """Return the users who have a history at the cutoff, in rising order."""
     query = "select user_id from int_cutoffs order by user_id"
     return [user_id for (user_id,) in connection.sql(query).fetchall()]
 
@@ -261,49 +261,51 @@ def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
 def popular(
     connection: duckdb.DuckDBPyConnection, top_n: int
 ) -> list[tuple[int, float]]:
-    """Return the most rated items as (item_id, score), best first."""
+    """Return the most rated items as (item_id, n_ratings), best first."""
     table = fetch(connection, "marts/popular_items", {"top_n": top_n})
     return [(row["item_id"], float(row["score"])) for row in table.to_pylist()]
 
 
 def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
-    """Count the pairs of a user and an item that the user has not rated."""
+    """Count the candidate pairs of all users."""
     n_users, n_items = count(connection, "int_cutoffs"), count(connection, "stg_items")
     return n_users * n_items - count(connection, "int_history")
 
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:
-    """Keep the parameters that a query names: DuckDB refuses the others."""
+    """Return the parameters that a query names; DuckDB refuses any others."""
     return {name: parameters[name] for name in sorted(set(PARAMETER.findall(query)))}
 
 
-FULL = re.compile(r"max_temp_directory_size|No space left on device|File too large")
-"""What DuckDB says of a disk that holds no more of what it spills."""
+DISK_FULL = re.compile(
+    r"max_temp_directory_size|No space left on device|File too large"
+)
+"""Messages of DuckDB when it has no room left to spill."""
 
 
 def explain(error: duckdb.Error) -> str:
-    """Put an error of DuckDB in one line."""
+    """Return the first line of an error of DuckDB."""
     return " ".join(str(error).partition("\n")[0].split())
 
 
 @contextmanager
 def spilling(spill: Path) -> Iterator[None]:
-    """Say what to do about a failure for want of memory, or of room to spill to.
+    """Turn DuckDB's errors about a full disk or memory into advice.
 
     Raises:
-        BatchError: with the folder that is full, or the memory that there is.
+        BatchError: names the full folder, or asks for more memory.
     """
     try:
         yield
     except duckdb.Error as error:
-        if not FULL.search(str(error)):
-            if isinstance(error, duckdb.OutOfMemoryException):
-                raise BatchError(
-                    "these raw files want more memory than DuckDB takes of this "
-                    f"machine; run on one that has more ({explain(error)})"
-                ) from error
-            raise
-        raise BatchError(
-            f"no room in {spill}, where what does not fit into memory goes: free some "
-            f"space there ({explain(error)})"
-        ) from error
+        if DISK_FULL.search(str(error)):
+            raise BatchError(
+                f"no room left in {spill}, where DuckDB puts data that does not fit "
+                f"into memory: free some space there ({explain(error)})"
+            ) from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise BatchError(
+                "these raw files need more memory than DuckDB can use on this machine; "
+                f"run on a larger one ({explain(error)})"
+            ) from error
+        raise

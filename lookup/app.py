@@ -1,4 +1,4 @@
-"""The API as a whole."""
+"""Assembles the API: routes, middleware, errors."""
 
 import contextlib
 import gc
@@ -7,32 +7,35 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from lookup.http import errors, page
-from lookup.http.middleware.api_key import HEADER, KeyMiddleware
-from lookup.http.middleware.cors import CrossOrigin
-from lookup.http.middleware.fast_path import ShortMiddleware
+from lookup.http import errors
+from lookup.http.cache import ResponseCache
+from lookup.http.middleware.api_key import HEADER, ApiKeyMiddleware
+from lookup.http.middleware.fast_path import FastPathMiddleware
 from lookup.http.middleware.observe import ObserveMiddleware
+from lookup.http.page import Page
 from lookup.http.routes import Routes
 from lookup.settings import Settings
 from lookup.shared.env import SettingError
-from lookup.store.store import CODES, Store
+from lookup.store.store import Store
 from lookup.telemetry import counters, json_log
 from lookup.telemetry.metrics import Metrics
 
 TRUST_SECONDS = 0.02
-"""How long an answer may rest on what `recs:current` was.
+"""How long `recs:current` counts as read.
 
-Short enough that nobody sees a flip, or Redis' end, late; long enough that of thousands
-of requests a second a hundred ask.
+Short enough that a flip, or the end of Redis, shows at once; long enough that thousands
+of requests a second read it a hundred times.
 """
+MEGABYTE = 1024 * 1024
 
 PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
     "/recommend/{user_id}": Routes.recommend,
@@ -47,23 +50,18 @@ PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
     "/openapi.json": Routes.schema,
 }
 
-PAGE: Mapping[str, Callable[[Request], Awaitable[ASGIApp]]] = {
-    "/": page.index,
-    "/static/{name}": page.file,
-}
+PAGE, STATIC = "/", "/static"
 
 
 def create_app(
     store: Store, settings: Settings, metrics: Metrics | None = None
 ) -> Starlette:
-    """Make the API that answers from a store, which it closes at its end."""
+    """Return the API that answers from a store, which it closes at its end."""
     metrics = metrics or new_metrics()
-    answers = Routes(store, settings, metrics)
-    routes = [
-        Route(path, endpoint.__get__(answers)) for path, endpoint in PATHS.items()
-    ]
-    routes += [Route(path, endpoint) for path, endpoint in PAGE.items()]
-    short = Middleware(ShortMiddleware, store, answers, routes[0])
+    cache = ResponseCache(settings.cache_mb * MEGABYTE)
+    endpoints = Routes(store, cache, settings, metrics)
+    routes = [Route(path, partial(route, endpoints)) for path, route in PATHS.items()]
+    page = Page()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -71,30 +69,25 @@ def create_app(
         await store.close()
 
     app = Starlette(
-        routes=routes,
-        middleware=[*_middleware(settings, metrics), short],
-        exception_handlers={
-            errors.Problem: errors.on_problem,
-            HTTPException: errors.on_http,
-            Exception: errors.on_bug,
-            **dict.fromkeys(CODES, errors.on_store),
-        },
+        routes=[*routes, Route(PAGE, page.index), Mount(STATIC, page)],
+        middleware=[
+            *_middleware(settings, metrics),
+            Middleware(FastPathMiddleware, store, cache, endpoints, routes[0]),
+        ],
+        exception_handlers=errors.HANDLERS,
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # /popular/ is unknown, in the form of errors
-    app.state.store = store
-    app.state.settings = settings
-    app.state.metrics = metrics
     return app
 
 
 def new_metrics(folder: str | None = None) -> Metrics:
-    """Begin to count requests of our routes."""
-    return Metrics([*PATHS, *PAGE], folder)
+    """Return metrics with all routes; workers share them in a folder."""
+    return Metrics([*PATHS, PAGE, STATIC], folder)
 
 
 def from_environment() -> Starlette:
-    """Make the API that the environment asks for; uvicorn's workers call this.
+    """Return the API that the environment describes; uvicorn's workers call this.
 
     Raises SettingError if a setting is bad or REDIS_URL is not set.
     """
@@ -102,12 +95,11 @@ def from_environment() -> Starlette:
     if settings.redis_url is None:
         raise SettingError("REDIS_URL is not set; `python -m lookup` does without it")
     json_log.configure(settings.api_key, requests=settings.log_requests)
-    _collect_seldom()
+    _collect_garbage_rarely()
     _end_with_parent()
     metrics = new_metrics(os.environ.get(counters.FOLDER))
     store = Store(
         settings.redis_url,
-        cache_bytes=settings.cache_mb * 1024 * 1024,
         trust_seconds=TRUST_SECONDS,
         on_error=metrics.redis_error,
     )
@@ -115,13 +107,13 @@ def from_environment() -> Starlette:
 
 
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
-    """Say what a request passes on its way, in this order."""
-    passed = [Middleware(ObserveMiddleware, metrics)]
+    """Return the middleware from the outside in."""
+    middleware = [Middleware(ObserveMiddleware, metrics)]
     if settings.cors_origins:
-        # before the key, which browsers do not send with what they ask beforehand
-        passed.append(
+        # before the key, which browsers do not send with a preflight request
+        middleware.append(
             Middleware(
-                CrossOrigin,
+                CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "HEAD"],
                 allow_headers=[HEADER, "X-Request-ID", "If-None-Match"],
@@ -129,21 +121,21 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
             )
         )
     if settings.api_key:
-        passed.append(Middleware(KeyMiddleware, settings.api_key))
-    return passed
+        middleware.append(Middleware(ApiKeyMiddleware, settings.api_key))
+    return middleware
 
 
-def _collect_seldom() -> None:
-    """Look for cyclic garbage seldom: a tenth of the time went into finding none.
+def _collect_garbage_rarely() -> None:
+    """Look for cyclic garbage rarely: that took a tenth of the time and found none.
 
-    Requests leave little of it, while each look passes all that the cache holds.
+    Requests leave little of it, while each collection visits the whole cache.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
 def _end_with_parent() -> None:
-    """End a worker whose parent was killed: it would keep the port for ever."""
+    """End this worker when its parent was killed: it would keep the port forever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

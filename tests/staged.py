@@ -1,29 +1,22 @@
-"""Generations as the batch writes them, whole at once."""
+"""Lists as the batch writes them, without a model."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
-from batch.publishing import connections, generations
-from batch.publishing.generations import Item
+from batch.publishing import connections, shared_keys
+from batch.publishing.shared_keys import Item
+from batch.publishing.writers import list_writer
 from batch.scoring.ranking import Ranking
 
 
 def stage(
     client: connections.Client,
     generation: str,
-    rankings: Iterable[Ranking],
+    rankings: Sequence[Ranking],
     popular: Sequence[tuple[int, float]],
-    items: Iterable[Item],
-) -> int:
-    """Write lists and what they share; return how many users have one."""
-    user_ids: list[int] = []
-
-    def noted() -> Iterator[Ranking]:
-        for ranking in rankings:
-            user_ids.append(ranking.user_id)
-            yield ranking
-
-    written = generations.write_lists(client, generation, noted())
-    described = list(items)
-    generations.complete(client, generation, popular, described)
-    generations.check(client, generation, user_ids, written.n_entries, len(described))
-    return written.n_users
+    items: Sequence[Item],
+) -> None:
+    """Write users' lists, the popular one and the items of a generation."""
+    with list_writer(client, generation) as lists:
+        lists.write(rankings)
+    shared_keys.write_popular(client, generation, popular)
+    shared_keys.write_items(client, generation, items)

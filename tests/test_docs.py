@@ -10,7 +10,7 @@ import pytest
 from starlette.routing import Route
 
 from batch import cli, warehouse
-from batch.features import candidates
+from batch.features import columns
 from batch.settings import Settings as BatchSettings
 from lookup.app import create_app
 from lookup.settings import Settings as LookupSettings
@@ -162,7 +162,7 @@ def test_what_the_table_of_changes_names_is_there() -> None:
     assert "PARAMETERS" in (ROOT / "batch/model/train.py").read_text(encoding="utf-8")
     assert "N_ROUNDS" in (ROOT / "batch/model/train.py").read_text(encoding="utf-8")
     assert "FORMATS" in (ROOT / "batch/ingest/release.py").read_text(encoding="utf-8")
-    assert candidates.FEATURES
+    assert columns.FEATURES
     assert warehouse.MODELS
 
 

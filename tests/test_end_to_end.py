@@ -14,7 +14,7 @@ import pytest
 import redis
 from mlflow import MlflowClient
 
-from batch.features.candidates import FEATURES
+from batch.features.columns import FEATURES
 from batch.model.train import PARAMETERS
 from lookup.shared import contract
 from tests.conftest import RedisServer, answers, running, wait_until

@@ -1,4 +1,4 @@
-"""Small worlds whose right answer is obvious, the real one, and other futures."""
+"""Small worlds with obvious answers, the real release, and changed futures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -55,8 +55,8 @@ def stage(connection: Connection, world: World) -> None:
 def checkerboard(n_users: int = 40, n_items: int = 40, n_ratings: int = 15) -> World:
     """Let odd users rate odd items and even users even ones, in no order.
 
-    Of a user's 15 ratings the last three are held out. Whoever sees the board ranks
-    them among the 8 unseen items of their colour; whoever does not, among all 28.
+    Of a user's 15 ratings the last three are held out. A model that has learned the
+    pattern ranks them among the user's 8 unseen items, others rank them among all 28.
     """
     draw = np.random.default_rng(0)
     ratings: list[Rating] = []
@@ -72,11 +72,10 @@ def checkerboard(n_users: int = 40, n_items: int = 40, n_ratings: int = 15) -> W
 
 
 def ragged() -> World:
-    """Draw a world with all that is irregular in a real one.
+    """Draw a world with the irregularities of a real one.
 
     Users of one rating and of nearly all items, ratings in the same second and weeks
-    apart, halves of stars, items without ratings, year or genres, users of whom
-    nothing is known.
+    apart, half stars, items without ratings, year or genres, unknown users.
     """
     draw = np.random.default_rng(1)
     genres = ["Action", "Comedy", "Drama", "War"]
@@ -113,7 +112,7 @@ def ragged() -> World:
 
 
 def ragged_pairs(spill: Path) -> Pairs:
-    """Compute the features of the ragged world's pairs, to train with."""
+    """Compute training pairs of the ragged world."""
     with warehouse.connect(spill) as connection:
         stage(connection, ragged())
         tables.build(connection, n_cuts=2)
@@ -121,7 +120,7 @@ def ragged_pairs(spill: Path) -> Pairs:
 
 
 def real(unpacked: Path) -> World:
-    """Read the real release; skip the test where there is none."""
+    """Read the real release, or skip the test without one."""
     found = release.find(movielens.ml_100k(), unpacked)
     with warehouse.connect(unpacked / "spill") as connection:
         load.read(connection, found)
@@ -135,7 +134,7 @@ def real(unpacked: Path) -> World:
 
 
 def real_is_ml_100k(world: World) -> bool:
-    """Tell whether the real release is the one that published figures are of."""
+    """Return whether the real release is ml-100k, which published figures are of."""
     return len(world.ratings) == 100_000
 
 
@@ -144,36 +143,36 @@ def real_is_ml_100k(world: World) -> bool:
 History = list[Rating]
 
 
-class Moment(NamedTuple):
-    """After so many cuts of the last fifth, and so many ratings before that."""
+class Cutoff(NamedTuple):
+    """The parameters of `tables.build`."""
 
     n_cuts: int
     n_next: int = 0
 
 
-def n_history(n_ratings: int, moment: Moment) -> int:
-    """Say how many of a user's ratings are past at a moment."""
-    for _ in range(moment.n_cuts):
+def n_history(n_ratings: int, cutoff: Cutoff) -> int:
+    """Say how many of a user's ratings come before the cutoff."""
+    for _ in range(cutoff.n_cuts):
         n_ratings = -(-4 * n_ratings // 5)
-    return max(0, n_ratings - moment.n_next)
+    return max(0, n_ratings - cutoff.n_next)
 
 
 def change(
-    world: World, moment: Moment, how: Callable[[World, History, History], History]
+    world: World, cutoff: Cutoff, how: Callable[[World, History, History], History]
 ) -> World:
-    """Replace what each user rated by what `how` makes of the past and the future."""
+    """Replace each user's ratings by what `how` returns for their past and future."""
     histories: dict[int, History] = {}
     for rating in sorted(world.ratings, key=lambda row: (row[0], row[3], row[1])):
         histories.setdefault(rating[0], []).append(rating)
     ratings: list[Rating] = []
     for history in histories.values():
-        cut = n_history(len(history), moment)
-        ratings += how(world, history[:cut], history[cut:])
+        n = n_history(len(history), cutoff)
+        ratings += how(world, history[:n], history[n:])
     return replace(world, ratings=ratings)
 
 
 def rewrite_future(world: World, past: History, future: History) -> History:
-    """Rate as many other items, otherwise and at other times, all after the past."""
+    """Rate as many other items, with other ratings and times after the past."""
     if not future:
         return past
     (user, _, _, last), seen = (past or future)[-1], {item for _, item, _, _ in past}
@@ -187,12 +186,12 @@ def rewrite_future(world: World, past: History, future: History) -> History:
     ]
 
 
-def drop_future(moment: Moment) -> Callable[[World, History, History], History]:
-    """Drop as many of the last ratings as leave the cut where it is."""
+def drop_future(cutoff: Cutoff) -> Callable[[World, History, History], History]:
+    """Drop as many of the last ratings as possible without moving the cutoff."""
 
     def dropped(_: World, past: History, future: History) -> History:
         n = len(past) + len(future)
-        while n > len(past) and n_history(n - 1, moment) == len(past):
+        while n > len(past) and n_history(n - 1, cutoff) == len(past):
             n -= 1
         return (past + future)[:n]
 
@@ -200,7 +199,7 @@ def drop_future(moment: Moment) -> Callable[[World, History, History], History]:
 
 
 def rewrite_past(_: World, past: History, future: History) -> History:
-    """Turn every past rating around: what was liked was not."""
+    """Invert every past rating."""
     return [
         (user, item, 5.5 - rating, time) for user, item, rating, time in past
     ] + future
@@ -210,11 +209,11 @@ def rewrite_past(_: World, past: History, future: History) -> History:
 
 
 def features(
-    connection: Connection, world: World, moment: Moment, every: int = 1
+    connection: Connection, world: World, cutoff: Cutoff, every: int = 1
 ) -> pa.Table:
-    """Compute the features of one in `every` users' candidates, without the labels."""
+    """Compute the features of every nth user's candidates, without the labels."""
     stage(connection, world)
-    tables.build(connection, *moment)
+    tables.build(connection, *cutoff)
     user_ids = warehouse.user_ids(connection)[::every]
     return ordered(pairs(connection, user_ids).as_table().drop_columns(["label"]))
 
@@ -225,6 +224,6 @@ def ordered(table: pa.Table) -> pa.Table:
 
 
 def moved(before: pa.Table, after: pa.Table) -> list[str]:
-    """Name the columns in which two tables are not exactly the same."""
+    """Return the names of the columns in which two tables differ."""
     assert before.column_names == after.column_names
     return [n for n in before.column_names if not before[n].equals(after[n])]

@@ -1,1 +1,1 @@
-"""Rankings and hold-out → metrics."""
+"""Rankings and hold-out → metrics and a report."""

@@ -1,82 +1,76 @@
-"""Whether a new model may take the place of the one that serves."""
+"""The comparison that decides whether a new model replaces `prod`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from batch.evaluation import confidence
 from batch.evaluation.confidence import Interval
-from batch.evaluation.evaluate import Evaluation, mean
+from batch.evaluation.evaluation import Evaluation
+from batch.evaluation.metrics import mean
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of a paired difference over users, and its 95 % interval."""
+
+    mean: float
+    interval: Interval
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A new model beside the one that is `prod`, on the same users of one hold-out.
+    """A new model and `prod`, measured with the same users and hold-out.
 
     Attributes:
-        candidate: evaluation of the new one.
-        former: the version that is `prod`.
-        former_measured: which of its models, `evaluated` or `served`; the latter may
-            have learned from the hold-out and look better than it is.
-        evaluation: of that version.
-        difference: by how much NDCG@10 of the new one is higher, user by user.
-        interval: the 95 % interval of that.
-        difference_liked: the same where only what was liked is relevant.
-        interval_liked: the 95 % interval of that.
+        candidate: evaluation of the new model.
+        prod: evaluation of `prod`.
+        prod_version: version that is `prod`.
+        prod_measured: which of its models, `evaluated` or `served`. The served one may
+            have learned from the hold-out, and so look better than it is.
+        differences: metric → new model minus `prod`, paired by user.
     """
 
     candidate: Evaluation
-    former: str
-    former_measured: str
-    evaluation: Evaluation
-    difference: float
-    interval: Interval
-    difference_liked: float
-    interval_liked: Interval
+    prod: Evaluation
+    prod_version: str
+    prod_measured: str
+    differences: Mapping[str, Difference]
 
     @property
     def is_no_worse(self) -> bool:
-        """Tell whether the new model may be promoted.
+        """Return whether the new model may be promoted.
 
-        The mean decides, not the interval: a model that brings a little is worth
-        having before it can be told from luck. The interval says what was known.
+        The mean decides, not the interval: a small gain is worth having before it is
+        significant.
         """
-        return self.difference >= 0
+        return self.differences["ndcg_at_10"].mean >= 0
 
     def __str__(self) -> str:
-        low, high = self.interval
+        difference = self.differences["ndcg_at_10"]
+        low, high = difference.interval
         return (
-            f"{self.candidate.model.ndcg_at_10:.4f}, of prod (version {self.former}) "
-            f"{self.evaluation.model.ndcg_at_10:.4f}: {self.difference:+.4f} "
-            f"(95 % interval {low:+.4f} to {high:+.4f})"
+            f"{self.candidate.model.ndcg_at_10:.4f}, of prod (version "
+            f"{self.prod_version}) {self.prod.model.ndcg_at_10:.4f}: "
+            f"{difference.mean:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
         )
 
     def as_dict(self) -> dict[str, object]:
         """Return the JSON form."""
-        return {
-            "prod": asdict(self.evaluation.model),
-            "prod_measured": self.former_measured,
-            "difference": self.difference,
-            "difference_interval": list(self.interval),
-            "difference_liked": self.difference_liked,
-            "difference_liked_interval": list(self.interval_liked),
-        }
+        found: dict[str, object] = {}
+        for metric, difference in self.differences.items():
+            name = metric.replace("ndcg_at_10", "difference")
+            found |= {name: difference.mean, f"{name}_interval": [*difference.interval]}
+        prod = asdict(self.prod.model)
+        return {"prod": prod, "prod_measured": self.prod_measured, **found}
 
 
 def compare(
-    candidate: Evaluation, former: Evaluation, version: str, measured: str
+    candidate: Evaluation, prod: Evaluation, version: str, measured: str
 ) -> Comparison:
-    """Compare two evaluations of the same users.
-
-    The differences are paired, so those of a model with itself are exactly 0.
-    """
-    gained = candidate.ndcg["model"] - former.ndcg["model"]
-    gained_liked = candidate.ndcg_liked["model"] - former.ndcg_liked["model"]
-    return Comparison(
-        candidate=candidate,
-        former=version,
-        former_measured=measured,
-        evaluation=former,
-        difference=mean(gained.tolist()),
-        interval=confidence.intervals({"": gained})[""],
-        difference_liked=mean(gained_liked.tolist()),
-        interval_liked=confidence.intervals({"": gained_liked})[""],
-    )
+    """Compare a new model with `prod`; a model differs from itself by exactly 0."""
+    differences = {}
+    for metric, values in candidate.user_ndcg.items():
+        gains = values["model"] - prod.user_ndcg[metric]["model"]
+        interval = confidence.intervals({"gain": gains})["gain"]
+        differences[metric] = Difference(mean(gains.tolist()), interval)
+    return Comparison(candidate, prod, version, measured, differences)

@@ -1,9 +1,10 @@
-"""Some users to look at: what they liked, and what they get."""
+"""Ten example users for the report: their histories and recommendations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
 
 N_USERS = 10
 N_TITLES = 5
@@ -25,12 +26,7 @@ LENGTHS = "select user_id, n_history from int_cutoffs order by n_history, user_i
 
 @dataclass(frozen=True)
 class Recommended:
-    """One place of a list.
-
-    Attributes:
-        title: of the item.
-        rating: that the user went on to give it in the hold-out; None: no hit.
-    """
+    """A recommended item and, if it is a hit, the user's held-out rating of it."""
 
     title: str
     rating: float | None
@@ -38,15 +34,15 @@ class Recommended:
 
 @dataclass(frozen=True)
 class Example:
-    """One user as of the hold-out's moment.
+    """One user as of the hold-out's cutoff.
 
     Attributes:
-        user_id: whose.
-        n_history: how many ratings the model sees.
-        n_held_out: how many it does not.
+        user_id: the user.
+        n_history: number of ratings that the model sees.
+        n_held_out: number of held-out ratings.
         liked: titles and ratings, the highest rated first, then the latest.
         recent: titles and ratings, the latest first.
-        recommended: the list, best first.
+        recommended: the user's list, best first.
     """
 
     user_id: int
@@ -62,56 +58,41 @@ def read(
     lists: Mapping[int, Sequence[int]],
     held_out: Mapping[int, Mapping[int, float]],
 ) -> list[Example]:
-    """Give ten users, evenly spread from the shortest history to the longest.
+    """Return ten users, evenly spread from the shortest history to the longest.
 
     Args:
-        connection: holds the tables of the moment that the lists are of.
+        connection: holds the tables as of the lists' cutoff.
         lists: user_id → item_ids, best first.
-        held_out: user_id → item_id → rating; who has no hold-out is missing.
+        held_out: user_id → item_id → rating; users without a hold-out are missing.
     """
     n_history = dict(connection.sql(LENGTHS).fetchall())
     chosen = spread([user_id for user_id in n_history if user_id in lists])
-    histories = read_histories(connection, chosen)
-    titles = read_titles(connection, [item for user in chosen for item in lists[user]])
-    return [
-        Example(
-            user_id,
-            n_history[user_id],
-            len(held_out.get(user_id, ())),
-            # the sort is stable: of the same rating the latest stays first
-            sorted(histories[user_id], key=lambda rated: -rated[1])[:N_TITLES],
-            histories[user_id][:N_TITLES],
-            [
-                Recommended(titles[item_id], held_out.get(user_id, {}).get(item_id))
-                for item_id in lists[user_id]
-            ],
+    histories: dict[int, list[tuple[str, float]]] = {user_id: [] for user_id in chosen}
+    rows = connection.execute(HISTORIES, {"user_ids": chosen}).fetchall()
+    for user_id, title, rating in rows:
+        histories[user_id].append((title, rating))
+    item_ids = [item_id for user_id in chosen for item_id in lists[user_id]]
+    titles = dict(connection.execute(TITLES, {"item_ids": item_ids}).fetchall())
+    examples = []
+    for user_id in chosen:
+        history, future = histories[user_id], held_out.get(user_id, {})
+        # The sort is stable: among equal ratings the latest stays first.
+        liked = sorted(history, key=lambda rated: -rated[1])
+        recommended = [Recommended(titles[i], future.get(i)) for i in lists[user_id]]
+        examples.append(
+            Example(
+                user_id,
+                n_history[user_id],
+                len(future),
+                liked[:N_TITLES],
+                history[:N_TITLES],
+                recommended,
+            )
         )
-        for user_id in chosen
-    ]
+    return examples
 
 
 def spread(user_ids: Sequence[int]) -> list[int]:
-    """Choose the first, the last, and those at even steps between."""
-    last = len(user_ids) - 1
-    steps = min(N_USERS, len(user_ids)) - 1
-    if steps < 1:
-        return list(user_ids)
-    return [user_ids[round(i * last / steps)] for i in range(steps + 1)]
-
-
-def read_histories(
-    connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]
-) -> dict[int, list[tuple[str, float]]]:
-    """Return user_id → titles and ratings, the latest first."""
-    histories: dict[int, list[tuple[str, float]]] = {user: [] for user in user_ids}
-    rows = connection.execute(HISTORIES, {"user_ids": list(user_ids)}).fetchall()
-    for user_id, title, rating in rows:
-        histories[user_id].append((title, rating))
-    return histories
-
-
-def read_titles(
-    connection: duckdb.DuckDBPyConnection, item_ids: Sequence[int]
-) -> dict[int, str]:
-    """Return item_id → title."""
-    return dict(connection.execute(TITLES, {"item_ids": list(item_ids)}).fetchall())
+    """Return the first user, the last one, and those at even steps between."""
+    places = np.linspace(0, len(user_ids) - 1, min(N_USERS, len(user_ids))).round()
+    return [user_ids[int(place)] for place in places]

@@ -1,14 +1,15 @@
-"""The pictures of a training run."""
+"""The plots that MLflow keeps with a training run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from matplotlib.figure import Figure
 
-from batch.evaluation.evaluate import Evaluation
+from batch.evaluation.evaluation import Evaluation
 from batch.model.train import N_ROUNDS, N_STAGES
 
 N_FEATURES = 25
+LABELS = {"popularity": "popularity", "item_knn": "item-kNN", "model": "MovieLensXGB"}
 
 
 def draw(
@@ -17,7 +18,7 @@ def draw(
     shap_values: Mapping[str, float],
     curve: Mapping[str, Sequence[float]],
 ) -> dict[str, Figure]:
-    """Draw a run's pictures: file name → figure."""
+    """Return file name → figure."""
     return {
         "metrics.png": metrics(evaluation),
         "importance.png": strongest(gains, "Total gain", "log"),
@@ -27,16 +28,11 @@ def draw(
 
 
 def metrics(evaluation: Evaluation) -> Figure:
-    """Set the model's metrics beside those of the baselines."""
+    """Plot the metrics of the model and of the baselines."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    rankers = {
-        "popularity": evaluation.popularity,
-        "item-kNN": evaluation.item_knn,
-        "MovieLensXGB": evaluation.model,
-    }
-    for i, (label, measured) in enumerate(rankers.items()):
-        values = asdict(measured)
+    for i, (ranker, label) in enumerate(LABELS.items()):
+        values = asdict(evaluation.rankers[ranker])
         positions = [j + (i - 1) * 0.27 for j in range(len(values))]
         bars = axes.bar(positions, list(values.values()), width=0.25, label=label)
         axes.bar_label(bars, fmt="%.3f", fontsize=7)
@@ -46,19 +42,19 @@ def metrics(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def strongest(importance: Mapping[str, float], measured: str, scale: str) -> Figure:
-    """Show which features are the most important, by one measure of that."""
+def strongest(importance: Mapping[str, float], measure: str, scale: str) -> Figure:
+    """Plot the most important features by one measure of importance."""
     best = sorted(importance.items(), key=lambda pair: -pair[1])[:N_FEATURES]
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
     axes.barh([name for name, _ in best][::-1], [value for _, value in best][::-1])
-    axes.set_title(f"{measured} of the {len(best)} strongest features")
+    axes.set_title(f"{measure} of the {len(best)} strongest features")
     axes.set_xscale(scale)
     return figure
 
 
 def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
-    """Show how the ranking improved with each tree."""
+    """Plot how the ranking improves with each tree."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name, values in curve.items():

@@ -1,4 +1,4 @@
-"""Whether all get the same few popular items."""
+"""How much a ranker's lists favour a few popular items."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,12 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Bias:
-    """What a ranker's lists lean to.
+    """The popularity bias of a ranker's lists.
 
     Attributes:
-        avg_n_ratings: how many ratings an item that is recommended has in the
-            histories, averaged over all places of all lists.
-        gini: how unevenly the places are shared among all items of the catalogue; 0
-            where each has as many, near 1 where one has them all.
+        avg_n_ratings: mean number of ratings of a recommended item in the histories.
+        gini: how unequally recommendations are spread over the catalogue: 0 where each
+            item has as many, near 1 where one item has them all.
     """
 
     avg_n_ratings: float
@@ -28,20 +27,20 @@ def measure(
     """Measure the bias of lists.
 
     Args:
-        lists: item_ids, as long as they are shown.
-        n_ratings: item_id → how many ratings it has in the histories; none if missing.
-        n_items: how many items the catalogue has.
+        lists: item_ids of each user's list.
+        n_ratings: item_id → number of ratings in the histories, 0 if missing.
+        n_items: the size of the catalogue.
     """
-    shown = np.fromiter((item for items in lists for item in items), np.int64)
-    if not len(shown):
+    recommended = np.fromiter((item for items in lists for item in items), np.int64)
+    if not len(recommended):
         return Bias(0.0, 0.0)
-    item_ids, counts = np.unique(shown, return_counts=True)
-    total = sum(
-        n_ratings.get(item_id, 0) * count
-        for item_id, count in zip(item_ids.tolist(), counts.tolist(), strict=True)
-    )
+    item_ids, counts = np.unique(recommended, return_counts=True)
+    popularity = np.array([n_ratings.get(item_id, 0) for item_id in item_ids.tolist()])
     never = np.zeros(n_items - len(item_ids), np.int64)
-    return Bias(total / len(shown), gini(np.concatenate([never, counts])))
+    return Bias(
+        int(popularity @ counts) / len(recommended),
+        gini(np.concatenate([never, counts])),
+    )
 
 
 def gini(counts: npt.NDArray[np.int64]) -> float:

@@ -1,4 +1,4 @@
-"""The features, in the order in which the model takes them, and their values."""
+"""Candidate pairs of a user and an unseen item, with the values of their features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,93 +9,37 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch import warehouse
-from batch.errors import BatchError
-from batch.features import item_models
-
-USER = (
-    "user_n_ratings",
-    "user_stddev_rating",
-    "user_liked_share",
-    "user_history_seconds",
-    "user_last_ten_seconds",
-    "user_avg_release_year",
-    "user_avg_n_item_ratings",
-    "user_last_ten_avg_n_item_ratings",
-    "user_last_ten_avg_position_share",
-)
-ITEM = (
-    "item_n_ratings",
-    "item_avg_rating",
-    "item_stddev_rating",
-    "item_liked_share",
-    "item_avg_position",
-    "item_avg_position_share",
-    "item_avg_n_back",
-    "item_last_ten_share",
-    "item_female_share",
-    "item_release_year",
-)
-TREND = ("item_n_until", "item_n_last_weeks", "seconds_since_rated")
-FIT = (
-    "release_year_gap",
-    "last_ten_release_year_gap",
-    "position_share_gap",
-    "position_gap",
-    "n_history_gap",
-)
-AUDIENCE = ("age_gap", "age_audience_lift", "occupation_audience_lift")
-GENRE = (
-    "genre_share",
-    "max_genre_share",
-    "recent_genre_share",
-    "liked_genre_share",
-    "genre_liking",
-    "genre_lift",
-)
-TASTE = (
-    "similarity",
-    "slow_similarity",
-    "recent_similarity",
-    "max_similarity",
-    "liked_similarity",
-    "disliked_similarity",
-)
-SEQUENCE = (
-    "next_share",
-    "next_similarity",
-    "slow_next_similarity",
-    "max_next_similarity",
-    "previous_similarity",
-    "slow_previous_similarity",
-    "session_similarity",
-)
-LINEAR = tuple(item_models.SCORES)
-FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LINEAR
+from batch.features import columns, item_models
+from batch.features.columns import FEATURES
 
 NEGATIVE_SHARE = 0.25
 MIN_NEGATIVES = 400
 MAX_PAIRS = 500_000
+"""Size of a training sample: the share of negatives that it keeps, how many per user at
+least, and how many pairs in all at most."""
+
 PAIRS_PER_BLOCK = 250_000
 MIN_BLOCK_SHARE = 0.2
-"""Bound the memory: a block's features take 230 bytes a pair, and 2000 in SQL, whose
-joins cannot spill them; what linear models say takes 40 bytes a pair, kept or not."""
+"""Bound the memory of a block. A pair takes 230 bytes, and 2000 in SQL, whose joins
+cannot spill; the scores of the linear models take 40 bytes even for pairs that a sample
+drops."""
 
 SMALL_CATALOGUE = 2000
-"""Items, up to which blocks may be twice as large: half of the pairs have no sums. It
-takes three quarters of the time."""
+"""Up to so many items a block may be twice as large, because half of its pairs have no
+similarities to sum. That saves a quarter of the time."""
 
 Ids = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Candidate pairs as of the moment that the warehouse was built for.
+    """Candidate pairs as of the cutoff that the warehouse was built for.
 
     Attributes:
         user_ids: of shape (n_pairs,).
         item_ids: of shape (n_pairs,).
-        labels: of shape (n_pairs,); the rating that the user gave next, else 0.
-        values: of shape (n_pairs, n_features); 32-bit floats, null where unknown.
+        labels: of shape (n_pairs,); the rating in the user's future, else 0.
+        values: the features, of n_pairs rows; 32-bit floats, null where unknown.
     """
 
     user_ids: Ids
@@ -108,12 +52,12 @@ class Pairs:
 
     @property
     def n_users(self) -> int:
-        """How many users have a pair among these."""
+        """The number of users who have a pair."""
         return len(np.unique(self.user_ids))
 
     @classmethod
     def joined(cls, parts: Sequence["Pairs"]) -> "Pairs":
-        """Put the pairs of several blocks, at least one, together."""
+        """Concatenate one or more blocks of pairs."""
         return cls(
             user_ids=np.concatenate([part.user_ids for part in parts]),
             item_ids=np.concatenate([part.item_ids for part in parts]),
@@ -122,7 +66,7 @@ class Pairs:
         )
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Pairs":
-        """Give some of the rows, in the order given."""
+        """Select rows by number, in the given order."""
         return Pairs(
             self.user_ids[rows],
             self.item_ids[rows],
@@ -131,31 +75,25 @@ class Pairs:
         )
 
     def in_order(self) -> "Pairs":
-        """Sort by user, as ranking wants it, and by item; no copy where they are."""
+        """Sort by user and item; return the pairs themselves if they are sorted."""
         order = np.lexsort((self.item_ids, self.user_ids))
         is_sorted = bool((order == np.arange(len(order))).all())
         return self if is_sorted else self.take(order)
 
     def of_every(self, nth: int) -> "Pairs":
-        """Give the pairs of every nth user."""
-        some = np.unique(self.user_ids)[::nth]
-        return self.take(np.flatnonzero(np.isin(self.user_ids, some)))
+        """Select the pairs of every nth user."""
+        users = np.unique(self.user_ids)[::nth]
+        return self.take(np.flatnonzero(np.isin(self.user_ids, users)))
 
     def as_table(self) -> pa.Table:
-        """Put ids, labels and values side by side."""
-        table = self.values
-        columns = {
-            "user_id": self.user_ids,
-            "item_id": self.item_ids,
-            "label": self.labels,
-        }
-        for i, (name, column) in enumerate(columns.items()):
-            table = table.add_column(i, name, pa.array(column))
-        return table
+        """Return one table of user_id, item_id, label and the features."""
+        arrays = [self.user_ids, self.item_ids, self.labels, *self.values.columns]
+        names = ["user_id", "item_id", "label", *self.values.column_names]
+        return pa.table(arrays, names=names)
 
 
 def as_table(windows: Sequence[Pairs]) -> pa.Table:
-    """Put the pairs of several moments below one another, numbered from 1."""
+    """Stack the pairs of several training windows, numbered from 1, in one table."""
     numbered = []
     for number, window in enumerate(windows, start=1):
         column = pa.array(np.full(len(window), number, np.int32))
@@ -164,17 +102,17 @@ def as_table(windows: Sequence[Pairs]) -> pa.Table:
 
 
 def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pairs:
-    """Compute the features of a sample of pairs to train with, all positives in it.
+    """Compute the features of a training sample, sorted by user and item.
 
-    They are in order, so that training needs no other copy of them.
-
-    Every stage of training draws its own negatives from this part of them; more of a
-    small catalogue, and fewer on larger releases.
+    It keeps all positives. Each stage of the training draws its negatives from those
+    of the sample, which keeps more of them on a small catalogue and fewer on a large
+    release.
     """
     n_items = max(1, warehouse.count(connection, "stg_items"))
     wanted = max(NEGATIVE_SHARE, MIN_NEGATIVES / n_items)
     share = min(1.0, wanted, MAX_PAIRS / max(1, len(user_ids) * n_items))
     weights = item_models.read(connection)
+    # sorted block by block: a sort of all pairs would copy them
     return Pairs.joined(
         [
             pairs(connection, block, negative_share=share, weights=weights).in_order()
@@ -183,40 +121,26 @@ def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pa
     )
 
 
-def every(user_ids: Sequence[int], at_most: int) -> Sequence[int]:
-    """Thin users out evenly, to at most so many."""
+def evenly_spaced(user_ids: Sequence[int], at_most: int) -> Sequence[int]:
+    """Select every nth user, so that at most `at_most` are left."""
     return user_ids[:: -(-len(user_ids) // at_most) or 1]
 
 
 def blocks(
     connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int], share: float = 1.0
 ) -> Iterator[Sequence[int]]:
-    """Part users so that the pairs of each part fit into memory; nobody is one part.
+    """Split users into blocks whose pairs fit into memory; no users are one block.
 
     Args:
-        connection: holds the catalogue.
-        user_ids: whose candidates.
-        share: how many of these are kept, in 0–1.
+        connection: holds the staging tables.
+        user_ids: the users to split, in order.
+        share: the share of their candidates that is kept, in 0-1.
     """
     n_items = max(1, warehouse.count(connection, "stg_items"))
     n_pairs = PAIRS_PER_BLOCK * (2 if n_items <= SMALL_CATALOGUE else 1)
     size = max(1, int(n_pairs / (n_items * max(share, MIN_BLOCK_SHARE))))
     for start in range(0, max(1, len(user_ids)), size):
         yield user_ids[start : start + size]
-
-
-def check(names: Sequence[str], there: Sequence[str] = FEATURES) -> None:
-    """See that the SQL gives the features that a model wants, in whatever order.
-
-    Raises:
-        BatchError: when it does not; names them.
-    """
-    unknown = [name for name in names if name not in there]
-    if unknown:
-        raise BatchError(
-            f"sql/marts/pair_features.sql gives no {', '.join(unknown)}, which the "
-            "model was trained on"
-        )
 
 
 def pairs(
@@ -227,17 +151,17 @@ def pairs(
     names: Sequence[str] = FEATURES,
     weights: item_models.Weights | None = None,
 ) -> Pairs:
-    """Compute the features of every user of `user_ids` × unseen item.
+    """Compute the features of each of the users × each unseen item.
 
     Args:
-        connection: holds the moment's tables.
-        user_ids: whose candidates.
-        negative_share: how many of the pairs with label 0 to keep, in 0–1.
-        names: the features wanted, in this order.
-        weights: of the moment's linear models; read anew where not given.
+        connection: holds the tables of a cutoff.
+        user_ids: in rising order.
+        negative_share: the share of pairs with label 0 to keep, in 0-1.
+        names: the features to return, in this order.
+        weights: the cutoff's item models; read from the connection if not given.
 
     Raises:
-        BatchError: when the SQL gives no feature of one of these names.
+        BatchError: `pair_features.sql` has no feature of one of these names.
     """
     parameters = {"user_ids": list(user_ids), "negative_share": negative_share}
     warehouse.build(connection, "marts/candidate_pairs", parameters)
@@ -248,7 +172,7 @@ def pairs(
     connection.register(item_models.SCORES_TABLE, scores)
     table = warehouse.fetch(connection, "marts/pair_features", {})
     connection.unregister(item_models.SCORES_TABLE)
-    check(names, table.column_names)
+    columns.require(names, table.column_names)
     return Pairs(
         user_ids=table["user_id"].to_numpy(),
         item_ids=table["item_id"].to_numpy(),

@@ -1,13 +1,13 @@
-"""Linear models between items: which ratings make which others likely.
+"""Linear item-to-item models: EASE, and three models of what follows what.
 
-Each is a matrix of weights with a row and a column an item, solved in closed form from
-what SQL counts of the moment's history. What it says of a user and an item is the sum,
-over the user's ratings, of a rating's weight times that of its item for the other one.
+A model is a matrix of weights, from rated item to candidate item, solved in closed form
+from the counts of SQL. The score of a user and an item is the sum, over the user's
+ratings, of the rating's weight in the user's state times the item's weight.
 
-`ease` tells an item from what else its raters rated, whatever the order (Steck,
-Embarrassingly Shallow Autoencoders, 2019). `near`, `far` and `soon` tell what comes
-after a history that fades, slower or faster, in the direction of time (after the
-transitions of Choi and others, Session-aware Linear Item-Item Models, 2021).
+`ease` predicts an item from all other items that its raters rated, in any order (Steck,
+Embarrassingly Shallow Autoencoders, 2019). `near`, `far` and `soon` predict what comes
+after a history that fades at different rates (after the transitions of Choi and others,
+Session-aware Linear Item-Item Models, 2021).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,13 +31,16 @@ SCORES = {
     "far_score": ("far", "slow"),
     "soon_score": ("soon", "soon"),
 }
-"""Column of `linear_scores` → model, and the user's state that it is applied to."""
+"""Column of `linear_scores` → the model, and the state of `user_states` it is applied
+to."""
 
 PENALTIES = {"ease": 200.0, "near": 200.0, "far": 200.0, "soon": 100.0}
+"""L2 regularization."""
+
 UNIT = 1e-6
 STATE_UNIT = 1e-4
-"""Of weights and of states, which are whole numbers: their sums are exact in any order,
-so that a user's scores are the same whoever else is scored at once."""
+"""Weights and states are whole numbers of these units. Sums of whole numbers are exact
+in any order, so a user's scores do not depend on who else is in the block."""
 
 Matrix = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]
@@ -45,11 +48,11 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Weights:
-    """The models of one moment.
+    """The models of one cutoff.
 
     Attributes:
-        item_ids: of shape (n_known,), rising; those that the models know.
-        models: name → of shape (n_known, n_known), rated item × other item, in UNITs.
+        item_ids: of shape (n_modelled,), rising; the items that the models cover.
+        models: name → of shape (n_modelled, n_modelled), rated × candidate, in UNITs.
     """
 
     item_ids: Ids
@@ -57,10 +60,10 @@ class Weights:
 
 
 def build(connection: duckdb.DuckDBPyConnection) -> None:
-    """Solve the models of the moment and keep them as the table `int_item_weights`.
+    """Solve the models of a cutoff and store them as the table `int_item_weights`.
 
     Args:
-        connection: holds the moment's `int_modelled_items`, `int_item_pairs` and
+        connection: holds the cutoff's `int_modelled_items`, `int_item_pairs` and
             `int_item_transitions`.
     """
     items = connection.table("int_modelled_items").to_arrow_table()
@@ -80,32 +83,32 @@ def build(connection: duckdb.DuckDBPyConnection) -> None:
 def solve(
     connection: duckdb.DuckDBPyConnection, item_ids: Ids, n_ratings: Matrix
 ) -> Iterator[tuple[str, Matrix]]:
-    """Give one model's weights after the other, of shape (n_known, n_known)."""
+    """Yield each model's name and weights, of shape (n_modelled, n_modelled)."""
     pairs = connection.table("int_item_pairs")
     gram = dense(pairs, "n_both", item_ids) + np.diag(n_ratings)
-    yield "ease", autoencoder(gram, PENALTIES["ease"])
-    sequels = connection.table("int_item_transitions")
+    yield "ease", ease(gram, PENALTIES["ease"])
+    transitions = connection.table("int_item_transitions")
     for name in MODELS[1:]:
-        gram = dense(sequels, f"{name}_together", item_ids)
+        gram = dense(transitions, f"{name}_together", item_ids)
         gram = gram + gram.T + np.diag(n_ratings + PENALTIES[name])
-        following = dense(sequels, f"{name}_next", item_ids)
-        yield name, np.asarray(np.linalg.solve(gram, following), np.float64)
+        targets = dense(transitions, f"{name}_next", item_ids)
+        yield name, np.asarray(np.linalg.solve(gram, targets), np.float64)
 
 
 def dense(pairs: duckdb.DuckDBPyRelation, name: str, item_ids: Ids) -> Matrix:
-    """Lay a column of a table of pairs out as a matrix of the items that are known."""
+    """Return a column of a table of item pairs as a matrix of the given items."""
     matrix = np.zeros((len(item_ids), len(item_ids)))
     for block in pairs.select("item_id", "other_item_id", name).to_arrow_reader():
         ids, others = block["item_id"].to_numpy(), block["other_item_id"].to_numpy()
-        known = np.isin(ids, item_ids) & np.isin(others, item_ids)
-        rows = np.searchsorted(item_ids, ids[known])
-        columns = np.searchsorted(item_ids, others[known])
-        matrix[rows, columns] = block[name].to_numpy()[known]
+        given = np.isin(ids, item_ids) & np.isin(others, item_ids)
+        rows = np.searchsorted(item_ids, ids[given])
+        columns = np.searchsorted(item_ids, others[given])
+        matrix[rows, columns] = block[name].to_numpy()[given]
     return matrix
 
 
-def autoencoder(gram: Matrix, penalty: float) -> Matrix:
-    """Solve for the weights that tell each item from all the others but itself."""
+def ease(gram: Matrix, penalty: float) -> Matrix:
+    """Solve for the weights that predict each item from all others."""
     inverse = np.linalg.inv(gram + penalty * np.eye(len(gram)))
     weights: Matrix = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0)
@@ -113,7 +116,7 @@ def autoencoder(gram: Matrix, penalty: float) -> Matrix:
 
 
 def read(connection: duckdb.DuckDBPyConnection) -> Weights:
-    """Read the moment's models; worth doing once for many blocks of users."""
+    """Read the cutoff's models; read them once for many blocks of users."""
     table = connection.table("int_item_weights").to_arrow_table().combine_chunks()
     item_ids = table["item_id"].to_numpy()
     shape = (len(item_ids), len(item_ids))
@@ -127,27 +130,29 @@ def read(connection: duckdb.DuckDBPyConnection) -> Weights:
 
 
 def scores(weights: Weights, user_ids: Sequence[int], states: pa.Table) -> pa.Table:
-    """Score every user of `user_ids` × item that the models know.
+    """Score each of the users × each item that the models cover.
 
     Args:
-        weights: of the moment.
-        user_ids: rising.
-        states: rows of `user_states`, those of these users.
+        weights: the cutoff's models.
+        user_ids: in rising order.
+        states: the rows of `user_states` of these users.
 
     Returns:
         user_id, item_id and a column for each of SCORES.
     """
     rows = np.searchsorted(user_ids, states["user_id"].to_numpy())
     places = np.searchsorted(weights.item_ids, states["item_id"].to_numpy())
-    used, columns = np.unique(places, return_inverse=True)
-    n_users, n_known = len(user_ids), len(weights.item_ids)
+    rated_places, columns = np.unique(places, return_inverse=True)
+    n_users, n_modelled = len(user_ids), len(weights.item_ids)
     table: dict[str, npt.NDArray[np.generic]] = {
-        "user_id": np.repeat(np.asarray(user_ids, np.int32), n_known),
+        "user_id": np.repeat(np.asarray(user_ids, np.int32), n_modelled),
         "item_id": np.tile(weights.item_ids, n_users),
     }
-    applied = {model: weights.models[model][used].astype(float) for model in MODELS}
+    applied = {
+        model: weights.models[model][rated_places].astype(float) for model in MODELS
+    }
     for name, (model, state) in SCORES.items():
-        rated = np.zeros((n_users, len(used)))
+        rated = np.zeros((n_users, len(rated_places)))
         rated[rows, columns] = states[state].to_numpy()
         products = rated @ applied[model]
         table[name] = (products * (UNIT * STATE_UNIT)).astype(np.float32).ravel()

@@ -10,18 +10,24 @@ from batch.features import item_models
 
 
 def build(connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0) -> None:
-    """Build the features as of the moment after `n_cuts` cuts of the last fifth.
+    """Build the tables of the features from the staging tables.
 
-    0: now. 1: the evaluation protocol's hold-out is the future. 2: the fifth before
-    it is, which a model that is to be evaluated can learn from. With `n_next` the
-    moment is so many ratings before that, and these are its future.
+    Args:
+        connection: holds the staging tables.
+        n_cuts: how often the last fifth of each user's ratings is cut off. With 0 the
+            cutoff is now. With 1 the future is the hold-out of the evaluation protocol.
+            With 2 the future is the fifth before it, for training a model that is then
+            evaluated.
+        n_next: moves the cutoff back by so many ratings, which become the future.
     """
     warehouse.build_models(connection, n_cuts, n_next)
     item_models.build(connection)
+    # large, and from here on unused: the stages that follow need the memory
+    warehouse.drop(connection, *warehouse.SCAFFOLDING)
 
 
 def fingerprint() -> str:
-    """Digest the SQL files and the linear models: others make other features."""
+    """Return a digest of everything that decides the values of the features."""
     digest = hashlib.sha256()
     for path in sorted(warehouse.SQL.rglob("*.sql")):
         digest.update(path.relative_to(warehouse.SQL).as_posix().encode() + b"\n")

@@ -1,6 +1,6 @@
-"""The model's name and alias, and what the alias names, told at once or not at all.
+"""Read the alias `prod` without importing MLflow.
 
-Importing MLflow takes two seconds, which is most of a run that finds nothing changed.
+The import takes two seconds, most of the time of a run that finds nothing changed.
 """
 
 import sqlite3
@@ -13,12 +13,11 @@ PROD = "prod"
 QUERY = "select version from registered_model_aliases where name = ? and alias = ?"
 
 
-def peek(tracking_uri: str) -> str | None:
-    """Read the alias straight from a local store's database.
+def read(tracking_uri: str) -> str | None:
+    """Return the version that `prod` names in the database of a local store.
 
-    Returns:
-        The version, or None where it cannot be told: on a server, or if the store is
-        new or of a form that we do not know. Then it is MLflow that is to be asked.
+    None means that only MLflow can answer: the store is a server, is missing, has no
+    alias yet, or has an unknown schema.
     """
     scheme, _, path = tracking_uri.partition(":///")
     if scheme != "sqlite":

@@ -1,10 +1,9 @@
-"""Matrix in, booster out."""
+"""Train a booster on candidate pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import xgboost
 
 from batch.errors import BatchError
@@ -30,30 +29,30 @@ N_ROUNDS = 200
 N_STAGES = 10
 NEGATIVE_SHARE = 0.2
 MIN_NEGATIVES = 80
-"""A stage draws a fifth of a window's negatives, at least as many a user: other ones
-each time. That costs as much as training on few, and generalises as if on many."""
+"""Each stage samples a fifth of a window's negatives, at least as many per user. That
+costs as much as training on few negatives and generalises as if on many."""
 
 CURVE_SHARE = 20
-"""Curves are drawn with one in so many users: they decide nothing."""
+"""The learning curve uses one in so many users: it decides nothing."""
 
 LIKED_FROM = 4.0
 GAIN_OF_LIKED, GAIN_OF_RATED = 4.0, 3.0
-"""Gains of what was rated next, a little more of what was given four stars, so that one
-model serves those who ask what comes next and those who ask what will be liked."""
+"""Gains of next ratings, a little more from four stars on, so that one model predicts
+both the next rating and liking."""
 
 Curve = dict[str, list[float]]
+Sets = Sequence[tuple[xgboost.QuantileDMatrix, str]]
 Parameters = Mapping[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A booster and how it learned.
+    """A booster and how it was trained.
 
     Attributes:
         booster: knows its features by name.
-        curve: NDCG@10 among the sampled candidates of `training` and `validation`,
-            after every stage.
-        parameters: what it was trained with.
+        curve: NDCG@10 of `training` and `validation` pairs after each stage.
+        parameters: of xgboost, and `n_rounds`.
     """
 
     booster: xgboost.Booster
@@ -62,7 +61,7 @@ class Trained:
 
     @property
     def importance(self) -> dict[str, float]:
-        """The gain that each feature brings, summed over the trees."""
+        """The total gain of each feature over all trees."""
         gains = self.booster.get_score(importance_type="total_gain")
         return {name: float(np.sum(gain)) for name, gain in gains.items()}
 
@@ -70,87 +69,68 @@ class Trained:
 def train(
     windows: Sequence[Pairs],
     validation: Pairs | None = None,
-    parameters: Mapping[str, str | int | float | bool] | None = None,
+    parameters: Parameters | None = None,
     n_rounds: int = N_ROUNDS,
 ) -> Trained:
-    """Learn to rank what users rated next above what they did not.
+    """Train a booster to rank each user's next ratings above other items.
 
-    The trees grow in stages. Each takes one of the windows in turn and draws negatives
-    of its own.
+    The trees grow in stages, which take the windows in turn and sample negatives of
+    their own.
 
     Args:
-        windows: candidate pairs, each as of moments whose future is known.
-        validation: pairs as of a later moment; they draw the learning curve and decide
-            nothing, so that the hold-out stays one. Without them there is no curve, and
-            no progress is shown: it is a refit, beside other work.
-        parameters: of xgboost, over the ones above.
-        n_rounds: how many trees.
-
-    Raises:
-        BatchError: when no user has both a positive and a negative pair.
+        windows: candidate pairs, each as of cutoffs whose future is known.
+        validation: pairs as of a later cutoff, for the learning curve only. Without
+            them there is neither a curve nor progress on stderr.
+        parameters: of xgboost, replacing those above.
+        n_rounds: the number of trees.
     """
     chosen = PARAMETERS | dict(parameters or {})
-    # the order of rows decides in which gradients are added, and what is drawn
-    usable = [window.in_order() for window in windows if can_teach(window)]
+    # the order of rows decides the order of sums of gradients, and the samples
+    usable = [window.in_order() for window in windows if is_trainable(window)]
     if not usable:
         raise BatchError(
             f"nothing to learn from in {sum(map(len, windows))} training pairs: a "
             "user needs at least 4 ratings and some unseen items; are the raw files "
             "complete?"
         )
-    progress, curve = Progress("training", "trees"), CurveDrawer()
-    grown: list[xgboost.Booster] = []
-    bins, n_done = None, 0
+    progress, curve, sets = Progress("training", "trees"), Curve(), []
+    booster, bins, n_done = xgboost.Booster(), None, 0
     for stage in range(N_STAGES):
         seed = int(chosen["seed"]) + stage
-        some = drawn(usable[stage % len(usable)], seed)
+        matrix = to_matrix(sample_negatives(usable[stage % len(usable)], seed), bins)
         if bins is None:
-            bins = to_matrix(some)
+            bins = matrix
             if validation is not None:
                 few = usable[0].of_every(CURVE_SHARE)
-                curve.open(bins, training=few, validation=validation.in_order())
+                named = ((few, "training"), (validation.in_order(), "validation"))
+                sets = [(to_matrix(pairs, bins), name) for pairs, name in named]
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
-        # continuing would draw the columns of the first stage again
-        settings = chosen | {"seed": seed}
-        former = grown[-1] if grown else None
-        matrix = bins if stage == 0 else to_matrix(some, bins)
-        grown.append(xgboost.train(settings, matrix, n_more, xgb_model=former))
+        # with one seed for all, each stage would sample the columns of the first again
+        settings, former = chosen | {"seed": seed}, booster if stage else None
+        booster = xgboost.train(settings, matrix, n_more, xgb_model=former)
         n_done += n_more
-        if validation is not None:
-            curve.draw(grown[-1])
+        if sets:
+            add_points(curve, booster, sets)
             progress.show(n_done, n_rounds)
-    return Trained(grown[-1], curve.points, chosen | {"n_rounds": n_rounds})
+    return Trained(booster, curve, chosen | {"n_rounds": n_rounds})
 
 
-class CurveDrawer:
-    """Measures after each stage how well pairs are ranked, which takes some time."""
-
-    def __init__(self) -> None:
-        self._matrices: list[tuple[xgboost.QuantileDMatrix, str]] = []
-        self.points: Curve = {}
-
-    def open(self, bins: xgboost.QuantileDMatrix, **measured: Pairs) -> None:
-        """Begin the curve of each name."""
-        for name, pairs in measured.items():
-            self._matrices.append((to_matrix(pairs, bins), name))
-            self.points[name] = []
-
-    def draw(self, booster: xgboost.Booster) -> None:
-        """Note NDCG@10 of each."""
-        # "[9]\ttraining-ndcg@10:0.7\tvalidation-ndcg@10:0.6"
-        for measured in booster.eval_set(self._matrices).split("\t")[1:]:
-            name = measured.partition("-")[0]
-            self.points[name].append(float(measured.rpartition(":")[2]))
+def add_points(curve: Curve, booster: xgboost.Booster, sets: Sets) -> None:
+    """Add a booster's NDCG@10 on each named set to its curve."""
+    # "[9]\ttraining-ndcg@10:0.7\tvalidation-ndcg@10:0.6"
+    for measured in booster.eval_set(sets).split("\t")[1:]:
+        name = measured.partition("-")[0]
+        curve.setdefault(name, []).append(float(measured.rpartition(":")[2]))
 
 
-def can_teach(pairs: Pairs) -> bool:
-    """Tell whether some user has both a positive and a negative pair."""
+def is_trainable(pairs: Pairs) -> bool:
+    """Return whether some user has both a positive and a negative pair."""
     positive, user_ids = pairs.labels > 0, pairs.user_ids
     return bool(np.intersect1d(user_ids[positive], user_ids[~positive]).size)
 
 
-def drawn(pairs: Pairs, seed: int) -> Pairs:
-    """Draw from the negatives; all positives stay."""
+def sample_negatives(pairs: Pairs, seed: int) -> Pairs:
+    """Return all positives and a sample of the negatives."""
     positive = pairs.labels > 0
     n_negatives = max(1, int(np.count_nonzero(~positive)))
     share = max(NEGATIVE_SHARE, MIN_NEGATIVES * pairs.n_users / n_negatives)
@@ -161,17 +141,12 @@ def drawn(pairs: Pairs, seed: int) -> Pairs:
 def to_matrix(
     pairs: Pairs, bins: xgboost.QuantileDMatrix | None = None
 ) -> xgboost.QuantileDMatrix:
-    """Bin ordered pairs, as others were if given, and grade them."""
+    """Return ordered pairs with their gains, in bins of their own or of a matrix."""
+    grades = np.where(pairs.labels >= LIKED_FROM, GAIN_OF_LIKED, GAIN_OF_RATED)
     return xgboost.QuantileDMatrix(
         pairs.values,
-        label=gains(pairs),
+        label=np.where(pairs.labels > 0, grades, 0).astype(np.float32),
         qid=pairs.user_ids,
         feature_names=list(pairs.values.column_names),
         ref=bins,
     )
-
-
-def gains(pairs: Pairs) -> npt.NDArray[np.float32]:
-    """Grade pairs, of shape (n_pairs,), by what the user made of them."""
-    grades = np.where(pairs.labels >= LIKED_FROM, GAIN_OF_LIKED, GAIN_OF_RATED)
-    return np.where(pairs.labels > 0, grades, 0).astype(np.float32)

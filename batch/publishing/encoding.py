@@ -1,15 +1,14 @@
-"""Rankings as the commands of Redis' protocol, hundreds of lists at once.
+"""Rankings as commands of Redis' protocol, hundreds of lists at once.
 
-To format one score costs Python as long as it costs Redis to store it. So numpy looks
-the parts of all entries up in tables, in units of four and eight bytes, which NULs fill
-up; those are deleted at the end. The texts are those of `lookup.contract.encode`, to
-the byte.
+Formatting a score in Python takes as long as storing it takes Redis. Therefore numpy
+looks up the parts of all entries in tables, in units of four and eight bytes. They are
+padded with NULs, which are deleted at the end. The result equals `contract.encode`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,8 @@ from lookup.shared import contract
 
 MAX_ID = 2**20
 MAX_SCORE = 99.0
-"""What the tables have room for; beyond, each entry is formatted by itself."""
+"""The tables' limits; beyond them each entry is formatted by itself."""
+UNIT = 10**contract.DECIMALS
 
 Bytes = bytes | bytearray
 Integers = npt.NDArray[np.int64]
@@ -27,35 +27,19 @@ Ids = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The bytes of scores with one number of decimals.
-
-    Attributes:
-        heads: by the length of an entry's text, what announces it.
-        wholes: a score's digits before the point, and the point; 100 further on with a
-            minus.
-        fractions: its digits after the point.
-    """
-
-    heads: npt.NDArray[np.uint64]
-    wholes: npt.NDArray[np.uint32]
-    fractions: npt.NDArray[np.uint32]
-
-
-def command(*parts: bytes) -> bytes:
-    """Write one command in Redis' protocol."""
-    told = b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-    return b"*%d\r\n%b" % (len(parts), told)
+def command(*parts: str) -> bytes:
+    """Encode one command."""
+    arguments = b"".join(map(_argument, parts))
+    return b"*%d%b\r\n" % (len(parts), arguments)
 
 
 def parts(command: bytes) -> list[str]:
-    """Read the parts of a command back; none of them may hold a line's end."""
+    """Decode the parts of a command; none of them may contain a line break."""
     return command.decode().split("\r\n")[2::2]
 
 
 def pushes(keys: Sequence[str], rankings: Sequence[Ranking]) -> list[bytes]:
-    """Write an RPUSH for each ranking, onto the key of the same position."""
+    """Encode an RPUSH for each ranking, onto the key of the same position."""
     if not rankings:
         return []
     return [
@@ -70,57 +54,20 @@ def _push(key: bytes, n_entries: int, entries: Bytes) -> bytes:
 
 
 def _lists(rankings: Sequence[Ranking]) -> list[Bytes]:
-    """Write the entries of each ranking."""
-    item_ids, scores = _joined(rankings)
-    if not _has_room(item_ids, scores):
-        return [_one_by_one(ranking) for ranking in rankings]
-    texts, lengths = _tabled(item_ids, scores, contract.DECIMALS)
-    ends = np.cumsum([len(ranking.item_ids) for ranking in rankings])
-    lists = _cut(texts, lengths, ends)
-    if item_ids.max(initial=0) >= contract.SHORT_IDS:
-        _shorten(lists, rankings, np.diff(_sums(lengths, ends), prepend=0))
-    return lists
-
-
-def _shorten(
-    lists: list[Bytes], rankings: Sequence[Ranking], n_characters: Integers
-) -> None:
-    """Write those lists anew that are too long with all the decimals."""
-    fitting = [
-        contract.decimals(len(ranking.item_ids), n, ranking.item_ids.max(initial=0))
-        for ranking, n in zip(rankings, n_characters.tolist(), strict=True)
-    ]
-    for n_decimals in set(fitting) - {contract.DECIMALS}:
-        places = [i for i, n in enumerate(fitting) if n == n_decimals]
-        some = [rankings[i] for i in places]
-        ends = np.cumsum([len(ranking.item_ids) for ranking in some])
-        shorter = _cut(*_tabled(*_joined(some), n_decimals), ends)
-        for i, entries in zip(places, shorter, strict=True):
-            lists[i] = entries
-
-
-def _cut(texts: Bytes, lengths: Integers, ends: Integers) -> list[Bytes]:
-    """Cut entries whose texts are of these lengths into lists, after each end."""
-    # a text of ten characters or more is announced by two digits
-    n_bytes = lengths + 6 + (lengths > 9)
-    cuts = [0, *_sums(n_bytes, ends).tolist()]
-    nothing = _argument(contract.NO_ITEMS)
-    return [texts[start:end] or nothing for start, end in pairwise(cuts)]
-
-
-def _sums(values: Integers, ends: Integers) -> Integers:
-    """Sum the values before each end."""
-    return np.concatenate([[0], np.cumsum(values)])[ends]
-
-
-def _joined(rankings: Sequence[Ranking]) -> tuple[Ids, Scores]:
+    """Encode the entries of each ranking."""
     item_ids = np.concatenate([ranking.item_ids for ranking in rankings])
     scores = np.concatenate([ranking.scores for ranking in rankings])
-    return item_ids, scores
+    if not _fit(item_ids, scores):
+        return [_one_by_one(ranking) for ranking in rankings]
+    texts, n_bytes = _entries(item_ids, scores)
+    ends = np.cumsum([len(ranking.item_ids) for ranking in rankings])
+    cuts = np.concatenate([[0], np.cumsum(n_bytes)])[[0, *ends]]
+    nothing = _argument(contract.NO_ITEMS)
+    return [texts[start:end] or nothing for start, end in pairwise(cuts.tolist())]
 
 
-def _has_room(item_ids: Ids, scores: Scores) -> bool:
-    """Tell whether the tables do for all; what is not a number has no room."""
+def _fit(item_ids: Ids, scores: Scores) -> bool:
+    """Return whether all are within the tables' limits; NaN is not."""
     low, high = item_ids.min(initial=0), item_ids.max(initial=0)
     extent = np.abs(scores).max(initial=0)
     return bool(low >= 0 and high < MAX_ID and extent < MAX_SCORE)
@@ -132,49 +79,67 @@ def _one_by_one(ranking: Ranking) -> bytes:
 
 
 def _argument(text: str) -> bytes:
-    """Write an argument of a command, after the one before it."""
-    return b"\r\n$%d\r\n%b" % (len(text), text.encode())
+    """Encode an argument with the line break before it."""
+    value = text.encode()
+    return b"\r\n$%d\r\n%b" % (len(value), value)
 
 
-def _tabled(item_ids: Ids, scores: Scores, n_decimals: int) -> tuple[Bytes, Integers]:
-    """Write entries; return them and the lengths of their texts, of shape (n,)."""
+def _entries(item_ids: Ids, scores: Scores) -> tuple[Bytes, Integers]:
+    """Encode entries; return them and the number of bytes of each."""
     names, n_digits = _items(int(item_ids.max(initial=1)).bit_length())
-    scale, unit = _scale(n_decimals), 10**n_decimals
-    # exact, as 24 bits times 14 fit into 53: it rounds as Python's format does
-    rounded = np.rint(scores * np.float64(unit)).astype(np.int64)
+    tables = _tables()
+    # exact, since 24 bits times 14 fit into 53: it rounds as Python's format does
+    rounded = np.rint(scores * np.float64(UNIT)).astype(np.int64)
     is_negative = rounded < 0
     np.abs(rounded, out=rounded)
-    whole = rounded // unit
-    rounded -= whole * unit
+    whole = rounded // UNIT
+    rounded -= whole * UNIT
     lengths = n_digits[item_ids]
     lengths += is_negative
     lengths += whole > 9
-    lengths += n_decimals + 3  # the colon, one digit and the point
+    lengths += contract.DECIMALS + 3  # the colon, one digit and the point
     whole += 100 * is_negative
     buffer = bytearray(24 * len(item_ids))
     units = np.frombuffer(buffer, dtype=np.uint64).reshape(-1, 3)
     halves = units.view(np.uint32)
-    units[:, 0] = scale.heads[lengths]
+    units[:, 0] = tables.heads[lengths]
     units[:, 1] = names[item_ids]
-    halves[:, 4] = scale.wholes[whole]
-    halves[:, 5] = scale.fractions[rounded]
-    return buffer.translate(None, b"\0"), lengths
+    halves[:, 4] = tables.wholes[whole]
+    halves[:, 5] = tables.fractions[rounded]
+    # the head of a text of ten characters or more has two digits
+    n_bytes = lengths + 6 + (lengths > 9)
+    return buffer.translate(None, b"\0"), n_bytes
 
 
 @cache
 def _items(n_bits: int) -> tuple[npt.NDArray[np.uint64], Integers]:
-    """Write item_ids and colons; return them and the number of digits, by item_id."""
+    """Return `item_id:` and the number of its digits, by item_id."""
     names = [f"{item_id}:".encode() for item_id in range(1 << n_bits)]
     n_digits = np.array([len(name) - 1 for name in names], dtype=np.int64)
     return np.array(names, dtype="S8").view(np.uint64), n_digits
 
 
+class Tables(NamedTuple):
+    """The bytes of an entry's other parts.
+
+    Attributes:
+        heads: the length of an entry, by that.
+        wholes: a score's digits before the point, and the point, by the former; those
+            of negative scores 100 further on.
+        fractions: a score's digits after the point.
+    """
+
+    heads: npt.NDArray[np.uint64]
+    wholes: npt.NDArray[np.uint32]
+    fractions: npt.NDArray[np.uint32]
+
+
 @cache
-def _scale(n_decimals: int) -> Scale:
+def _tables() -> Tables:
     heads = [f"\r\n${length}\r\n" for length in range(100)]
     wholes = [f"{sign}{whole}." for sign in ("", "-") for whole in range(100)]
-    fractions = [f"{i:0{n_decimals}}" for i in range(10**n_decimals)]
-    return Scale(
+    fractions = [f"{i:0{contract.DECIMALS}}" for i in range(UNIT)]
+    return Tables(
         heads=np.array(heads, dtype="S8").view(np.uint64),
         wholes=np.array(wholes, dtype="S4").view(np.uint32),
         fractions=np.array(fractions, dtype="S4").view(np.uint32),

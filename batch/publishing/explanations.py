@@ -1,119 +1,62 @@
-"""What Redis holds beside users' lists: why, what they rated, and what is like an item.
+"""Which items of a user's history explain each place of the user's list."""
 
-Of users it is written as their lists pass, of items once a generation.
-"""
-
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import duckdb
+import pyarrow as pa
 
-from batch.errors import BatchError
-from batch.publishing import (
-    connections,
-    encoding,
-    generations,
-    histories,
-    reasons,
-    similar,
-)
-from batch.publishing.connections import Client
+from batch import warehouse
+from batch.publishing import encoding, parquet
+from batch.publishing.pipeline import Trip
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 
-USERS_PER_QUERY = 1000
+RANKED_TABLE = "ranked_items"
+"""The rankings as rows, for `explanations.sql`."""
 
-Connection = duckdb.DuckDBPyConnection
 
-
-def written(
-    connection: Connection,
-    client: Client,
+def encode(
+    connection: duckdb.DuckDBPyConnection,
     generation: str,
-    rankings: Iterable[Ranking],
-) -> Generator[Ranking, None, None]:
-    """Pass rankings on and write, for each one's user, what stands beside the list.
+    rankings: Sequence[Ranking],
+) -> Trip:
+    """Encode the explanations of rankings.
 
     Args:
-        connection: holds the tables of the moment.
-        client: of the Redis.
+        connection: holds the tables of the cutoff; no other query may run on it.
         generation: to write under.
-        rankings: of any users of the moment.
-
-    Raises:
-        BatchError: when there were reasons of that generation.
+        rankings: as many as one query should explain.
     """
-    # whoever ranks may be in the middle of a query on the other connection
-    with connection.cursor() as own, connections.Stream(client) as stream:
-        for some in generations.batches(rankings, USERS_PER_QUERY):
-            commands = _commands(own, generation, some)
-            stream.send(list(commands), list(commands.values()))
-            yield from some  # Redis stores meanwhile
-            _check(generation, some, stream.receive())
+    ordered = sorted(rankings, key=lambda ranking: ranking.user_id)
+    keys = [contract.because_key(generation, ranking.user_id) for ranking in ordered]
+    commands, lengths = [], []
+    for key, entries in zip(keys, read(connection, ordered), strict=True):
+        commands.append(encoding.command("RPUSH", key, *entries))
+        lengths.append(len(entries))
+    return Trip(keys, commands, lengths)
 
 
-def write_similar(
-    connection: Connection, client: Client, generation: str, top_n: int
-) -> list[int]:
-    """Write the list of each item that is like others; return these items."""
-    lists = list(similar.read(connection, top_n))
-    generations.write_lists(client, generation, lists, contract.similar_key)
-    return [one.user_id for one in lists]
-
-
-def check(
-    client: Client,
-    generation: str,
-    user_ids: Sequence[int],
-    item_ids: Sequence[int],
-) -> None:
-    """Count what was written, before it is served.
+def read(
+    connection: duckdb.DuckDBPyConnection, rankings: Sequence[Ranking]
+) -> Iterator[list[str]]:
+    """Yield the entries of each list of explanations, as `contract.encode_because`.
 
     Args:
-        client: of the Redis.
-        generation: which is complete.
-        user_ids: all users.
-        item_ids: all items that are like others.
-
-    Raises:
-        BatchError: when Redis holds less.
+        connection: as for `encode`.
+        rankings: sorted by user_id.
     """
-    kinds = (contract.because_key, contract.history_key)
-    keys = [key_of(generation, user_id) for key_of in kinds for user_id in user_ids]
-    keys += [contract.similar_key(generation, item_id) for item_id in item_ids]
-    keys += [contract.about_key(generation), contract.meta_key(generation)]
-    n_kept = connections.total(client, "EXISTS", keys)
-    if n_kept != len(keys):
-        raise BatchError(
-            f"{generation} is not whole: Redis holds {n_kept} of {len(keys)} keys like "
-            f"{keys[0]}; {generations.LOSSES}"
-        )
+    connection.register(RANKED_TABLE, as_table(rankings))
+    table = warehouse.fetch(connection, "marts/explanations", {})
+    connection.unregister(RANKED_TABLE)
+    # a row for each place, sorted by user_id and rank
+    texts: list[str] = table["because"].to_pylist()
+    start = 0
+    for ranking in rankings:
+        end = start + len(ranking.item_ids)
+        yield texts[start:end] or [contract.NO_ITEMS]
+        start = end
 
 
-def _commands(
-    connection: Connection, generation: str, rankings: Sequence[Ranking]
-) -> dict[str, bytes]:
-    """Write the commands for some users by key, those for the reasons first."""
-    user_ids = [ranking.user_id for ranking in rankings]
-    why = reasons.read(connection, rankings)
-    rated = histories.read(connection, user_ids)
-    commands: dict[str, bytes] = {}
-    for user_id in user_ids:
-        key = contract.because_key(generation, user_id)
-        commands[key] = _command("RPUSH", key, *(why[user_id] or [contract.NO_ITEMS]))
-    for user_id in user_ids:
-        key = contract.history_key(generation, user_id)
-        commands[key] = _command("SET", key, contract.encode_history(rated[user_id]))
-    return commands
-
-
-def _command(*parts: str) -> bytes:
-    return encoding.command(*(part.encode() for part in parts))
-
-
-def _check(
-    generation: str, rankings: Sequence[Ranking], answers: Sequence[int]
-) -> None:
-    """See that each list of reasons is as long as the list beside it."""
-    lengths = [max(1, len(ranking.item_ids)) for ranking in rankings]
-    if answers[: len(lengths)] != lengths:
-        raise BatchError(f"{generation} is not new: some of its reasons were there")
+def as_table(rankings: Sequence[Ranking]) -> pa.Table:
+    """Lay rankings out as rows of user_id, rank and item_id."""
+    return parquet.as_table(rankings).drop_columns("score")

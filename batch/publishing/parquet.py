@@ -1,11 +1,11 @@
-"""Parquet files that are there whole or not at all."""
+"""Parquet files that appear complete or not at all."""
 
 import errno
 import fcntl
 import os
 import re
 import secrets
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -14,16 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.errors import BatchError
-from batch.ingest.archive import FULL
+from batch.errors import DISK_FULL_ERRNOS, BatchError
 from batch.scoring.ranking import Ranking
 
-DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-"""What else a disk says that does not take a file."""
+DENIED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 PARTIAL = ".partial"
 GENERATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
-USERS_PER_ROW_GROUP = 1000
 
 RECOMMENDATIONS = pa.schema(
     [
@@ -36,31 +33,49 @@ RECOMMENDATIONS = pa.schema(
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table beside its place and move it there."""
+    """Write a Parquet file."""
     with replacing(path) as file:
         pq.write_table(table, file, use_dictionary=False)
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a page, likewise."""
+    """Write a text file."""
     with replacing(path) as file:
         file.write(text.encode())
 
 
+class ParquetWriter:
+    """Writes rankings as rows of RECOMMENDATIONS, each block as a row group."""
+
+    def __init__(self, file: pq.ParquetWriter) -> None:
+        self._file = file
+
+    def write(self, block: Sequence[Ranking]) -> None:
+        """Write the rankings of a block."""
+        self._file.write_table(as_table(block))
+
+
+@contextmanager
+def open_writer(path: Path) -> Iterator[ParquetWriter]:
+    """Open a file of rankings, which appears if the block succeeds."""
+    with replacing(path) as file, pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
+        yield ParquetWriter(writer)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Lend a file that takes the place of `path` if the block succeeds.
+    """Open a file that is moved to `path` if the block succeeds.
 
-    It is locked while it is written to, so that the next who writes there can tell it
-    from one that a killed process left.
+    It is locked while it is written, which distinguishes it from one that a killed
+    process left.
 
     Raises:
-        BatchError: the disk takes no file there; names the folder.
+        BatchError: the disk is full or denies access; names the folder.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent)
-        file, partial = begin(path)
+        file, partial = _create(path)
         try:
             with file:
                 yield file
@@ -70,18 +85,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno not in FULL + DENIED:  # of something else within the block
+        is_full = error.errno in DISK_FULL_ERRNOS
+        if not is_full and error.errno not in DENIED_ERRNOS:
             raise
-        remedy = (
-            "free some space there" if error.errno in FULL else "may we write there?"
-        )
+        remedy = "free some space there" if is_full else "may we write there?"
         raise BatchError(
             f"cannot write {path.name} into {path.parent}: {error.strerror}; {remedy}"
         ) from error
 
 
-def begin(path: Path) -> tuple[BinaryIO, Path]:
-    """Open a file beside another, and lock it before anybody takes it for abandoned."""
+def _create(path: Path) -> tuple[BinaryIO, Path]:
+    """Create a temporary file and lock it, unless it was removed before that."""
     while True:
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
         file = partial.open("xb")
@@ -91,48 +105,29 @@ def begin(path: Path) -> tuple[BinaryIO, Path]:
         file.close()
 
 
-def written(
-    file: BinaryIO, rankings: Iterable[Ranking]
-) -> Generator[Ranking, None, None]:
-    """Pass rankings on and write them to a file on their way, as RECOMMENDATIONS."""
-    with pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
-        group: list[Ranking] = []
-        for ranking in rankings:
-            group.append(ranking)
-            if len(group) == USERS_PER_ROW_GROUP:
-                writer.write_table(as_table(group))
-                group.clear()
-            yield ranking
-        if group:
-            writer.write_table(as_table(group))
-
-
-def as_table(rankings: list[Ranking]) -> pa.Table:
-    """Lay rankings out as rows."""
+def as_table(rankings: Sequence[Ranking]) -> pa.Table:
+    """Lay rankings out as rows of RECOMMENDATIONS."""
     lengths = [len(ranking.item_ids) for ranking in rankings]
+    user_ids = np.array([ranking.user_id for ranking in rankings], np.int32)
     columns = [
-        np.repeat([ranking.user_id for ranking in rankings], lengths),
-        np.concatenate([np.arange(1, length + 1) for length in lengths]),
+        np.repeat(user_ids, lengths),
+        np.concatenate([np.arange(1, n + 1, dtype=np.int32) for n in lengths]),
         np.concatenate([ranking.item_ids for ranking in rankings]),
         np.concatenate([ranking.scores for ranking in rankings]),
     ]
-    arrays = [
-        pa.array(column.astype(kind.to_pandas_dtype()), kind)
-        for column, kind in zip(columns, RECOMMENDATIONS.types, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=RECOMMENDATIONS)
+    return pa.Table.from_arrays(list(map(pa.array, columns)), schema=RECOMMENDATIONS)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes have left half-written."""
+    """Remove the temporary files of killed processes."""
     for path in folder.glob(f"*{PARTIAL}"):
         with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
 
 
-def prune(folder: Path, generations: Collection[str]) -> None:
+def remove_generations(folder: Path, keep: Collection[str]) -> None:
     """Remove the lists of all generations but these."""
     for path in folder.glob("*.parquet"):
-        if GENERATION.fullmatch(path.stem) and path.stem not in generations:
+        if GENERATION.fullmatch(path.stem) and path.stem not in keep:
             path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Ranks on the workers of a Dask cluster, who need this package and nothing else.
+"""Workers that are processes of a Dask cluster.
 
-They get arrays and give arrays: no raw files, no DuckDB, no MLflow, no Redis. What is
-the same for all users goes to each of them once; blocks of users follow. A task whose
-worker dies is done again by another one.
+They need this package and nothing else: no raw files, DuckDB, MLflow or Redis. They
+receive arrays and return arrays. The items and the model are sent to each worker once,
+blocks of users follow. Dask repeats the tasks of a worker that dies.
 """
 
 import hashlib
@@ -22,66 +22,67 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 DESERTED_SECONDS = 60.0
-"""How long a cluster may be without any worker."""
+"""How long a cluster may be without workers before the run fails."""
 
 TASKS_PER_THREAD = 4
-"""As many wait at a worker as keep it busy while others are on their way."""
+"""How many tasks to queue for each thread, so that none waits for the network."""
 
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 
 Shared = tuple[Items, Forest]
 
 
 class Cluster:
-    """The workers that a scheduler has.
+    """The workers of a Dask scheduler.
 
     Args:
         address: of the scheduler, such as `tcp://10.0.0.1:8786`.
-        scorer: what they rank with.
+        scorer: the model and the items to rank with.
     """
 
     users_per_task = 64
 
     def __init__(self, address: str, scorer: Scorer) -> None:
         self._address = address
-        shared = scorer.moment.items, scorer.forest
-        self._blob = pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL)
-        self._name = hashlib.sha256(self._blob).hexdigest()
+        shared = scorer.catalogue.items, scorer.forest
+        self._pickled = pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL)
+        self._name = hashlib.sha256(self._pickled).hexdigest()
 
     def __enter__(self) -> Self:
-        """Connect, and give the workers what is the same for all users.
+        """Connect, and send the items and the model to the workers.
 
         Raises:
-            BatchError: nobody answers, there are no workers, or they have other code.
+            BatchError: the scheduler does not answer, has no workers, or has workers
+                with another version of this package.
         """
         self._client = connect(self._address)
         try:
             self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-            theirs = self._client.run(code_digest)
+            digests = self._client.run(code_digest)
         except TimeoutError as error:
             self._client.close()
             raise BatchError(
                 f"the Dask scheduler at {self._address} has no workers; start some: "
                 f"dask worker {self._address}"
             ) from error
-        others = [name for name, digest in theirs.items() if digest != code_digest()]
+        others = [name for name, digest in digests.items() if digest != code_digest()]
         if others:
             self._client.close()
             raise BatchError(
-                f"{others[0]} and {len(others) - 1} more of {len(theirs)} workers of "
+                f"{others[0]} and {len(others) - 1} more of {len(digests)} workers of "
                 f"{self._address} have another version of this package"
             )
         threads = sum(self._client.nthreads().values())
         n_users = TASKS_PER_THREAD * threads * self.users_per_task
         self.blocks_ahead = 1 + n_users // USERS_PER_BLOCK
-        self._shared = self._client.scatter(self._blob, broadcast=True, hash=False)
+        self._shared = self._client.scatter(self._pickled, broadcast=True, hash=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def submit(self, users: Users, top_n: int) -> "Task":
-        """Have users ranked by a worker."""
+        """Start to rank users on a worker."""
         packed = pickle.dumps(users, protocol=pickle.HIGHEST_PROTOCOL)
         future = self._client.submit(
             work, packed, self._shared, self._name, top_n, pure=False, retries=1
@@ -90,7 +91,7 @@ class Cluster:
 
 
 class Task:
-    """What a worker is to give."""
+    """Users who are being ranked on a worker."""
 
     def __init__(
         self, client: "Client", address: str, future: "Future[Ranked]"
@@ -100,28 +101,28 @@ class Task:
         self._future = future
 
     def result(self) -> Ranked:
-        """Wait for it.
+        """Wait for their items and scores.
 
         Raises:
-            BatchError: the cluster lost all of its workers, or the task cannot be done.
+            BatchError: the cluster lost all of its workers, or the task failed.
         """
         from distributed import KilledWorker
 
         deserted = 0.0
         while True:
             try:
-                return self._future.result(timeout=LOOK_SECONDS)
+                return self._future.result(timeout=POLL_SECONDS)
             except TimeoutError:
-                is_deserted = not self._client.nthreads()
-                deserted = deserted + LOOK_SECONDS if is_deserted else 0.0
+                has_workers = bool(self._client.nthreads())
+                deserted = 0.0 if has_workers else deserted + POLL_SECONDS
                 if deserted < DESERTED_SECONDS:
                     continue
                 reason = f"has had no workers for {DESERTED_SECONDS:.0f} s"
             except (CancelledError, KilledWorker) as error:
-                reason = f"lost what was sent to it: {error}"
+                reason = f"lost a task: {error}"
             raise BatchError(
-                f"the Dask cluster at {self._address} {reason}; nothing that is served "
-                "has changed"
+                f"the Dask cluster at {self._address} {reason}; the published lists "
+                "have not changed"
             )
 
 
@@ -129,7 +130,7 @@ def connect(address: str) -> "Client":
     """Connect to a scheduler.
 
     Raises:
-        BatchError: Dask is not installed, or nobody answers.
+        BatchError: Dask is not installed, or the scheduler does not answer.
     """
     try:
         from distributed import Client
@@ -144,32 +145,29 @@ def connect(address: str) -> "Client":
 
 
 def code_digest() -> str:
-    """Digest the code that decides what is ranked and how."""
+    """Return a digest of the code that runs on the workers."""
     sources = (compiled.__file__, kernels.__file__)
-    return hashlib.sha256(b"\0".join(map(read, sources))).hexdigest()
-
-
-def read(path: str) -> bytes:
-    """Read a source file."""
-    return Path(path).read_bytes()
+    return hashlib.sha256(
+        b"\0".join(Path(path).read_bytes() for path in sources)
+    ).hexdigest()
 
 
 # --- on the workers ------------------------------------------------------------------
 
 _lock = threading.Lock()
-_unpacked: dict[str, Shared] = {}
+_unpickled: dict[str, Shared] = {}
 
 
 def work(packed: bytes, shared: bytes, name: str, top_n: int) -> Ranked:
-    """Rank for the users that were packed."""
-    items, forest = unpacked(shared, name)
+    """Rank for pickled users."""
+    items, forest = unpickled(shared, name)
     return compiled.rank(pickle.loads(packed), items, forest, top_n)  # noqa: S301 - ours
 
 
-def unpacked(shared: bytes, name: str) -> Shared:
-    """Unpack what is the same for all users, once a process."""
+def unpickled(shared: bytes, name: str) -> Shared:
+    """Unpickle the items and the model, once per process."""
     with _lock:
-        if name not in _unpacked:
-            _unpacked.clear()
-            _unpacked[name] = pickle.loads(shared)  # noqa: S301 - from our batch
-        return _unpacked[name]
+        if name not in _unpickled:
+            _unpickled.clear()
+            _unpickled[name] = pickle.loads(shared)  # noqa: S301 - from our batch
+        return _unpickled[name]

@@ -1,4 +1,4 @@
-"""What scoring gives and evaluation, export and publication take."""
+"""The result of scoring."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,10 @@ class Ranking:
     """One user's best unseen items.
 
     Attributes:
-        user_id: whose.
+        user_id: the user.
         item_ids: of shape (n,), best first.
-        scores: of shape (n,), never rising; of equal ones the lower item_id is first.
+        scores: of shape (n,), never rising; among equal scores the lower item_id is
+            first.
     """
 
     user_id: int

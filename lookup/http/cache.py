@@ -1,60 +1,60 @@
-"""What has been answered, as long as there is room for it."""
+"""A byte-bounded LRU cache of responses."""
 
 from collections import OrderedDict
 
 from starlette.types import Scope
 
-from lookup.http.responses import Answer, takes_gzip
+from lookup.http.responses import GenerationResponse, accepts_gzip
+from lookup.store.generation import Generation
 
 OVERHEAD_BYTES = 700
-"""What an answer takes beside its body, a short key and headers included: measured."""
+"""Measured: what an entry takes in addition to its body, path and query."""
 
-Request = tuple[str, bytes, bool]
-"""The path, the query and whether gzip is taken."""
+CacheKey = tuple[str, bytes, bool]
+"""The path, the query and whether the client accepts gzip."""
 
 
-class Cache:
-    """Answers by request, the least used of which are forgotten first."""
+class ResponseCache:
+    """Responses of one generation; the least recently used are evicted first."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._n_bytes = 0
-        self._answers: OrderedDict[Request, Answer] = OrderedDict()
+        self._generation: Generation | None = None
+        self._responses: OrderedDict[CacheKey, GenerationResponse] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._responses)
 
-    def get(self, request: Request) -> Answer | None:
-        """Give what a request was answered, None if that is not known any more."""
-        answer = self._answers.get(request)
-        if answer is not None:
-            self._answers.move_to_end(request)
-        return answer
+    def get(self, key: CacheKey) -> GenerationResponse | None:
+        """Return the cached response, which may be of the generation before."""
+        response = self._responses.get(key)
+        if response is not None:
+            self._responses.move_to_end(key)
+        return response
 
-    def put(self, request: Request, answer: Answer) -> None:
-        """Keep an answer, and forget others if there are too many."""
-        if self._most == 0:
+    def put(self, key: CacheKey, response: GenerationResponse) -> None:
+        """Cache a response; the first one of another generation clears the cache."""
+        if self._max_bytes == 0:
             return
-        known = self._answers.pop(request, None)
-        if known is not None:
-            self._n_bytes -= _weight(request, known)
-        self._answers[request] = answer
-        self._n_bytes += _weight(request, answer)
-        while self._n_bytes > self._most:
-            self._n_bytes -= _weight(*self._answers.popitem(last=False))
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._answers.clear()
-        self._n_bytes = 0
-
-
-def key_of(scope: Scope) -> Request:
-    """Tell apart the requests that have different answers in a generation."""
-    return (scope["path"], scope["query_string"], takes_gzip(scope))
+        if response.generation is not self._generation:
+            self._generation = response.generation
+            self._responses.clear()
+            self._n_bytes = 0
+        replaced = self._responses.pop(key, None)
+        if replaced is not None:
+            self._n_bytes -= _size(key, replaced)
+        self._responses[key] = response
+        self._n_bytes += _size(key, response)
+        while self._n_bytes > self._max_bytes:
+            self._n_bytes -= _size(*self._responses.popitem(last=False))
 
 
-def _weight(request: Request, answer: Answer) -> int:
-    """Say how much room it takes, whatever of the request is long."""
-    path, query, _ = request
-    return len(path) + len(query) + len(answer.body) + OVERHEAD_BYTES
+def cache_key(scope: Scope) -> CacheKey:
+    """Return the key of a request."""
+    return (scope["path"], scope["query_string"], accepts_gzip(scope))
+
+
+def _size(key: CacheKey, response: GenerationResponse) -> int:
+    path, query, _ = key
+    return len(path) + len(query) + len(response.body) + OVERHEAD_BYTES

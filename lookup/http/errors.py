@@ -1,4 +1,4 @@
-"""What is said when a request cannot be answered."""
+"""Forms every error response: `{"error": {"code": …, "message": …}}`."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -8,13 +8,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lookup.store.store import CODES
+from lookup.store.errors import StoreError
 
 RETRY = {"Retry-After": "1"}
 
 
-class Problem(Exception):
-    """A request that cannot be answered: the status, a code for programs, a message."""
+class ApiError(Exception):
+    """A request that is refused: the status, a code for programs, a message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -22,46 +22,35 @@ class Problem(Exception):
         self.code = code
 
 
-def unprocessable(message: str) -> Problem:
-    """Make the problem of a parameter that is not as it should be."""
-    return Problem(422, "invalid_parameter", message)
+def invalid_parameter(message: str) -> ApiError:
+    """Return the error for a parameter with a bad name or value."""
+    return ApiError(422, "invalid_parameter", message)
 
 
 def response(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Put a problem into the form that every error has."""
+    """Return an error response."""
     body = {"error": {"code": code, "message": message}}
     return JSONResponse(body, status, headers=headers)
 
 
-def of_problem(problem: Problem) -> JSONResponse:
-    """Say what is wrong with a request."""
-    return response(problem.status, problem.code, str(problem))
+def from_exception(error: Exception) -> JSONResponse:
+    """Return the response to an exception; one of a bug shows nothing of the inside."""
+    if isinstance(error, ApiError):
+        return response(error.status, error.code, str(error))
+    if isinstance(error, StoreError):
+        return response(503, error.code, str(error), RETRY)
+    return response(500, "internal_error", "internal error; the log has the traceback")
 
 
-def of_store(error: Exception) -> JSONResponse:
-    """Say that the store has nothing to give for now."""
-    return response(503, CODES[type(error)], str(error), RETRY)
+async def handle(_: Request, error: Exception) -> JSONResponse:
+    """Handle an exception of a route."""
+    return from_exception(error)
 
 
-def of_bug() -> JSONResponse:
-    """Say that something happened that nobody foresaw, and nothing of the inside."""
-    return response(500, "internal_error", "an error of ours; the log says more")
-
-
-async def on_problem(_: Request, error: Exception) -> JSONResponse:
-    """Answer a Problem."""
-    return of_problem(cast(Problem, error))
-
-
-async def on_store(_: Request, error: Exception) -> JSONResponse:
-    """Answer that the store has nothing to give for now."""
-    return of_store(error)
-
-
-async def on_http(request: Request, error: Exception) -> Response:
-    """Answer an unknown route or a wrong method, or which methods are right."""
+async def handle_http(request: Request, error: Exception) -> Response:
+    """Handle an unknown route or a wrong method, and answer OPTIONS."""
     refused = cast(HTTPException, error)
     headers = dict(refused.headers or {})
     if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -73,6 +62,7 @@ async def on_http(request: Request, error: Exception) -> Response:
     return response(refused.status_code, code, message, headers)
 
 
-async def on_bug(_: Request, __: Exception) -> JSONResponse:
-    """Answer what nobody foresaw in what notes bugs; the server logs the traceback."""
-    return of_bug()
+HANDLERS = {
+    HTTPException: handle_http,
+    **dict.fromkeys((ApiError, StoreError, Exception), handle),
+}

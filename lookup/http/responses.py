@@ -1,4 +1,4 @@
-"""An answer out of one generation, and what HTTP wants to know about it."""
+"""A response from one generation, with ETag, caching headers and gzip."""
 
 import gzip
 from functools import lru_cache
@@ -8,17 +8,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from lookup.store.generation import Generation
 
-GZIP_LEAST = 4096
-"""Below, an answer fits a few packets, and packing costs more than it saves."""
+GZIP_MIN_BYTES = 4096
+"""A shorter body fits a few packets: compressing costs more than it saves."""
 GZIP_LEVEL = 5
 
 REVALIDATE = b"no-cache"
-"""Caches may keep it and have to ask: the next generation comes when it comes."""
+"""Caches may store it but must ask: the next generation may come at any time."""
 PRIVATE = b"private, no-cache"
 
 
-class Answer:
-    """A body that never changes, for everybody who asks the same of its generation."""
+class GenerationResponse:
+    """A JSON body that never changes within its generation, so it can be cached."""
 
     __slots__ = ("_etag", "_headers", "body", "generation", "is_fallback", "route")
 
@@ -30,30 +30,29 @@ class Answer:
         route: str,
         is_private: bool,
         is_fallback: bool = False,
-        takes_gzip: bool = False,
+        gzipped: bool = False,
     ) -> None:
         self.generation = generation
         self.route = route
         self.is_fallback = is_fallback
-        is_packed = takes_gzip and len(body) >= GZIP_LEAST
-        # no time inside: the same body has the same ETag in each worker
-        self.body = gzip.compress(body, GZIP_LEVEL, mtime=0) if is_packed else body
-        # of the bytes that are sent, so it is right whatever they were made of
+        gzipped = gzipped and len(body) >= GZIP_MIN_BYTES
+        # without a timestamp, so that all workers give the same body the same ETag
+        self.body = gzip.compress(body, GZIP_LEVEL, mtime=0) if gzipped else body
         self._etag = b'"%s"' % blake2b(self.body, digest_size=12).hexdigest().encode()
         self._headers = [
             (b"etag", self._etag),
             (b"cache-control", PRIVATE if is_private else REVALIDATE),
         ]
-        if len(body) >= GZIP_LEAST:
+        if len(body) >= GZIP_MIN_BYTES:
             self._headers.append((b"vary", b"Accept-Encoding"))
-        if is_packed:
+        if gzipped:
             self._headers.append((b"content-encoding", b"gzip"))
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
-        """Send it, or say that the client has it."""
-        scope["lookup.http.responses"] = self  # for whoever counts
-        known = dict(scope["headers"]).get(b"if-none-match")
-        if known is not None and is_among(known, self._etag):
+        """Send the body, or 304 if the client has it."""
+        scope["lookup.response"] = self  # for the metrics and the log
+        if_none_match = dict(scope["headers"]).get(b"if-none-match")
+        if if_none_match is not None and _matches(if_none_match, self._etag):
             await send(_start(304, self._headers))
             await send({"type": "http.response.body"})
             return
@@ -68,25 +67,25 @@ class Answer:
         await send({"type": "http.response.body", "body": body})
 
 
-def is_among(known: bytes, etag: bytes) -> bool:
-    """Compare as If-None-Match does: a list, weak or strong, or any with `*`."""
-    tags = [tag.strip().removeprefix(b"W/") for tag in known.split(b",")]
-    return etag.removeprefix(b"W/") in tags or tags == [b"*"]
-
-
-def takes_gzip(scope: Scope) -> bool:
-    """Tell whether a client wants gzip."""
-    wanted = dict(scope["headers"]).get(b"accept-encoding")
-    return wanted is not None and _names_gzip(wanted)
+def accepts_gzip(scope: Scope) -> bool:
+    """Return whether the client accepts gzip."""
+    accepted = dict(scope["headers"]).get(b"accept-encoding")
+    return accepted is not None and _includes_gzip(accepted)
 
 
 @lru_cache(maxsize=64)
-def _names_gzip(wanted: bytes) -> bool:
-    for part in wanted.lower().replace(b" ", b"").split(b","):
+def _includes_gzip(accepted: bytes) -> bool:
+    for part in accepted.lower().replace(b" ", b"").split(b","):
         name, _, quality = part.partition(b";q=")
         if name == b"gzip":
             return quality.strip(b"0.") != b"" or not quality
     return False
+
+
+def _matches(if_none_match: bytes, etag: bytes) -> bool:
+    """Compare as If-None-Match does: a list, weak or strong, or any with `*`."""
+    tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
+    return etag in tags or tags == [b"*"]
 
 
 def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:

@@ -1,242 +1,251 @@
-"""What each route answers."""
+"""The endpoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lookup.http import errors, listing, openapi, query_params
-from lookup.http.cache import key_of
+from lookup.http import listing, openapi, query_params
+from lookup.http.cache import ResponseCache, cache_key
+from lookup.http.errors import ApiError
 from lookup.http.query_params import Query
-from lookup.http.responses import Answer, takes_gzip
+from lookup.http.responses import GenerationResponse, accepts_gzip
 from lookup.settings import Settings
 from lookup.shared import contract
 from lookup.store.client import Command
-from lookup.store.generation import Generation, as_json
-from lookup.store.store import CODES, Store, first
+from lookup.store.errors import StoreError
+from lookup.store.generation import Generation, as_json, decoded
+from lookup.store.store import Store, lrange
 from lookup.telemetry.metrics import CONTENT_TYPE, Metrics
 
 RECOMMEND = (*query_params.PAGE, "fallback", "because")
 
 
-class Routes:
-    """The endpoints, which answer from a store."""
+@dataclass(slots=True)
+class StoredList:
+    """A list as Redis holds it, and how the response describes it."""
 
-    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+    source: str
+    key: str
+    texts: Sequence[str]
+    ids: Mapping[str, int]
+    because: Sequence[Sequence[int]] | None = None
+    """The explanation of each entry, where it is asked for; some may be missing."""
+    fallback_reason: str | None = None
+
+
+class Routes:
+    """The endpoints, which answer from a store and fill a cache."""
+
+    def __init__(
+        self, store: Store, cache: ResponseCache, settings: Settings, metrics: Metrics
+    ) -> None:
         self._store = store
+        self._cache = cache
         self._settings = settings
         self._metrics = metrics
 
     async def health(self, _: Request) -> JSONResponse:
-        """Answer while the process lives, Redis or not."""
+        """Answer while the process lives, with Redis or without."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _: Request) -> JSONResponse:
-        """Say which generation is served, or why there is none."""
+        """Return which generation is served."""
         generation = await self._store.generation()
         return JSONResponse({"status": "ready", **generation.origin})
 
-    async def recommend(self, request: Request) -> Answer:
-        """Give a user's list, or the popular one for a user who is not known."""
-        user_id = query_params.positive_integer(
-            "user_id", request.path_params["user_id"]
-        )
-        wanted = self._query(request, RECOMMEND)
-        length = self._length(wanted)
+    async def recommend(self, request: Request) -> GenerationResponse:
+        """Return a user's list; unknown users get the popular list as a fallback."""
+        user_id = _path_id(request, "user_id")
+        query = self._query(request, RECOMMEND)
+        length = self._length(query)
 
         def commands(name: str) -> list[Command]:
             keys = [contract.user_key(name, user_id)]
-            if wanted.because:
+            if query.because:
                 keys.append(contract.because_key(name, user_id))
-            return [first(key, length) for key in keys]
+            return [lrange(key, length) for key in keys]
 
-        generation, (texts, *reasons) = await self._store.read(commands)
-        head = {"user_id": user_id}
+        generation, (texts, *explained) = await self._store.read(commands)
+        ids = {"user_id": user_id}
         if texts:
             key = contract.user_key(generation.name, user_id)
-            why = self._because(generation, user_id, *reasons)
-            return self._listed(
-                request, generation, key, texts, wanted, head, "personal", why
-            )
-        self._size(wanted, generation)  # of two mistakes a bad k is told first
-        if not wanted.fallback:
+            found = StoredList("personal", key, texts, ids)
+            if query.because:
+                key = contract.because_key(generation.name, user_id)
+                found.because = decoded(contract.decode_because, key, explained[0])
+            return self._list_response(request, generation, query, found)
+        # an unknown user: the list of a known one holds NO_ITEMS at least
+        self._size(query, generation)  # reports a bad k first
+        if not query.fallback:
             raise _unknown("user", user_id, generation)
-        key, why = contract.popular_key(generation.name), [] if wanted.because else None
-        return self._listed(
-            request, generation, key, generation.popular, wanted, head, "popular", why
-        )
+        found = _popular(generation, ids)
+        found.fallback_reason = "unknown_user"
+        found.because = [] if query.because else None
+        return self._list_response(request, generation, query, found)
 
-    async def popular(self, request: Request) -> Answer:
-        """Give the list that is the same for everybody."""
-        wanted = self._query(request, query_params.PAGE)
+    async def popular(self, request: Request) -> GenerationResponse:
+        """Return the popular list."""
+        query = self._query(request, query_params.PAGE)
         generation = await self._store.generation()
-        key = contract.popular_key(generation.name)
-        return self._listed(
-            request, generation, key, generation.popular, wanted, {}, "popular"
-        )
+        found = _popular(generation, {})
+        return self._list_response(request, generation, query, found)
 
-    async def similar(self, request: Request) -> Answer:
-        """Give the items that are most like one item."""
-        item_id = query_params.positive_integer(
-            "item_id", request.path_params["item_id"]
-        )
-        wanted = self._query(request, query_params.PAGE)
-        length = self._length(wanted)
+    async def similar(self, request: Request) -> GenerationResponse:
+        """Return the items most similar to one item."""
+        item_id = _path_id(request, "item_id")
+        query = self._query(request, query_params.PAGE)
+        length = self._length(query)
         generation, (texts,) = await self._store.read(
-            lambda name: [first(contract.similar_key(name, item_id), length)]
+            lambda name: [lrange(contract.similar_key(name, item_id), length)]
         )
-        if not generation.knows(item_id):
+        if not generation.has_item(item_id):
             raise _unknown("item", item_id, generation)
-        key, head = contract.similar_key(generation.name, item_id), {"item_id": item_id}
-        return self._listed(request, generation, key, texts, wanted, head, "similar")
+        key = contract.similar_key(generation.name, item_id)
+        found = StoredList("similar", key, texts, {"item_id": item_id})
+        return self._list_response(request, generation, query, found)
 
-    async def item(self, request: Request) -> Answer:
-        """Give one item."""
-        item_id = query_params.positive_integer(
-            "item_id", request.path_params["item_id"]
-        )
+    async def item(self, request: Request) -> GenerationResponse:
+        """Return one item."""
+        item_id = _path_id(request, "item_id")
         self._query(request, ())
         generation = await self._store.generation()
-        if not generation.knows(item_id):
+        if not generation.has_item(item_id):
             raise _unknown("item", item_id, generation)
-        shown = {"item_id": item_id, **generation.item(item_id), **generation.origin}
-        return self._answered(request, generation, as_json(shown).encode())
+        fields = {"item_id": item_id, **generation.item(item_id), **generation.origin}
+        return self._response(request, generation, as_json(fields))
 
-    async def user(self, request: Request) -> Answer:
-        """Tell what a user rated highest and last."""
-        user_id = query_params.positive_integer(
-            "user_id", request.path_params["user_id"]
-        )
+    async def user(self, request: Request) -> GenerationResponse:
+        """Return what a user rated highest and last."""
+        user_id = _path_id(request, "user_id")
         self._query(request, ())
-        generation, (text,) = await self._store.read(
-            lambda name: [("GET", contract.history_key(name, user_id))]
+        generation, key, text = await self._get(
+            lambda name: contract.history_key(name, user_id)
         )
         if text is None:
             raise _unknown("user", user_id, generation)
-        key = contract.history_key(generation.name, user_id)
-        history = generation.history(key, text)
-        shown = {
+        history = decoded(contract.decode_history, key, text)
+        fields = {
             "user_id": user_id,
             **generation.origin,
             "n_ratings": history.n_ratings,
-            "highest": listing.rated(generation, history.highest),
-            "last": listing.rated(generation, history.last),
+            "highest": listing.rated_items(generation, history.highest),
+            "last": listing.rated_items(generation, history.last),
         }
-        return self._answered(
-            request, generation, as_json(shown).encode(), is_private=True
-        )
+        return self._response(request, generation, as_json(fields), is_private=True)
 
-    async def about(self, request: Request) -> Answer:
-        """Tell of the generation as a whole, and how good its model is."""
+    async def about(self, request: Request) -> GenerationResponse:
+        """Return the size of the generation and the metrics of its model."""
         self._query(request, ())
-        generation, (text,) = await self._store.read(
-            lambda name: [("GET", contract.about_key(name))]
-        )
+        generation, key, text = await self._get(contract.about_key)
         if text is None:
-            message = f"generation {generation.name} was published without"
-            raise errors.Problem(404, "unknown_about", message)
-        about = generation.about(contract.about_key(generation.name), text)
-        shown = {**generation.origin, "top_n": generation.top_n, **asdict(about)}
-        return self._answered(request, generation, as_json(shown).encode())
+            message = f"generation {generation.name} was published without it"
+            raise ApiError(404, "unknown_about", message)
+        about = decoded(contract.decode_about, key, text)
+        fields = {**generation.origin, "top_n": generation.top_n, **asdict(about)}
+        return self._response(request, generation, as_json(fields))
 
     async def metrics(self, _: Request) -> Response:
-        """Count for Prometheus what all workers did."""
-        with suppress(*CODES):
+        """Return the metrics of all workers for Prometheus."""
+        with suppress(StoreError):
             await self._store.generation()
-        # without Redis the age of what was served still tells that nothing came after
+        # without Redis, the age of the last known generation goes on rising
         text = self._metrics.text(self._store.latest)
         return Response(text, media_type=CONTENT_TYPE)
 
     async def schema(self, _: Request) -> JSONResponse:
-        """Describe the API to programs, and how long lists are if that is known."""
-        with suppress(*CODES):
+        """Return the description of the API."""
+        with suppress(StoreError):
             await self._store.generation()
         return JSONResponse(openapi.document(self._store.top_n, self._settings))
 
-    def _listed(
-        self,
-        request: Request,
-        generation: Generation,
-        key: str,
-        texts: Sequence[str],
-        wanted: Query,
-        head: Mapping[str, int],
-        source: str,
-        reasons: Sequence[Sequence[int]] | None = None,
-    ) -> Answer:
-        """Cut the wanted part out of a list and put it into the form of the contract.
-
-        The reasons, if they are wanted, are beside the list; some may be missing.
-        """
-        size = self._size(wanted, generation)
-        chosen = listing.positions(generation, key, texts, wanted, size)
-        places = generation.written(key, [texts[i] for i in chosen], wanted.offset + 1)
-        if reasons is not None:
-            drove = (reasons[i] if i < len(reasons) else () for i in chosen)
-            whys = (listing.because(generation, item_ids) for item_ids in drove)
-            places = [",".join(both) for both in zip(places, whys, strict=True)]
-        is_fallback = source == "popular" and "user_id" in head
-        why = ',"fallback_reason":"unknown_user"' if is_fallback else ""
-        ids = "".join(f'"{name}":{number},' for name, number in head.items())
-        items = f"{{{'},{'.join(places)}}}" if places else ""
+    def _list_response(
+        self, request: Request, generation: Generation, query: Query, found: StoredList
+    ) -> GenerationResponse:
+        """Return the part of a list that is asked for, in the form of the contract."""
+        size = self._size(query, generation)
+        chosen = listing.page_positions(generation, found.key, found.texts, query, size)
+        texts = [found.texts[i] for i in chosen]
+        entries = generation.entries_json(found.key, texts, query.offset + 1)
+        because = found.because
+        if because is not None:
+            item_ids = (because[i] if i < len(because) else () for i in chosen)
+            whys = (listing.because_json(generation, ids) for ids in item_ids)
+            entries = [",".join(both) for both in zip(entries, whys, strict=True)]
+        ids = "".join(f'"{name}":{number},' for name, number in found.ids.items())
+        reason = found.fallback_reason
+        why = f',"fallback_reason":"{reason}"' if reason else ""
+        items = f"{{{'},{'.join(entries)}}}" if entries else ""
         body = (
-            f'{{{ids}"k":{size},{generation.origin_written},"source":"{source}"{why},'
-            f'"items":[{items}]}}'
-        ).encode()
-        is_private = "user_id" in head
-        return self._answered(
-            request, generation, body, is_private=is_private, is_fallback=is_fallback
+            f'{{{ids}"k":{size},{generation.origin_json},"source":"{found.source}"{why}'
+            f',"items":[{items}]}}'
+        )
+        return self._response(
+            request,
+            generation,
+            body,
+            is_private="user_id" in found.ids,
+            is_fallback=reason is not None,
         )
 
-    def _answered(
+    def _response(
         self,
         request: Request,
         generation: Generation,
-        body: bytes,
+        body: str,
         *,
         is_private: bool = False,
         is_fallback: bool = False,
-    ) -> Answer:
-        """Make an answer, and keep it for the next who asks the same."""
+    ) -> GenerationResponse:
+        """Return a response, and cache it."""
         scope = request.scope
-        answer = Answer(
+        response = GenerationResponse(
             generation,
-            body,
+            body.encode(),
             route=scope["route"].path,
             is_private=is_private,
             is_fallback=is_fallback,
-            takes_gzip=takes_gzip(scope),
+            gzipped=accepts_gzip(scope),
         )
         if generation is self._store.latest:
-            self._store.cache.put(key_of(scope), answer)
-        return answer
+            self._cache.put(cache_key(scope), response)
+        return response
 
-    def _because(
-        self, generation: Generation, user_id: int, *reasons: Sequence[str]
-    ) -> list[list[int]] | None:
-        """Decode what was read of reasons, if it was."""
-        key = contract.because_key(generation.name, user_id)
-        return generation.because(key, reasons[0]) if reasons else None
+    async def _get(self, key_of: Callable[[str], str]) -> tuple[Generation, str, Any]:
+        """Read one text of the served generation; return its key and the text."""
+        generation, (text,) = await self._store.read(
+            lambda name: [("GET", key_of(name))]
+        )
+        return generation, key_of(generation.name), text
 
     def _query(self, request: Request, known: Sequence[str]) -> Query:
-        return query_params.parse(
-            request.scope["query_string"], known, self._store.top_n
-        )
+        query = request.scope["query_string"]
+        return query_params.parse(query, known, self._store.top_n)
 
-    def _length(self, wanted: Query) -> int | None:
-        """Say how much of a list has to be read: None for all of it.
+    def _length(self, query: Query) -> int | None:
+        """Return how much of a list to read, None for all of it.
 
         Always from its start: an empty answer then means that there is no such list.
         """
-        k = wanted.k or self._settings.k_default
-        return None if wanted.filters else wanted.offset + k
+        k = query.k or self._settings.k_default
+        return None if query.filters else query.offset + k
 
-    def _size(self, wanted: Query, generation: Generation) -> int:
-        return wanted.page(generation.top_n, self._settings.k_default)
+    def _size(self, query: Query, generation: Generation) -> int:
+        return query.size(generation.top_n, self._settings.k_default)
 
 
-def _unknown(what: str, number: int, generation: Generation) -> errors.Problem:
+def _path_id(request: Request, name: str) -> int:
+    return query_params.positive_integer(name, request.path_params[name])
+
+
+def _popular(generation: Generation, ids: Mapping[str, int]) -> StoredList:
+    key = contract.popular_key(generation.name)
+    return StoredList("popular", key, generation.popular, ids)
+
+
+def _unknown(what: str, number: int, generation: Generation) -> ApiError:
     message = f"{what} {number} is not in generation {generation.name}"
-    return errors.Problem(404, f"unknown_{what}", message)
+    return ApiError(404, f"unknown_{what}", message)

@@ -25,12 +25,6 @@ NO_ITEMS = ""
 """The only entry of a list without items, since Redis does not keep empty lists."""
 
 DECIMALS = 4
-MIN_DECIMALS = 2
-SHORT_IDS = 10_000
-"""Ids below leave room for all the decimals."""
-TENTHS_OF_ENTRY = 107
-"""A hundred entries of 10.7 characters are, at two bytes more each, the 1280 bytes of
-a size class of jemalloc; with the next one a list takes 17 bytes an entry."""
 
 
 def meta_key(generation: str) -> str:
@@ -82,25 +76,10 @@ def generation_of(key: str) -> str | None:
 def encode(entries: Iterable[tuple[int, float]]) -> list[str]:
     """Encode (item_id, score) pairs as the entries of a list, `item_id:score`.
 
-    All of a list have the same number of decimals, so that rounding makes none rise.
+    The sign of a score that rounds to zero is dropped (`z`).
     """
-    pairs = list(entries)
-    texts = _texts(pairs, DECIMALS)
-    longest = max((item_id for item_id, _ in pairs), default=0)
-    fitting = decimals(len(texts), sum(map(len, texts)), longest)
-    return (texts if fitting == DECIMALS else _texts(pairs, fitting)) or [NO_ITEMS]
-
-
-def decimals(n_entries: int, n_characters: int, longest_id: int) -> int:
-    """Say how many decimals a list gets that has so many characters with all four.
-
-    As many as keep it small where ids are long, as those of ml-25m are.
-    """
-    if longest_id < SHORT_IDS:
-        return DECIMALS
-    excess = 10 * n_characters - TENTHS_OF_ENTRY * n_entries
-    surplus = max(0, -(-excess // (10 * n_entries)))  # a whole one from each entry
-    return max(MIN_DECIMALS, DECIMALS - surplus)
+    form = f"z.{DECIMALS}f"
+    return [f"{item_id}:{score:{form}}" for item_id, score in entries] or [NO_ITEMS]
 
 
 def decode(entries: Iterable[str]) -> list[tuple[int, float]]:
@@ -108,12 +87,6 @@ def decode(entries: Iterable[str]) -> list[tuple[int, float]]:
     texts = list(entries)
     pairs = (entry.partition(":") for entry in texts if texts != [NO_ITEMS])
     return [(int(item_id), float(score)) for item_id, _, score in pairs]
-
-
-def _texts(pairs: Iterable[tuple[int, float]], n_decimals: int) -> list[str]:
-    """Format the entries; `z` drops the sign of a score that rounds to zero."""
-    form = f"z.{n_decimals}f"
-    return [f"{item_id}:{score:{form}}" for item_id, score in pairs]
 
 
 def encode_because(reasons: Iterable[Sequence[int]]) -> list[str]:

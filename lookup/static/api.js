@@ -1,9 +1,9 @@
-// What the page asks the API, and what may go wrong with that.
+// Requests to the API, and its errors.
 
 let key = null; // in memory only: gone with the page
 
 export function useKey(text) {
-  // as the API reads it: UTF-8, of which a header takes each byte for a letter
+  // as the API reads it: UTF-8, each byte as a character of the header
   key = String.fromCharCode(...new TextEncoder().encode(text));
 }
 
@@ -15,7 +15,7 @@ export class Refused extends Error {
   }
 }
 
-// Give the JSON of a route; throw Refused if the API has no answer, or is not there.
+// Return the JSON of a route; throw Refused for an error or where nothing answers.
 export async function get(path, parameters = {}, signal = undefined) {
   const query = new URLSearchParams(parameters).toString();
   const headers = key === null ? {} : { "X-API-Key": key };
@@ -32,7 +32,7 @@ export async function get(path, parameters = {}, signal = undefined) {
   throw new Refused(answer.status, code, message);
 }
 
-// The same, but null where the API knows of none.
+// The same, but null for a 404.
 export async function find(path, parameters, signal) {
   try {
     return await get(path, parameters, signal);

@@ -1,4 +1,4 @@
-// The page: who is asked for, what is shown of them, and what goes wrong.
+// The page: requests for a user's lists, rendering, and errors.
 
 import { Refused, find, get, useKey } from "./api.js";
 import { age, element, metricsRow, movie, named, rating } from "./view.js";
@@ -9,11 +9,11 @@ const RANKERS = [["model", "This model"], ["item_knn", "Item-kNN"], ["popularity
 const $ = (id) => document.getElementById(id);
 
 let about = null;
-let shown = null; // whose list it is, of which genre, and how much of it there is
-let asking = null; // what is under way is given up when something else is asked
+let current = null; // the list on the page: its user, genre and length
+let pending = null; // aborts the last request when another one begins
 let again = () => {};
 
-// --- what happens --------------------------------------------------------------------
+// --- actions -------------------------------------------------------------------------
 
 async function start() {
   await attempt(start, async () => {
@@ -43,11 +43,11 @@ async function open(userId) {
     find(`/users/${path}`, {}, signal),
     get(`/recommend/${path}`, wanted(0, ""), signal),
   ]).catch((error) => {
-    // what is said of this user must not stand above the lists of another
+    // else an error for this user would stand above the lists of another
     if (error.name !== "AbortError") $("main").hidden = true;
     throw error;
   });
-  shown = { userId: list.user_id, genre: "", length: 0 };
+  current = { userId: list.user_id, genre: "", length: 0 };
   showUser(user, list);
   showOrigin(list);
   $("list").replaceChildren();
@@ -57,11 +57,11 @@ async function open(userId) {
 }
 
 async function filter() {
-  if (!shown) return;
+  if (!current) return;
   const genre = $("genre").value;
   await attempt(filter, async () => {
     const list = await page(0, genre);
-    shown = { ...shown, genre, length: 0 };
+    current = { ...current, genre, length: 0 };
     $("list").replaceChildren();
     showList(list);
   });
@@ -69,8 +69,8 @@ async function filter() {
 
 async function more() {
   await attempt(more, async () => {
-    const first = shown.length;
-    showList(await page(first, shown.genre));
+    const first = current.length;
+    showList(await page(first, current.genre));
     $("list").children[first]?.querySelector("button").focus();
   });
 }
@@ -84,8 +84,8 @@ async function openSimilar(item) {
     const list = await get(`/similar/${item.item_id}`, size());
     $("similar-list").append(...list.items.map((other) => movie(other, openSimilar)));
     $("similar-note").textContent = list.items.length
-      ? "Rated by the same people; the number says how much so, up to 1."
-      : "Too few people rated it to tell.";
+      ? "Rated by the same people; the number is the similarity, up to 1."
+      : "Too few people rated it.";
   } catch (error) {
     $("similar-note").textContent = explained(error);
   }
@@ -93,7 +93,7 @@ async function openSimilar(item) {
   $("similar").scrollTop = 0;
 }
 
-// --- what is shown -------------------------------------------------------------------
+// --- rendering -----------------------------------------------------------------------
 
 function showAbout() {
   showOrigin(about);
@@ -129,7 +129,7 @@ function showUser(user, list) {
   $("rated-title").textContent = user ? `User ${who} rated` : `User ${who}`;
   $("rated-note").textContent = user
     ? `${user.n_ratings} movies.`
-    : "Nobody of this id has rated anything, so there is nothing to go by.";
+    : "No user has this id, so these are the popular movies.";
   $("rated-lists").hidden = user === null;
   const rows = (items) => items.map((item) => rating(item, openSimilar));
   $("highest").replaceChildren(...rows(user?.highest ?? []));
@@ -141,24 +141,24 @@ function showUser(user, list) {
 
 function showList(list) {
   $("list").append(...list.items.map((item) => movie(item, openSimilar)));
-  shown.length += list.items.length;
+  current.length += list.items.length;
   $("more").hidden = list.items.length < list.k;
-  const of = shown.genre ? ` of the genre ${shown.genre}` : "";
+  const of = current.genre ? ` of the genre ${current.genre}` : "";
   const isPersonal = list.source === "personal";
   let note = isPersonal
     ? "Best first. Nothing here was rated before; the number is the model's score."
     : "An unknown user gets the popular list; the number counts ratings.";
-  if (shown.length === 0) {
-    note = shown.genre ? `Nothing${of} is in this list.` : "Everything there is has been rated.";
+  if (current.length === 0) {
+    note = current.genre ? `Nothing${of} is in this list.` : "Everything there is has been rated.";
   }
   $("recommended-note").textContent = note;
   const kind = isPersonal ? "recommendations" : "popular movies";
-  $("status").textContent = `${shown.length} ${kind}${of} for user ${shown.userId}`;
+  $("status").textContent = `${current.length} ${kind}${of} for user ${current.userId}`;
 }
 
-// --- what goes wrong -----------------------------------------------------------------
+// --- errors --------------------------------------------------------------------------
 
-// Do something, and offer to do it again if that fails.
+// Run an action, and offer to retry it if it fails.
 async function attempt(retry, action) {
   $("trouble").hidden = true;
   $("key-form").hidden = true;
@@ -188,9 +188,9 @@ function explained(error) {
   return error.message;
 }
 
-// --- what is asked -------------------------------------------------------------------
+// --- requests ------------------------------------------------------------------------
 
-// Without knowing how long lists are, the API's own usual size is safe to ask for.
+// Where the length of lists is unknown, the API's default is safe to ask for.
 function size() {
   return about ? { k: Math.min(PAGE_SIZE, about.top_n) } : {};
 }
@@ -201,20 +201,20 @@ function wanted(offset, genre) {
 
 function page(offset, genre) {
   busy(true);
-  return get(`/recommend/${shown.userId}`, wanted(offset, genre), renewed());
+  return get(`/recommend/${current.userId}`, wanted(offset, genre), renewed());
 }
 
 function renewed() {
-  asking?.abort();
-  asking = new AbortController();
-  return asking.signal;
+  pending?.abort();
+  pending = new AbortController();
+  return pending.signal;
 }
 
 function busy(is) {
   $("main").setAttribute("aria-busy", String(is));
 }
 
-// --- who begins ----------------------------------------------------------------------
+// --- events --------------------------------------------------------------------------
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();

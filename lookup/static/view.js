@@ -1,4 +1,4 @@
-// Elements out of answers. Whatever was typed or published only ever becomes text.
+// Makes elements from responses. Whatever was typed or published becomes text only.
 
 const ARTICLE = /^(.+), (The|A|An|La|Le|Les|Il|El|Das|Der|Die)$/;
 
@@ -11,31 +11,31 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// "Wrong Trousers, The (1993)" as people say it; the year stands beside it.
+// "Wrong Trousers, The (1993)" as people call it; the year has its own place.
 export function named(title) {
   const bare = title.replace(/\s*\(\d{4}\)\s*$/, "") || title;
   return bare.replace(ARTICLE, "$2 $1");
 }
 
 export function movie(item, onSimilar) {
-  const told = element("div", { class: "told" }, opener(item, onSimilar), facts(item));
-  if (item.because?.length) told.append(because(item.because));
+  const text = element("div", { class: "text" }, opener(item, onSimilar), facts(item));
+  if (item.because?.length) text.append(because(item.because));
   const score = element("data", { class: "score", value: item.score, title: "score" });
   score.append(element("span", { class: "hidden" }, "score "), scored(item.score));
-  return element("li", { "data-rank": item.rank, "data-item": item.item_id }, told, score);
+  return element("li", { "data-rank": item.rank, "data-item": item.item_id }, text, score);
 }
 
 export function rating(item, onSimilar) {
-  const told = element("div", { class: "told" }, opener(item, onSimilar), facts(item));
+  const text = element("div", { class: "text" }, opener(item, onSimilar), facts(item));
   const stars = element("span", { class: "stars" }, `${item.rating} `);
   stars.append(
     element("span", { "aria-hidden": "true" }, "★"),
     element("span", { class: "hidden" }, "of 5 stars"),
   );
-  return element("li", { "data-item": item.item_id }, told, stars);
+  return element("li", { "data-item": item.item_id }, text, stars);
 }
 
-export function metricsRow(name, metrics, best, isOurs) {
+export function metricsRow(name, metrics, best, isModel) {
   const bar = element("span", { class: "bar", "aria-hidden": "true" });
   bar.style.setProperty("--share", metrics.ndcg_at_10 / best);
   const ndcg = element("td", { class: "with-bar" }, number(metrics.ndcg_at_10), bar);
@@ -45,7 +45,7 @@ export function metricsRow(name, metrics, best, isOurs) {
   const others = ["recall_at_10", "hit_rate_at_10", "coverage_at_10"];
   return element(
     "tr",
-    isOurs ? { class: "ours" } : {},
+    isModel ? { class: "model" } : {},
     element("th", { scope: "row" }, name),
     ndcg,
     element("td", { class: "quiet" }, interval),
@@ -58,11 +58,11 @@ export function age(text) {
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   const [unit, size] = units.find(([, n]) => Math.abs(seconds) >= n) ?? units.at(-1);
   const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-  const told = words.format(Math.round(seconds / size), unit);
-  return element("time", { datetime: text, title: text }, told);
+  const relative = words.format(Math.round(seconds / size), unit);
+  return element("time", { datetime: text, title: text }, relative);
 }
 
-// Those of the popular list count ratings.
+// Scores of the popular list are numbers of ratings.
 function scored(score) {
   return Number.isInteger(score) ? score.toLocaleString("en") : score.toFixed(2);
 }
@@ -85,12 +85,12 @@ function facts(item) {
 }
 
 function because(reasons) {
-  const told = element("p", { class: "because" }, "Because they rated ");
+  const text = element("p", { class: "because" }, "Because they rated ");
   reasons.forEach((reason, i) => {
-    if (i > 0) told.append(i === reasons.length - 1 ? " and " : ", ");
-    told.append(element("cite", {}, named(reason.title)));
+    if (i > 0) text.append(i === reasons.length - 1 ? " and " : ", ");
+    text.append(element("cite", {}, named(reason.title)));
   });
-  return told;
+  return text;
 }
 
 function number(value) {

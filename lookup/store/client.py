@@ -1,4 +1,4 @@
-"""From a URL to what answers commands: one Redis server, or the cluster it is of."""
+"""A client of one Redis server, or of the cluster it belongs to."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ Command = tuple[str | int, ...]
 
 CONNECT_SECONDS = 0.5
 NODE_SECONDS = 0.4
-"""How long a cluster's node may take: so long that another can be asked after it."""
-PATIENCE_SECONDS = 1.0
-"""How long a round trip may take that people wait for."""
-CONNECTIONS = 64
+"""The time limit of a cluster's node, which leaves time to try another one."""
+TIMEOUT_SECONDS = 1.0
+"""The time limit of a round trip that requests wait for."""
+MAX_CONNECTIONS = 64
 LOST = (ConnectionError, TimeoutError, ClusterError, OSError)
-"""What may mean that a cluster's nodes are no more those that we know."""
+"""Errors after which the nodes of a cluster may have changed."""
 
 
 class Client:
     """Sends commands to the Redis of a URL.
 
-    A server that is a cluster's tells so when it is first asked for a key of another
-    node. From then on commands go to all of its nodes, and there those that are sent
-    together are carried out in no particular order.
+    A server redirects the first command for a key of another node if it belongs to a
+    cluster. From then on commands go to all nodes, and those that are sent together are
+    executed in no particular order.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,47 +44,47 @@ class Client:
         self._redis: Redis | RedisCluster = _server(url)
 
     async def execute(
-        self, commands: Sequence[Command], patience: float = PATIENCE_SECONDS
+        self, commands: Sequence[Command], timeout: float = TIMEOUT_SECONDS
     ) -> list[Any]:
-        """Send commands together and return their answers, some of which may be errors.
+        """Send commands together and return their replies, some of which may be errors.
 
-        They are as Redis sends them: a hash is names and values by turns. One limit of
-        time for all of it: one a reply costs more than the reply. Raises RedisError or
-        OSError if there are no answers.
+        Replies are as Redis sends them: a hash is names and values by turns. The time
+        limit is for all of them: one per reply would cost more than the reply. Raises
+        RedisError or OSError if there are no replies.
         """
         client = self._redis
         if isinstance(client, RedisCluster):
-            return await _send_to_cluster(client, commands, patience)
-        answers = await _send_to_server(client, commands, patience)
-        if not any(isinstance(answer, MovedError) for answer in answers):
-            return answers
+            return await _send_to_cluster(client, commands, timeout)
+        replies = await _send_to_server(client, commands, timeout)
+        if not any(isinstance(reply, MovedError) for reply in replies):
+            return replies
         if client is self._redis:  # else another request was first
             self._redis = _cluster(self._url)
             await client.aclose()
-        return await self.execute(commands, patience)
+        return await self.execute(commands, timeout)
 
     async def aclose(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._redis.aclose()
 
 
 async def _send_to_server(
-    client: Redis, commands: Sequence[Command], patience: float
+    client: Redis, commands: Sequence[Command], timeout: float
 ) -> list[Any]:
     """Send commands without redis-py's pipelines, which take three times as long."""
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(timeout):
         connection = await client.connection_pool.get_connection()
         try:
-            # joined: many small buffers are sent one by one
+            # joined, because many small buffers are sent one by one
             packed = [pack_command(command) for command in commands]  # type: ignore[arg-type] # its stub knows tuples of one
             await connection.send_packed_command(b"".join(packed))
-            return [await _answer(connection) for _ in commands]
+            return [await _reply(connection) for _ in commands]
         finally:
             await client.connection_pool.release(connection)
 
 
-async def _answer(connection: AbstractConnection) -> object:
-    """Read an answer; one that is an error is for who sent that command only."""
+async def _reply(connection: AbstractConnection) -> object:
+    """Read a reply; return an error, so that it concerns its own command only."""
     try:
         return await connection.read_response()
     except ResponseError as error:
@@ -92,40 +92,40 @@ async def _answer(connection: AbstractConnection) -> object:
 
 
 async def _send_to_cluster(
-    client: RedisCluster, commands: Sequence[Command], patience: float
+    client: RedisCluster, commands: Sequence[Command], timeout: float
 ) -> list[Any]:
-    """Send commands; after a failure the next ones ask anew which nodes there are."""
+    """Send commands; after a failure, close, so that the next ones find the nodes."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             pipeline = client.pipeline()
             for command in commands:
                 pipeline.execute_command(*command)
-            answers = await pipeline.execute(raise_on_error=False)
+            replies = await pipeline.execute(raise_on_error=False)
     except RedisClusterException as error:
         await client.aclose()
         raise ConnectionError(str(error)) from error
     except LOST:
         await client.aclose()
         raise
-    if any(isinstance(answer, LOST) for answer in answers):
+    if any(isinstance(reply, LOST) for reply in replies):
         await client.aclose()
-    return answers
+    return replies
 
 
 def _server(url: str) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         **_options(),
-        max_connections=CONNECTIONS,
+        max_connections=MAX_CONNECTIONS,
         timeout=CONNECT_SECONDS,
-        socket_timeout=None,  # a round trip as a whole has one
+        socket_timeout=None,  # the round trip as a whole has a limit
     )
     return Redis.from_pool(pool)
 
 
 def _cluster(url: str) -> RedisCluster:
     client = RedisCluster.from_url(url, **_options(), socket_timeout=NODE_SECONDS)
-    del client.response_callbacks["HGETALL"]  # which would make a dict of the answer
+    del client.response_callbacks["HGETALL"]  # it would return a dict
     return client
 
 
@@ -134,7 +134,7 @@ def _options() -> dict[str, Any]:
         "decode_responses": True,
         "encoding_errors": "replace",  # "strict" would leave a connection half read
         "socket_connect_timeout": CONNECT_SECONDS,
-        "retry": Retry(NoBackoff(), 0),  # its default waits through ten of them
-        "protocol": 2,  # 3 costs a handshake and brings nothing here
+        "retry": Retry(NoBackoff(), 0),  # the default waits for ten attempts
+        "protocol": 2,  # 3 costs a handshake, without a benefit here
         "driver_info": None,
     }

@@ -1,7 +1,7 @@
-"""The commands of many requests, sent to Redis in one round trip.
+"""Batches the commands of concurrent requests into shared round trips to Redis.
 
-Most of what a read costs is the round trip, not the command: requests that arrive while
-one is under way share the next. A request that is alone does not wait for others.
+Most of the cost of a read is the round trip, not the command: requests that arrive
+during one share the next. A lone request never waits for others.
 """
 
 import asyncio
@@ -12,19 +12,19 @@ from typing import Any
 
 from redis import exceptions
 
-from lookup.store.client import PATIENCE_SECONDS, Client, Command
+from lookup.store.client import TIMEOUT_SECONDS, Client, Command
 
 Waiting = tuple[float, Sequence[Command], "asyncio.Future[list[Any]]"]
-"""Since when, for the answers to what, and where they go."""
+"""The time of the call, its commands, and the future for their replies."""
 
-MOST_REQUESTS = 256
-"""How many requests share a round trip at most: more would hold up the event loop."""
-MOST_WAITING = 8192
-"""How many may wait: a Redis that is slow, or away, must not fill our memory."""
+MAX_BATCH = 256
+"""Requests that share a round trip: more would block the event loop."""
+MAX_WAITING = 8192
+"""Requests that may wait: a slow Redis must not fill the memory."""
 
 
 class Pipeline:
-    """Sends commands, and one more after those of each round trip."""
+    """Sends commands, followed by one last command in each round trip."""
 
     def __init__(self, client: Client, last: Command) -> None:
         self._client = client
@@ -33,12 +33,12 @@ class Pipeline:
         self._sender: asyncio.Task[None] | None = None
 
     async def execute(self, *commands: Command) -> Sequence[Any]:
-        """Return the answers, that to the last command of the round trip included.
+        """Return the replies, followed by the reply to the last command.
 
-        What was sent before this call is not waited for. Raises RedisError or OSError.
+        All of them are sent after this call. Raises RedisError or OSError.
         """
-        if len(self._waiting) >= MOST_WAITING:
-            raise TimeoutError(f"{MOST_WAITING} requests wait for it already")
+        if len(self._waiting) >= MAX_WAITING:
+            raise TimeoutError(f"{MAX_WAITING} requests wait for it already")
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((time.monotonic(), commands, future))
         if self._sender is None:
@@ -46,53 +46,53 @@ class Pipeline:
         return checked(await future)
 
     async def _send_all(self) -> None:
-        """Make round trips for as long as somebody waits."""
+        """Make round trips until nothing waits."""
         try:
             while self._waiting:
-                some = self._waiting[:MOST_REQUESTS]
-                del self._waiting[:MOST_REQUESTS]
-                await self._send(some)
-                self._give_up()
+                batch = self._waiting[:MAX_BATCH]
+                del self._waiting[:MAX_BATCH]
+                await self._send(batch)
+                self._fail_late()
         finally:
             self._sender = None
 
-    async def _send(self, some: list[Waiting]) -> None:
-        """Make one round trip and give each request its answers, or the error."""
-        sent = [command for _, commands, _ in some for command in commands]
+    async def _send(self, batch: list[Waiting]) -> None:
+        """Make one round trip and resolve the futures."""
+        commands = [command for _, commands, _ in batch for command in commands]
         try:
-            answers = await self._client.execute([*sent, self._last])
-        except Exception as error:  # whatever it is, who waits must hear of it
+            replies = await self._client.execute([*commands, self._last])
+        except Exception as error:  # every waiting request must get it
             if isinstance(error, TimeoutError):
-                # the others would wait as long for as little
-                some += self._waiting
+                # the others would wait as long, in vain
+                batch += self._waiting
                 self._waiting.clear()
-            _fail(some, error)
+            _fail(batch, error)
             return
-        at = 0
-        for _, commands, future in some:
-            end = at + len(commands)
-            if not future.done():  # who waited may have left
-                future.set_result([*answers[at:end], answers[-1]])
-            at = end
+        start = 0
+        for _, commands_of_one, future in batch:
+            end = start + len(commands_of_one)
+            if not future.done():  # the request may be cancelled
+                future.set_result([*replies[start:end], replies[-1]])
+            start = end
 
-    def _give_up(self) -> None:
-        """Fail those who would come too late: round trips that are slow add up."""
-        begun = time.monotonic() - PATIENCE_SECONDS
-        late = list(takewhile(lambda waiting: waiting[0] < begun, self._waiting))
+    def _fail_late(self) -> None:
+        """Fail requests that have waited too long: slow round trips add up."""
+        limit = time.monotonic() - TIMEOUT_SECONDS
+        late = list(takewhile(lambda waiting: waiting[0] < limit, self._waiting))
         if late:
             del self._waiting[: len(late)]
             _fail(late, TimeoutError("it is slow, and too many wait for it"))
 
 
-def checked(answers: Sequence[Any]) -> Sequence[Any]:
-    """Return answers if none of them is an error, which is raised."""
-    for answer in answers:
-        if isinstance(answer, exceptions.RedisError):
-            raise answer
-    return answers
+def checked(replies: Sequence[Any]) -> Sequence[Any]:
+    """Return replies, or raise the first one that is an error."""
+    for reply in replies:
+        if isinstance(reply, exceptions.RedisError):
+            raise reply
+    return replies
 
 
-def _fail(some: Sequence[Waiting], error: Exception) -> None:
-    for _, _, future in some:
+def _fail(batch: Sequence[Waiting], error: Exception) -> None:
+    for _, _, future in batch:
         if not future.done():
             future.set_exception(error)

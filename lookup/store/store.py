@@ -1,80 +1,65 @@
 """Asynchronous reads of what the batch published.
 
-A generation never changes and is removed, each key as a whole, only after
-`recs:current` has moved away from it. So what was found under its name is whole; and
-what was not found is not there if the pointer, read *after* it, still names it.
+A generation never changes. Its keys are removed, each as a whole, only after
+`recs:current` has moved on. So a key that was found is complete; and a key that was not
+found does not exist if the pointer, read *after* it, still names its generation.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from lookup.http.cache import Cache
 from lookup.shared import contract
 from lookup.store.client import Client, Command
-from lookup.store.generation import CorruptGeneration, Entry, Generation
+from lookup.store.errors import (
+    CorruptGeneration,
+    NoGeneration,
+    StoreError,
+    StoreUnavailable,
+)
+from lookup.store.generation import Generation
 from lookup.store.pipeline import Pipeline, checked
 
 POINTER: Command = ("GET", contract.CURRENT)
 
 LOAD_SECONDS = 10.0
-"""How long a catalogue may take: one of 90 000 items has 10 MB."""
-LOADING_SECONDS = 2.0
-"""How long one who asks waits for that; who asks later may find it read."""
+"""The time limit for reading a generation: 90 000 items are 10 MB."""
+LOAD_WAIT_SECONDS = 2.0
+"""How long a request waits for that; a later one may find it read."""
 MOVING_SECONDS = 1.0
-"""How long the pointer may keep moving under the attempts to read one answer."""
-KEPT = 2
-"""How many generations stay in memory: the one served and the one before it."""
+"""How long a read is retried while the pointer keeps moving."""
+MAX_GENERATIONS = 2
+"""Generations kept in memory: the served one and the one before."""
 
 log = logging.getLogger(__name__)
 
 
-class StoreUnavailable(Exception):
-    """Redis did not answer."""
-
-
-class NoGeneration(Exception):
-    """Nothing has been published yet."""
-
-
-CODES: Mapping[type[Exception], str] = {
-    StoreUnavailable: "redis_unavailable",
-    NoGeneration: "no_generation",
-    CorruptGeneration: "corrupt_generation",
-}
-"""Why there is no answer for now, for programs."""
-
-
 class Store:
-    """What is published, read from one Redis.
+    """Reads the served generation from Redis.
 
-    Every read raises StoreUnavailable, NoGeneration or CorruptGeneration when it has
-    no answer.
+    Every read raises a StoreError if there is nothing to return.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        cache_bytes: int = 0,
         trust_seconds: float = 0.0,
         on_error: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connect when first asked.
+        """Connect when first used.
 
         Args:
             url: of the Redis.
-            cache_bytes: how much room `cache` has.
-            trust_seconds: for how long the pointer counts as read. 0: it is read for
-                each answer, those included that `cache` has.
-            on_error: told each time that Redis did not answer.
+            trust_seconds: how long the pointer counts as read. 0: `generation` reads it
+                on each call.
+            on_error: called each time that Redis does not answer.
         """
-        self.cache = Cache(cache_bytes)
         self._redis = Client(url)
         self._pipeline = Pipeline(self._redis, last=POINTER)
         self._trust = trust_seconds
@@ -87,20 +72,20 @@ class Store:
 
     @property
     def latest(self) -> Generation | None:
-        """The generation that was served when Redis was last asked."""
+        """The generation that was served when Redis last answered."""
         return self._latest
 
     @property
     def top_n(self) -> int | None:
-        """The length of the lists as far as known without asking Redis."""
+        """The length of the lists, as far as known without a read."""
         return self._latest.top_n if self._latest else None
 
     async def generation(self) -> Generation:
-        """Give the generation that is served now."""
+        """Return the generation that is served now."""
         remaining = self._trusted_until - time.monotonic()
         if self._latest is not None and remaining > 0:
             if remaining < self._trust / 2 and self._refreshing is None:
-                # before it has to be: under load nobody ever waits for it
+                # early, so that under load no request waits for it
                 self._refreshing = asyncio.create_task(self._refresh())
             return self._latest
         return await self._read_generation()
@@ -108,36 +93,23 @@ class Store:
     async def read(
         self, commands_for: Callable[[str], Sequence[Command]]
     ) -> tuple[Generation, list[Any]]:
-        """Give the answers to commands about the generation served now.
+        """Return the served generation and the replies to commands about it.
 
-        `commands_for` gives them, given the name of a generation.
+        `commands_for` returns the commands, given the name of a generation.
         """
         generation = self._latest or await self.generation()
         for _ in _attempts():
             commands = commands_for(generation.name)
-            *answers, current = await self._execute(*commands)
-            if not all(answers):
+            *replies, current = await self._execute(*commands)
+            if not all(replies):
                 (current,) = await self._execute()  # see the top of this file
             if current == generation.name:
-                return generation, answers
+                return generation, replies
             generation = await self._load(current) or generation
         raise _moving()
 
-    async def entries(
-        self, key_of: Callable[[str], str], length: int | None = None
-    ) -> tuple[Generation, list[Entry] | None]:
-        """Give a list of the generation served now, or its first entries; None if none.
-
-        `key_of` names the list, given a generation.
-        """
-        generation, (texts,) = await self.read(
-            lambda name: [first(key_of(name), length)]
-        )
-        key = key_of(generation.name)
-        return generation, generation.entries(key, texts) if texts else None
-
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if self._refreshing is not None:
             await self._refreshing
         await self._redis.aclose()
@@ -151,15 +123,15 @@ class Store:
         raise _moving()
 
     async def _refresh(self) -> None:
-        """Read the pointer again; what goes wrong is told to whoever asks next."""
-        with suppress(*CODES):
+        """Read the pointer again; if that fails, the next request gets the error."""
+        with suppress(StoreError):
             await self._read_generation()
         self._refreshing = None
 
     async def _load(self, name: str | None) -> Generation | None:
-        """Give a generation from memory or from Redis; None if it is no more current.
+        """Return a generation from memory or Redis; None if it is no longer current.
 
-        Those who ask at the same time share one read, which goes on if some leave.
+        Concurrent calls share one read, which goes on if some of them are cancelled.
         """
         if name is None:
             raise NoGeneration(f"nothing is published: {contract.CURRENT} is not set")
@@ -167,18 +139,17 @@ class Store:
         if generation is None:
             if name not in self._loading:
                 task = asyncio.create_task(self._fetch(name))
-                task.add_done_callback(lambda done: self._loaded(name, done))
+                task.add_done_callback(lambda done: self._keep(name, done))
                 self._loading[name] = task
-            generation = await self._loaded_soon(name)
+            generation = await self._wait_for(name)
         if generation is not None and generation is not self._latest:
             log.info("generation %s is served", name)
             self._latest = generation
-            self.cache.clear()
         return generation
 
-    async def _loaded_soon(self, name: str) -> Generation | None:
+    async def _wait_for(self, name: str) -> Generation | None:
         try:
-            async with asyncio.timeout(LOADING_SECONDS):
+            async with asyncio.timeout(LOAD_WAIT_SECONDS):
                 return await asyncio.shield(self._loading[name])
         except TimeoutError as error:
             raise StoreUnavailable(f"generation {name} is still being read") from error
@@ -188,7 +159,7 @@ class Store:
         meta, items, popular = await self._execute_alone(
             ("HGETALL", contract.meta_key(name)),
             ("HGETALL", contract.items_key(name)),
-            first(contract.popular_key(name)),
+            lrange(contract.popular_key(name)),
         )
         (current,) = await self._execute()
         if current != name:
@@ -198,29 +169,29 @@ class Store:
             raise CorruptGeneration(f"{contract.CURRENT} is {name!r}, but no {key}")
         return Generation(name, _mapping(meta), _mapping(items), popular)
 
-    def _loaded(self, name: str, task: asyncio.Task[Generation | None]) -> None:
-        """Keep what a task has read, and forget the oldest of what was kept."""
+    def _keep(self, name: str, task: asyncio.Task[Generation | None]) -> None:
+        """Keep the generation that a task has read, and drop the oldest."""
         del self._loading[name]
         generation = None if task.cancelled() or task.exception() else task.result()
         if generation is None:
             return
         self._kept[name] = generation
-        while len(self._kept) > KEPT:
+        while len(self._kept) > MAX_GENERATIONS:
             del self._kept[next(iter(self._kept))]
 
     async def _execute(self, *commands: Command) -> Sequence[Any]:
-        """Send commands and return their answers, and what the pointer was then."""
+        """Return the replies to commands, followed by the pointer."""
         sent_at = time.monotonic()
         try:
-            answers = await self._pipeline.execute(*commands)
+            replies = await self._pipeline.execute(*commands)
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
-        is_latest = self._latest is not None and answers[-1] == self._latest.name
+        is_latest = self._latest is not None and replies[-1] == self._latest.name
         self._trusted_until = sent_at + self._trust if is_latest else 0.0
-        return answers
+        return replies
 
     async def _execute_alone(self, *commands: Command) -> Sequence[Any]:
-        """Send what is too long to hold up others."""
+        """Return the replies to commands that take too long for a shared round trip."""
         try:
             return checked(await self._redis.execute(commands, LOAD_SECONDS))
         except (RedisError, OSError) as error:
@@ -232,18 +203,18 @@ class Store:
         return StoreUnavailable(f"Redis does not answer: {str(error) or 'not in time'}")
 
 
-def first(key: str, length: int | None = None) -> Command:
-    """Read the first entries of a list, or all of them."""
+def lrange(key: str, length: int | None = None) -> Command:
+    """Return the command that reads the first entries of a list, or all of them."""
     return ("LRANGE", key, 0, -1 if length is None else length - 1)
 
 
-def _mapping(answer: Sequence[str]) -> dict[str, str]:
-    """Read a hash as Redis sends it: names and values by turns."""
-    return dict(zip(answer[::2], answer[1::2], strict=True))
+def _mapping(reply: Sequence[str]) -> dict[str, str]:
+    """Return a hash that Redis sends as names and values by turns."""
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _attempts() -> Iterator[None]:
-    """Allow attempts for a while: one fails if the pointer moves under it."""
+    """Yield for a while; an attempt fails if the pointer moves during it."""
     deadline = time.monotonic() + MOVING_SECONDS
     while time.monotonic() < deadline:
         yield

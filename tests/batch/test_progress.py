@@ -20,8 +20,8 @@ def test_plain_log_lines_where_there_is_no_terminal(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="batch")
-    passed = list(Progress("scoring", "users").counted(iter("abc"), 3))
-    assert passed == ["a", "b", "c"]
+    passed = list(Progress("scoring", "users").counted(iter(["ab", "c"]), 3))
+    assert passed == ["ab", "c"]
     assert caplog.messages == ["scoring: 3 of 3 users"]
 
 

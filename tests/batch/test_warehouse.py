@@ -10,7 +10,7 @@ from batch.errors import BatchError
 from batch.features import tables
 from tests import worlds
 from tests.sql import raw
-from tests.worlds import Connection, Moment, World, moved, ordered
+from tests.worlds import Connection, Cutoff, World, moved, ordered
 
 RAGGED = worlds.ragged()
 
@@ -23,7 +23,6 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
 
 
 def test_a_model_becomes_the_table_of_its_name(connection: Connection) -> None:
-    """Built again, it is replaced; fetched, it leaves no table."""
     worlds.stage(connection, RAGGED)
     for _ in range(2):
         warehouse.build(connection, "intermediate/int_ratings", {})
@@ -35,7 +34,7 @@ def test_a_model_becomes_the_table_of_its_name(connection: Connection) -> None:
 
 
 def test_a_query_is_given_the_parameters_that_it_names() -> None:
-    """DuckDB refuses those that it does not; one that is missing is an error."""
+    """DuckDB refuses any others."""
     query = "select $b, $a_share, $b"
     given = {"a_share": 1, "b": 2, "c": 3}
     assert warehouse.used(query, given) == {"a_share": 1, "b": 2}
@@ -43,8 +42,7 @@ def test_a_query_is_given_the_parameters_that_it_names() -> None:
         warehouse.used(query, {"b": 2})
 
 
-def test_a_moment_replaces_the_one_before(connection: Connection) -> None:
-    """Whatever was built, the tables are those of the last moment asked for."""
+def test_a_cutoff_replaces_the_one_before(connection: Connection) -> None:
     worlds.stage(connection, RAGGED)
     tables.build(connection, n_cuts=1)
     wanted = {
@@ -58,8 +56,7 @@ def test_a_moment_replaces_the_one_before(connection: Connection) -> None:
         assert sorted(connection.table(name).fetchall(), key=repr) == rows
 
 
-def test_users_without_a_past_are_none_of_the_moment(connection: Connection) -> None:
-    """Three ratings before the last they had none, and are not scored either."""
+def test_users_without_a_history_have_no_cutoff(connection: Connection) -> None:
     worlds.stage(connection, RAGGED)
     tables.build(connection, n_cuts=0, n_next=3)
     n_ratings = Counter(user for user, _, _, _ in RAGGED.ratings)
@@ -70,7 +67,6 @@ def test_users_without_a_past_are_none_of_the_moment(connection: Connection) -> 
 
 
 def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> None:
-    """The number told of a run is the number of candidate pairs."""
     worlds.stage(connection, RAGGED)
     for n_cuts in (0, 1):
         tables.build(connection, n_cuts)
@@ -83,7 +79,6 @@ def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> 
 
 
 def test_popular_items_come_best_first(connection: Connection) -> None:
-    """As many as asked for, or all that were ever rated."""
     world = World(
         [(1, 3, 4.0, 1), (2, 3, 1.0, 1), (1, 2, 5.0, 2), (2, 1, 5.0, 2)],
         [(item, None, []) for item in (1, 2, 3, 4)],
@@ -96,7 +91,6 @@ def test_popular_items_come_best_first(connection: Connection) -> None:
 
 
 def test_a_check_that_finds_a_row_says_which(connection: Connection) -> None:
-    """A world as it should be passes; a rating of 6 is told with its rule."""
     worlds.stage(connection, RAGGED)
     warehouse.check(connection)
     connection.execute("update stg_ratings set rating = 6 where user_id = 1")
@@ -107,7 +101,7 @@ def test_a_check_that_finds_a_row_says_which(connection: Connection) -> None:
 def test_staging_reads_a_release_without_users(
     connection: Connection, tmp_path: Path
 ) -> None:
-    """Whoever rated is a user, of whom nothing is known."""
+    """Its users are those who rated."""
     folder = raw.csv(tmp_path / "raw")
     files = {
         "ratings_path": str(folder / "ratings.csv"),
@@ -122,7 +116,7 @@ def test_staging_reads_a_release_without_users(
 def test_the_fingerprint_is_of_names_and_contents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same files have the same one; a changed, moved or new file another."""
+    """A changed, moved or new file changes it."""
     monkeypatch.setattr(warehouse, "SQL", tmp_path)
     one, two = tmp_path / "one.sql", tmp_path / "two.sql"
     one.write_text("select 1")
@@ -138,8 +132,8 @@ def test_the_fingerprint_is_of_names_and_contents(
 
 
 def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:
-    """Build all models of the hold-out's moment; their rows in one order."""
-    pairs = worlds.features(connection, world, Moment(1))
+    """Build all models of the hold-out's cutoff, with their rows in one order."""
+    pairs = worlds.features(connection, world, Cutoff(1))
     weights = connection.table("int_item_weights").to_arrow_table()
     tables = {"pair_features": pairs, "int_item_weights": weights.sort_by("item_id")}
     for model in warehouse.MODELS:
@@ -157,9 +151,13 @@ def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:
 
 @pytest.mark.parametrize(("threads", "seed"), [(1, None), (2, 0), (4, 1), (1, 2)])
 def test_the_same_ratings_give_the_same_tables(
-    connection: Connection, threads: int, seed: int | None
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    seed: int | None,
 ) -> None:
-    """Neither the order of the raw files' rows nor the threads move a single bit."""
+    """In any order of the raw files' rows, with any number of threads."""
+    monkeypatch.setattr(warehouse, "SCAFFOLDING", ())
     connection.execute("set threads = 2")
     expected = every_table(connection, RAGGED)
     connection.execute(f"set threads = {threads}")
@@ -172,12 +170,12 @@ def test_the_same_ratings_give_the_same_tables(
 def test_the_same_real_ratings_give_the_same_features(
     connection: Connection, tmp_path: Path
 ) -> None:
-    """Sums over a hundred thousand ratings do not depend on who adds first."""
+    """Sums over a hundred thousand ratings do not depend on their order."""
     world = worlds.real(tmp_path)
     found = []
     for threads, read in ((2, world), (1, world.shuffled(0))):
         connection.execute(f"set threads = {threads}")
-        found.append(worlds.features(connection, read, Moment(1), every=3))
+        found.append(worlds.features(connection, read, Cutoff(1), every=3))
         user_ids = {"user_ids": warehouse.user_ids(connection)}
         lists = warehouse.fetch(connection, "marts/baseline_lists", user_ids)
         found.append(lists)
@@ -187,7 +185,7 @@ def test_the_same_real_ratings_give_the_same_features(
 
 
 def test_what_does_not_fit_into_memory_spills(tmp_path: Path) -> None:
-    """The folder to spill into need not be there, nor the one above it."""
+    """Into a folder that it creates."""
     spill = tmp_path / "not" / "there yet"
     with warehouse.connect(spill) as connection:
         connection.execute("set memory_limit = '60MiB'")

@@ -12,28 +12,28 @@ from dataclasses import asdict, replace
 import duckdb
 
 from batch import warehouse
-from batch.evaluation import evaluate
-from batch.evaluation.evaluate import Metrics
-from batch.features import candidates, tables
-from batch.features.candidates import FEATURES, Pairs
+from batch.evaluation.evaluation import read_held_out
+from batch.evaluation.metrics import K, Metrics, measure
+from batch.features import candidates, columns, tables
+from batch.features.candidates import Pairs
+from batch.features.columns import FEATURES
 from batch.model import train
-from batch.scoring import rank
-from tests.benchmarks import frame
-from tests.benchmarks.quality import columns
+from batch.scoring import plain
+from tests.benchmarks import frame, quality
 
 FAMILIES: Mapping[str, Sequence[str]] = {
-    "users": candidates.USER,
-    "items": candidates.ITEM,
-    "trends": candidates.TREND,
-    "fit of user and item": candidates.FIT,
-    "audiences": candidates.AUDIENCE,
-    "genres": candidates.GENRE,
-    "tastes": candidates.TASTE,
-    "sequences": candidates.SEQUENCE,
-    "linear models": candidates.LINEAR,
-    "EASE": [name for name in candidates.LINEAR if "ease" in name],
-    "tastes and linear models": candidates.TASTE + candidates.LINEAR,
-    "sequences and linear models": candidates.SEQUENCE + candidates.LINEAR,
+    "users": columns.USER,
+    "items": columns.ITEM,
+    "trends": columns.TREND,
+    "fit of user and item": columns.FIT,
+    "audiences": columns.AUDIENCE,
+    "genres": columns.GENRE,
+    "tastes": columns.TASTE,
+    "sequences": columns.SEQUENCE,
+    "linear models": columns.LINEAR,
+    "EASE": [name for name in columns.LINEAR if "ease" in name],
+    "tastes and linear models": columns.TASTE + columns.LINEAR,
+    "sequences and linear models": columns.SEQUENCE + columns.LINEAR,
 }
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     with frame.staged(arguments.raw) as (name, connection):
         frame.header(name, "NDCG@10", "NDCG@10, liked", "Recall@10", "coverage@10")
         for without, metrics in measure_all(connection):
-            frame.row(without, *columns(metrics))
+            frame.row(without, *quality.columns(metrics))
             results[without] = asdict(metrics)
     frame.finish(arguments, results)
 
@@ -62,7 +62,7 @@ def measure_all(
             for b in candidates.blocks(connection, user_ids)
         ]
     )
-    held_out = evaluate.read_held_out(connection, user_ids)
+    held_out = read_held_out(connection, user_ids)
     n_items = warehouse.count(connection, "stg_items")
 
     def measured(
@@ -70,10 +70,10 @@ def measure_all(
     ) -> Metrics:
         chosen = [only(window, names) for window in windows]
         booster = train.train(chosen, parameters={"seed": seed}).booster
-        scores = rank.predict(booster, only(every_pair, names))
-        ranked = rank.rank(user_ids, every_pair, scores, evaluate.K)
+        scores = plain.predict(booster, only(every_pair, names))
+        ranked = plain.rank_pairs(user_ids, every_pair, scores, K)
         lists = {ranking.user_id: ranking.item_ids.tolist() for ranking in ranked}
-        return evaluate.measure(lists, held_out, n_items)
+        return measure(lists, held_out, n_items)
 
     yield "all", measured([near, fifth])
     yield "all, another seed", measured([near, fifth], seed=1_000)

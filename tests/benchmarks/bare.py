@@ -1,8 +1,8 @@
-"""The least that Starlette can do: one route that answers a constant.
+"""The minimum for Starlette: one route that returns a constant.
 
     python -m tests.benchmarks.bare PORT N_BYTES
 
-Served by uvicorn as it comes, with the loop and the parser that the lookup has too.
+Served by plain uvicorn, with the event loop and the parser of the lookup.
 """
 
 import sys
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 
 def create_app(n_bytes: int) -> Starlette:
-    """Make an app that answers so many bytes."""
+    """Return an app whose responses have so many bytes."""
     body = b"x" * n_bytes
 
     async def constant(_: Request) -> Response:
@@ -25,7 +25,6 @@ def create_app(n_bytes: int) -> Starlette:
 
 
 def main() -> None:
-    """Serve until told to stop."""
     port, n_bytes = map(int, sys.argv[1:])
     app = create_app(n_bytes)
     uvicorn.run(

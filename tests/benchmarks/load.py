@@ -1,4 +1,4 @@
-"""Load from `wrk`, and the servers that bear it."""
+"""Runs servers, and puts load on them with `wrk`."""
 
 import json
 import os
@@ -38,16 +38,9 @@ end
 """
 
 
-class NoWrk(SystemExit):
-    """There is no `wrk`; says what to do."""
-
-
 @dataclass(frozen=True)
 class Load:
-    """What came back: requests a second, and latencies in milliseconds.
-
-    And what it cost the server: microseconds of its processor's time a request.
-    """
+    """Requests a second, milliseconds of latency, microseconds of CPU a request."""
 
     rps: float
     p50: float
@@ -57,16 +50,16 @@ class Load:
 
 
 def find_wrk() -> str:
-    """Find `wrk`, or raise NoWrk."""
+    """Return the path of `wrk`; exit with what to do if there is none."""
     found = shutil.which("wrk")
     if found is None:
-        raise NoWrk("wrk is not there, nothing was measured: apt-get install wrk")
+        raise SystemExit("wrk is not installed: apt-get install wrk")
     return found
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers: where, which process, and after how many seconds."""
+    """A running server: its port, its process, the seconds until it answered."""
 
     port: int
     pid: int
@@ -81,7 +74,7 @@ def load(
     seed: int = 1,
     connections: int = 64,
 ) -> Load:
-    """Ask for random users on so many connections at once."""
+    """Request random users on many connections at once."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT)
         script.flush()
@@ -99,7 +92,7 @@ def load(
 def served(
     *command: str, environ: Mapping[str, str], patience: float = 30.0
 ) -> Iterator[Server]:
-    """Run a server, `PORT` in its command replaced."""
+    """Run a server; `PORT` in its command is replaced."""
     port = free_port()
     begin = time.monotonic()
     words = [str(port) if word == "PORT" else word for word in command]
@@ -120,21 +113,21 @@ def served(
 
 
 def megabytes(pid: int) -> float:
-    """Say how much memory a process has (VmRSS)."""
+    """Return the memory of a process (VmRSS)."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Say how much of the processor a process has used."""
+    """Return the processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2]
     user, system = fields.split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _answers(port: int) -> bool:
-    """Tell whether a server answers over HTTP, whatever it says."""
+    """Return whether a server answers over HTTP, with any status."""
     with (
         suppress(OSError),
         socket.create_connection(("127.0.0.1", port), timeout=5) as connection,

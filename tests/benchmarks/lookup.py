@@ -1,24 +1,23 @@
-"""How fast the lookup answers, beside a Starlette route that does nothing.
+"""Compares the speed of the lookup with a Starlette route that does nothing.
 
     python -m tests.benchmarks.lookup [--raw DIR_OR_ZIP] [--json]
 
-One worker, a real Redis with lists made up by a fixed seed, `wrk` on 64 connections.
-Hot users are in the worker's cache; cold ones are asked of a worker that has none. The
-servers take turns, and what is told is the median over the turns, of ratios too, and
-the processor's time that each spends on a request, which other work on the machine
-disturbs least. The plain way, which computes on request, is measured where the raw
-files are.
+One worker, a real Redis with random lists of a fixed seed, `wrk` on 64 connections. Hot
+users are in the worker's cache; cold ones are requested from a worker without a cache.
+The servers take turns; the results are medians over the turns, of ratios too, and the
+processor time per request, which other work on the machine disturbs least. Computing on
+request is measured where raw files are given.
 """
 
 import json
 import os
 import random
-import statistics
 import tempfile
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 
 import redis
 
@@ -54,7 +53,7 @@ def main() -> None:
 
 def publish_users(client: "redis.Redis") -> None:
     """Publish lists as long as ml-100k's, the same each time."""
-    draw = random.Random(1)  # noqa: S311 - made up, not secret
+    draw = random.Random(1)  # noqa: S311 - not secret
     items = {
         item_id: {
             "title": f"Movie number {item_id}, The ({1930 + item_id % 69})",
@@ -76,7 +75,6 @@ def publish_users(client: "redis.Redis") -> None:
 def measure_all(
     environ: Mapping[str, str], n_turns: int, seconds: float
 ) -> dict[str, float | None]:
-    """Let the servers take turns."""
     with ExitStack() as stack:
         lookup = ("lookup", "--port", "PORT")
         hot = stack.enter_context(served(*lookup, environ=environ))
@@ -101,7 +99,7 @@ def measure_all(
 
 
 def warm(port: int) -> int:
-    """Ask once for each hot user; say how long an answer is."""
+    """Request each hot user once; return the length of a response."""
     for user_id in range(1, N_HOT + 1):
         url = f"http://127.0.0.1:{port}/recommend/{user_id}"
         with urllib.request.urlopen(url) as answer:
@@ -111,37 +109,31 @@ def warm(port: int) -> int:
 
 
 def medians(turns: list[dict[str, Load]]) -> dict[str, float]:
-    """Sum the turns up."""
-    assert not any(turn.failed for turns_ in turns for turn in turns_.values())
-    median = statistics.median
+    """Return the medians over the turns."""
+    assert not any(one.failed for turn in turns for one in turn.values())
     found = {}
     for name in ("bare", "hot", "cold"):
-        found[f"{name}_rps"] = median(turn[name].rps for turn in turns)
-        found[f"{name}_p50"] = median(turn[name].p50 for turn in turns)
-        found[f"{name}_cpu"] = median(turn[name].cpu for turn in turns)
-        found[f"{name}_p99"] = median(turn[name].p99 for turn in turns)
-    for name in ("hot", "cold"):
-        ratios = [turn[name].rps / turn["bare"].rps for turn in turns]
-        found[f"{name}_ratio"] = median(ratios)
-        slower = [turn[name].p99 / turn["bare"].p99 for turn in turns]
-        found[f"{name}_p99_ratio"] = median(slower)
-    found["p99_ratio"] = found["hot_p99_ratio"]
-    return found
+        ones = [(turn[name], turn["bare"]) for turn in turns]
+        for field in ("rps", "p50", "p99", "cpu"):
+            found[f"{name}_{field}"] = median(getattr(one, field) for one, _ in ones)
+        found[f"{name}_ratio"] = median(one.rps / bare.rps for one, bare in ones)
+        found[f"{name}_p99_ratio"] = median(one.p99 / bare.p99 for one, bare in ones)
+    return {**found, "p99_ratio": found["hot_p99_ratio"]}
 
 
 def start_seconds(environ: Mapping[str, str]) -> float:
-    """Measure how long a lookup takes from nothing to its first answer."""
+    """Measure the time from the start of a lookup to its first response."""
     starts = []
     for _ in range(N_STARTS):
         with served("lookup", "--port", "PORT", environ=environ) as server:
             starts.append(server.started)
-    return statistics.median(starts)
+    return median(starts)
 
 
 def on_request(raw: Path) -> float | None:
-    """Measure the plain way; None, and a line that says so, without raw files."""
+    """Measure computing on request, where there are raw files."""
     if not raw.exists():
-        print(f"{raw} is not there: computing on request is not measured (--raw DIR)")
+        print(f"{raw} does not exist: computing on request is not measured (--raw DIR)")
         return None
     plain = ("tests.benchmarks.on_request", "PORT", str(raw))
     with served(*plain, environ=os.environ, patience=600) as server:
@@ -150,10 +142,9 @@ def on_request(raw: Path) -> float | None:
 
 
 def show(results: Mapping[str, float | None]) -> None:
-    """Print the table."""
     frame.header("", "requests/s", "of bare", "p50 ms", "p99 ms", "CPU µs")
     for name in ("bare", "hot", "cold"):
-        rps, ratio = results[f"{name}_rps"], results.get(f"{name}_ratio") or 1.0
+        rps, ratio = results[f"{name}_rps"], results[f"{name}_ratio"]
         p50, p99 = results[f"{name}_p50"], results[f"{name}_p99"]
         cells = (f"{rps:.0f}", f"{ratio:.0%}", f"{p50:.1f}", f"{p99:.1f}")
         frame.row(name, *cells, f"{results[f'{name}_cpu']:.0f}")
@@ -161,8 +152,8 @@ def show(results: Mapping[str, float | None]) -> None:
     if plain is not None:
         frame.row("computed on request", f"{plain:.1f}", *[""] * 4)
     print(
-        f"\n{results['n_bytes']} bytes an answer; a worker's memory "
-        f"{results['worker_megabytes']:.0f} MB; from start to the first answer "
+        f"\n{results['n_bytes']} bytes a response; a worker's memory "
+        f"{results['worker_megabytes']:.0f} MB; from start to the first response "
         f"{results['start_seconds']:.2f} s"
     )
 

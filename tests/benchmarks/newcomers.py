@@ -6,10 +6,12 @@ Every fifth user loses all but the first one to five ratings; the next twenty ar
 the lists are measured by. The model learns from what is left.
 """
 
+from itertools import chain
+
 import duckdb
 
-from batch.evaluation import evaluate
-from batch.evaluation.evaluate import mean_ndcg
+from batch.evaluation import baselines
+from batch.evaluation.metrics import K, mean_ndcg
 from batch.features import tables
 from batch.model import train
 from batch.scoring import rank
@@ -65,10 +67,10 @@ def measure_all(
     booster = train.train(frame.sample_windows(connection)).booster
     tables.build(connection, n_cuts=0)
     user_ids = sorted(user_id for users in held_out.values() for user_id in users)
-    rankings = rank.score(connection, booster, user_ids, evaluate.K)
+    rankings = chain.from_iterable(rank.rank_users(connection, booster, user_ids, K))
     lists = {
         "model": {ranking.user_id: ranking.item_ids.tolist() for ranking in rankings},
-        **evaluate.read_baselines(connection, user_ids),
+        **baselines.read(connection, user_ids),
     }
     return {
         n_kept: {"n_users": len(users)}

@@ -1,9 +1,9 @@
-"""The plain way, which precomputing replaces: features and model when somebody asks.
+"""Computes on request, which precomputing replaces: features, model, sorting.
 
     python -m tests.benchmarks.on_request PORT RAW
 
 Holds the tables of the warehouse and a model in memory. Each request builds the
-features of one user and every unseen item, predicts and sorts: the batch's own code.
+features of one user and every unseen item, predicts and sorts with the batch's code.
 """
 
 import sys
@@ -34,13 +34,12 @@ def create_app(
     booster: xgboost.Booster,
     items: Mapping[int, Mapping[str, Any]],
 ) -> Starlette:
-    """Make the app."""
     turn = threading.Lock()  # a connection serves one at a time, with all its threads
 
     def recommend(request: Request) -> JSONResponse:
         user_id = int(request.path_params["user_id"])
         with turn:
-            (ranking,) = rank.score(connection, booster, [user_id], K)
+            ((ranking,),) = rank.rank_users(connection, booster, [user_id], K)
         found = zip(ranking.item_ids.tolist(), ranking.scores.tolist(), strict=True)
         shown = [{**items[item_id], "score": score} for item_id, score in found]
         return JSONResponse({"user_id": user_id, "items": shown})
@@ -49,7 +48,7 @@ def create_app(
 
 
 def main() -> None:
-    """Train, then serve until told to stop."""
+    """Train, then serve until stopped."""
     port, raw = int(sys.argv[1]), Path(sys.argv[2])
     with frame.staged(raw) as (_, connection):
         booster = train.train(frame.sample_windows(connection)).booster

@@ -22,9 +22,11 @@ from statistics import median
 
 import numpy as np
 
-from batch.publishing import connections, encoding, generations
+from batch.publishing import connections, encoding, pipeline, shared_keys
 from batch.publishing.connections import Client
-from batch.publishing.generations import Item, Lock, Meta
+from batch.publishing.generations import Meta, locked
+from batch.publishing.shared_keys import Item
+from batch.publishing.writers import list_writer
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 from tests import staged
@@ -144,10 +146,12 @@ def seconds_of_ours(client: Client, rankings: Sequence[Ranking]) -> float:
     """Publish, and say how long it took."""
     client.flushall()
     start = time.perf_counter()
-    with Lock(client) as lock:
+    with locked(client) as lock:
         staged.stage(client, GENERATION, rankings, POPULAR, ITEMS)
-        generations.describe(client, GENERATION, META)
-        lock.flip(GENERATION, time.time())
+        keys = [contract.user_key(GENERATION, r.user_id) for r in rankings]
+        assert pipeline.total(client, "EXISTS", keys) == len(keys)
+        shared_keys.write_meta(client, GENERATION, META)
+        lock.make_current(GENERATION, time.time())
     return time.perf_counter() - start
 
 
@@ -186,7 +190,8 @@ def size(client: Client, n_users: int, n_items: int) -> tuple[float, float]:
     client.flushall()
     rankings = make_rankings(n_users, n_items)
     before = int(client.info("memory")["used_memory"])
-    generations.write_lists(client, GENERATION, rankings)
+    with list_writer(client, GENERATION) as lists:
+        lists.write(rankings)
     time.sleep(0.2)  # what its connection had for a buffer is given back
     after = int(client.info("memory")["used_memory"])
     keys = [contract.user_key(GENERATION, r.user_id) for r in rankings[::20]]

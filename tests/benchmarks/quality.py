@@ -9,14 +9,15 @@ out with a word where it is not installed.
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import chain
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from batch import warehouse
-from batch.evaluation import evaluate
-from batch.evaluation.evaluate import Metrics
+from batch.evaluation.evaluation import evaluate, read_held_out
+from batch.evaluation.metrics import K, Metrics, measure
 from batch.features import tables
 from batch.model import train
 from batch.scoring import rank
@@ -51,8 +52,10 @@ def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
     trained = train.train(frame.sample_windows(connection))
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
-    rankings = rank.score(connection, trained.booster, user_ids, evaluate.K)
-    evaluation = evaluate.evaluate(connection, rankings)
+    rankings = chain.from_iterable(
+        rank.rank_users(connection, trained.booster, user_ids, K)
+    )
+    evaluation = evaluate(connection, rankings)
     return {
         "popularity": evaluation.popularity,
         "item-kNN": evaluation.item_knn,
@@ -71,7 +74,7 @@ def measure_libraries(
     pairs = connection.sql("select user_id, item_id from int_history").fetchall()
     rows = np.searchsorted(user_ids, [user_id for user_id, _ in pairs])
     seen[rows, np.searchsorted(item_ids, [item_id for _, item_id in pairs])] = 1
-    held_out = evaluate.read_held_out(connection, user_ids)
+    held_out = read_held_out(connection, user_ids)
     results = {}
     for name, model in {
         "ALS (implicit)": als,
@@ -83,9 +86,9 @@ def measure_libraries(
         except ImportError as error:
             print(f"left out {name}: {error}", file=sys.stderr)
             continue
-        best = np.argsort(-scores, axis=1, kind="stable")[:, : evaluate.K]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :K]
         lists = dict(zip(user_ids, item_ids[best].tolist(), strict=True))
-        results[name] = evaluate.measure(lists, held_out, len(item_ids))
+        results[name] = measure(lists, held_out, len(item_ids))
     return results
 
 

@@ -1,14 +1,13 @@
-"""How fast every user × unseen item is scored, in machine code and in the plain way.
+"""Measure how fast each scorer ranks every user × unseen item.
 
     python -m tests.benchmarks.scoring [--raw DIR_OR_ZIP] [--json] [--users N]
         [--rounds N] [--model FILE]
 
-From the moment's tables to each user's ranked top 100, of the same booster, pairs and
-cores, by turns. The plain way is what anybody would write: pair features in SQL, handed
-over by Arrow, `Booster.inplace_predict`, a sort. Rows below tell where its time goes.
+Both go from the same tables to each user's top 100, with the same booster and cores, in
+turns. The plain scorer is the obvious program: pair features in SQL, passed on by Arrow
+to `Booster.inplace_predict`, then a sort. A second table shows where the time goes.
 
-Without `--model` (a booster of xgboost's, such as the artifact of a version) a model is
-trained as the batch trains it.
+Without `--model` (a booster in a file of xgboost's) it trains one as the batch does.
 """
 
 import argparse
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -25,9 +25,9 @@ import numpy as np
 import xgboost
 
 from batch import warehouse
-from batch.features import candidates, item_models, tables
+from batch.features import candidates, columns, item_models, tables
 from batch.model import train
-from batch.scoring import arrays, compiled, forest, kernels, rank
+from batch.scoring import arrays, compiled, forest, kernels, plain, rank
 from batch.scoring.ranking import Ranking
 from tests.benchmarks import frame
 
@@ -36,11 +36,11 @@ TOP_N = 100
 
 @dataclass(frozen=True)
 class Timed:
-    """What one way took, and gave.
+    """The measurements of one scorer.
 
     Attributes:
         seconds: of each round.
-        rankings: of the last.
+        rankings: of the last round.
     """
 
     seconds: list[float]
@@ -48,16 +48,16 @@ class Timed:
 
     @property
     def median(self) -> float:
-        """The seconds of the round in the middle."""
+        """The median of the seconds."""
         return statistics.median(self.seconds)
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     own = frame.parser(__doc__)
-    own.add_argument("--users", type=int, default=10_000, help="score so many at most")
-    own.add_argument("--rounds", type=int, default=3, help="time each way so often")
-    own.add_argument("--model", type=Path, help="a booster, as xgboost saves it")
+    own.add_argument("--users", type=int, default=10_000, help="score at most so many")
+    own.add_argument("--rounds", type=int, default=3, help="how often to time each")
+    own.add_argument("--model", type=Path, help="a booster in a file of xgboost")
     return own
 
 
@@ -67,7 +67,9 @@ def main() -> None:
     with frame.staged(arguments.raw) as (name, connection):
         booster = read_or_train(connection, arguments.model)
         tables.build(connection, n_cuts=0)
-        user_ids = candidates.every(warehouse.user_ids(connection), arguments.users)
+        user_ids = candidates.evenly_spaced(
+            warehouse.user_ids(connection), arguments.users
+        )
         ways = time_both(connection, booster, user_ids, arguments.rounds)
         n_pairs = count_unseen(connection, user_ids)
         print(f"{name}: {len(user_ids):,} users, {n_pairs:,} pairs, top {TOP_N}\n")
@@ -79,7 +81,7 @@ def main() -> None:
 def read_or_train(
     connection: duckdb.DuckDBPyConnection, path: Path | None
 ) -> xgboost.Booster:
-    """Read a model, or train one on the moments before now."""
+    """Read a model, or train one."""
     if path is not None:
         return xgboost.Booster(model_file=path)
     return train.train(frame.sample_windows(connection)).booster
@@ -91,13 +93,14 @@ def time_both(
     user_ids: Sequence[int],
     n_rounds: int,
 ) -> dict[str, Timed]:
-    """Rank for all users, by turns; what makes machine code is not timed."""
+    """Rank for all users with each scorer in turn, compilation excluded."""
     compiled.warm_up()
     ways: dict[str, Timed] = {}
     for _ in range(n_rounds):
         for scorer in rank.SCORERS:
             start = time.perf_counter()
-            rankings = list(rank.score(connection, booster, user_ids, TOP_N, scorer))
+            blocks = rank.rank_users(connection, booster, user_ids, TOP_N, scorer)
+            rankings = list(chain.from_iterable(blocks))
             seconds = time.perf_counter() - start
             before = ways[scorer].seconds if scorer in ways else []
             ways[scorer] = Timed([*before, seconds], rankings)
@@ -105,7 +108,7 @@ def time_both(
 
 
 def count_unseen(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> int:
-    """Count the pairs that are scored."""
+    """Count the candidate pairs of the users."""
     query = (
         "select count(*) from int_history "
         "where user_id in (select unnest($user_ids::integer[]))"
@@ -115,7 +118,7 @@ def count_unseen(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int])
 
 
 def compare(ways: dict[str, Timed], n_pairs: int) -> dict[str, object]:
-    """Print both ways side by side."""
+    """Print the speed of both scorers."""
     mine, plain = ways["compiled"], ways["xgboost"]
     frame.header("scorer", "seconds", "million pairs a second", "times as fast")
     for name, way in ways.items():
@@ -143,7 +146,7 @@ def shares(
     booster: xgboost.Booster,
     user_ids: Sequence[int],
 ) -> dict[str, object]:
-    """Print what either way spends its seconds on."""
+    """Print where either scorer spends its time."""
     found = {"xgboost": plain_shares(connection, booster, user_ids)}
     found["compiled"] = own_shares(connection, booster, user_ids)
     frame.header("scorer", "step", "seconds", "share")
@@ -159,7 +162,7 @@ def shares(
 def clocked(
     steps: dict[str, float], *functions: tuple[ModuleType, str, str]
 ) -> Iterator[None]:
-    """Add up the seconds of functions, each of a module, under the names of steps."""
+    """Add up the seconds that functions of modules take, by step."""
     with ExitStack() as stack:
         for module, name, step in functions:
             stack.enter_context(replaced(module, name, step, steps))
@@ -170,7 +173,7 @@ def clocked(
 def replaced(
     module: ModuleType, name: str, step: str, steps: dict[str, float]
 ) -> Iterator[None]:
-    """Let a function of a module tell how long it takes."""
+    """Time a function of a module."""
     former: Callable[..., object] = getattr(module, name)
 
     def timed(*arguments: object, **named: object) -> object:
@@ -192,7 +195,7 @@ def plain_shares(
     booster: xgboost.Booster,
     user_ids: Sequence[int],
 ) -> dict[str, float]:
-    """Time the steps of the plain way."""
+    """Time the steps of the plain scorer."""
     steps: dict[str, float] = {}
     start = time.perf_counter()
     with clocked(
@@ -200,9 +203,9 @@ def plain_shares(
         (warehouse, "build", "SQL: candidate pairs"),
         (warehouse, "fetch", "SQL: pair features, to Arrow"),
         (item_models, "scores", "numpy: linear models"),
-        (rank, "predict", "xgboost: inplace_predict"),
+        (plain, "predict", "xgboost: inplace_predict"),
     ):
-        list(rank.score(connection, booster, user_ids, TOP_N, "xgboost"))
+        list(rank.rank_users(connection, booster, user_ids, TOP_N, "xgboost"))
     rest = time.perf_counter() - start - sum(steps.values())
     return steps | {"numpy: ranking, and the rest": rest}
 
@@ -212,16 +215,16 @@ def own_shares(
     booster: xgboost.Booster,
     user_ids: Sequence[int],
 ) -> dict[str, float]:
-    """Time the steps of the compiled way; threads share what is one step here."""
+    """Time the steps of the compiled scorer."""
     steps: dict[str, float] = {}
     start = time.perf_counter()
     with clocked(
         steps,
         (forest, "lay_out", "the model's trees to arrays"),
-        (arrays, "read_moment", "SQL: tables of items, to arrays"),
-        (rank, "check", "some users in the plain way too"),
+        (arrays, "read_catalogue", "SQL: tables of items, to arrays"),
+        (rank, "compare", "comparison with the plain scorer"),
     ):
-        list(rank.score(connection, booster, user_ids, TOP_N, "compiled"))
+        list(rank.rank_users(connection, booster, user_ids, TOP_N, "compiled"))
     rest = time.perf_counter() - start - sum(steps.values())
     filling = share_of_filling(connection, booster, user_ids)
     return steps | {
@@ -235,18 +238,18 @@ def share_of_filling(
     booster: xgboost.Booster,
     user_ids: Sequence[int],
 ) -> float:
-    """Tell which part of the kernels' time goes to features, in one thread."""
-    trees = forest.lay_out(booster, candidates.FEATURES)
-    moment = arrays.read_moment(connection, trees)
+    """Return the share of the features in the kernels' time, in one thread."""
+    trees = forest.lay_out(booster, columns.FEATURES)
+    catalogue = arrays.read_catalogue(connection, trees)
     some = user_ids[: compiled.USERS_PER_BLOCK]
-    users = arrays.read_users(connection, moment, some)
-    scratch = compiled.scratch_for(moment.items, trees)
+    users = arrays.read_users(connection, catalogue, some)
+    scratch = compiled.scratch_for(catalogue.items, trees)
     start = time.thread_time()
     for u in range(len(some)):
-        kernels.fill(u, users, moment.items, trees, scratch)
+        kernels.encode_user(u, users, catalogue.items, trees, scratch)
     filling = time.thread_time() - start
     start = time.thread_time()
-    compiled.rank(users, moment.items, trees, TOP_N)
+    compiled.rank(users, catalogue.items, trees, TOP_N)
     return min(1.0, filling / (time.thread_time() - start))
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,9 +35,8 @@ class Place:
 
     Attributes:
         name: `module:function`, or `module:class.method`.
-        when: `before` it is called, `after`, or `within`: a generator that has yielded
-            so many.
-        n: at which call, or after how many that it yielded.
+        when: `before` it is called or `after`.
+        n: at which call.
     """
 
     name: str
@@ -64,8 +63,6 @@ class Place:
         def deadly(*arguments: Any, **named: Any) -> Any:
             nonlocal n_calls
             n_calls += 1
-            if self.when == "within":
-                return self._passed(function(*arguments, **named), how)
             if self.when == "before" and n_calls == self.n:
                 os.kill(os.getpid(), how)
             result = function(*arguments, **named)
@@ -74,12 +71,6 @@ class Place:
             return result
 
         return deadly
-
-    def _passed(self, values: Iterator[Any], how: signal.Signals) -> Iterator[Any]:
-        for i, value in enumerate(values):
-            if i == self.n:
-                os.kill(os.getpid(), how)
-            yield value
 
 
 @dataclass(frozen=True)
@@ -222,16 +213,17 @@ def work(
 
 
 def make_small(clone: Clone) -> None:
-    """Let little be enough: trees, lists a trip, seconds of a lock."""
+    """Let little be enough: trees, users a block, seconds of a lock."""
     from batch import warehouse
     from batch.model import train
-    from batch.publishing import connections, explanations, generations
+    from batch.publishing import connections, lock
+    from batch.scoring import compiled
 
     train.train = partial(train.train, parameters={"nthread": 1}, n_rounds=10)
-    # so that there are moments between lists
-    generations.LISTS_PER_TRIP = explanations.USERS_PER_QUERY = 4
+    # so that there are moments between blocks
+    compiled.USERS_PER_BLOCK = 4
     if clone.lock_seconds is not None:
-        generations.LOCK_SECONDS = clone.lock_seconds
+        lock.LOCK_SECONDS = clone.lock_seconds
     if clone.answer_seconds is not None:
         connections.ANSWER_SECONDS = clone.answer_seconds
     if clone.memory is not None:

@@ -1,4 +1,4 @@
-"""Many who ask a lookup at the same time, again and again, and note what they get."""
+"""Clients that ask a lookup at the same time and record its answers."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 Items = Sequence[int]
 PATIENCE = 60.0
-"""Seconds after which somebody who has no answer complains."""
+"""Seconds that a client waits for an answer."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """An answer: from when to when, its status, whether it is right and in form."""
+    """An answer, with its times, and what is wrong with it."""
 
     begin: float
     end: float
@@ -27,30 +27,27 @@ class Heard:
 
 @dataclass
 class Crowd:
-    """What all have heard so far."""
+    """All answers so far."""
 
     heard: list[Heard] = field(default_factory=list)
 
     def between(self, begin: float, end: float) -> list[Heard]:
-        """Give what was asked for and answered within a time."""
+        """Give the answers to requests that began and ended between two times."""
         return [one for one in self.heard if one.begin >= begin and one.end <= end]
 
     def wrong(self) -> list[Heard]:
-        """Give the answers that nobody should have got."""
         return [one for one in self.heard if not one.is_right]
 
     def statuses(self) -> Counter[int]:
-        """Count the answers."""
         return Counter(one.status for one in self.heard)
 
     def slowest(self) -> float:
-        """Say how long one waited at most."""
         return max((one.end - one.begin for one in self.heard), default=0.0)
 
 
 @contextmanager
 def crowd(port: int, n: int, lists: Mapping[str, Sequence[Items]]) -> Iterator[Crowd]:
-    """Let so many ask for paths whose lists are one of some, for a block's length."""
+    """Run n clients for a block; each path has some lists that are right."""
     found, done = Crowd(), threading.Event()
 
     async def ask_all() -> None:
@@ -72,7 +69,7 @@ async def _ask(
     found: Crowd,
     done: threading.Event,
 ) -> None:
-    """Ask for one path after the other on one connection, and never give up."""
+    """Ask for one path after the other, on a new connection after each failure."""
     paths = list(lists)
     while not done.is_set():
         with suppress(OSError, asyncio.IncompleteReadError):
@@ -91,11 +88,11 @@ async def _ask(
                 what = "" if is_right else f"{path} {status} {body[:300]!r}"
                 end = time.monotonic()
                 found.heard.append(Heard(begin, end, status, is_right, what))
-                await asyncio.sleep(0.002)  # half of a core is for the others
+                await asyncio.sleep(0.002)  # leaves half of a core to others
 
 
 def _is_right(status: int, head: bytes, body: bytes, lists: Sequence[Items]) -> bool:
-    """Tell a right list, or a 503 as agreed, from anything else."""
+    """Accept a right list, or a 503 as the contract has it."""
     if status == 503:
         has_code = set(json.loads(body)["error"]) == {"code", "message"}
         return has_code and _header(head, "retry-after") == "1"

@@ -1,7 +1,7 @@
-"""Looks for bytes that a parser of the lookup mistakes, led by what they cover.
+"""Fuzzes the parsers of the lookup, guided by coverage.
 
-`python -m tests.faults.fuzz --runs 200000` tries so many on each parser. It needs
-atheris, which has wheels for some Pythons only: `pip install -e ".[fuzz]"`.
+`python -m tests.faults.fuzz --runs 200000` tries so many inputs on each parser. It
+needs atheris, which has wheels for some Pythons only: `pip install -e ".[fuzz]"`.
 """
 
 import argparse
@@ -13,45 +13,38 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-NO_ATHERIS = 'error: there is no atheris here; get it: pip install -e ".[fuzz]"'
-LONGEST = 512
-"""Bytes; what is wrong with long ones is wrong with short ones."""
+NO_ATHERIS = 'error: atheris is not installed; get it: pip install -e ".[fuzz]"'
 WORDS = ("NaN", "Infinity", "1e999", "null", "true", "[]", "{}", "%00", "%ff", "&", "0")
-"""What chance would not put together."""
-PATIENCE_SECONDS = 10
-"""For one input."""
+"""Words that chance would not put together."""
 
 
 def fuzz(name: str, n_runs: int) -> None:
-    """Try inputs on one parser; ends the process, with 77 where one is mistaken."""
+    """Fuzz one parser; ends the process, with 77 after a mistake."""
     import atheris
 
     with atheris.instrument_imports(include=["lookup"]):
-        from tests.faults import parsers
+        from tests.faults.parsers import SEEDS, is_accepted
 
-    parse = parsers.PARSERS[name]
     with tempfile.TemporaryDirectory() as folder:
         seeds, words = Path(folder) / "seeds", Path(folder) / "words"
         seeds.mkdir()
-        for i, seed in enumerate(parsers.SEEDS[name]):
+        for i, seed in enumerate(SEEDS[name]):
             (seeds / str(i)).write_bytes(seed)
         words.write_text("".join(f'"{word}"\n' for word in WORDS))
-        flags = (f"-runs={n_runs}", f"-max_len={LONGEST}", "-print_final_stats=1")
-        more = (f"-timeout={PATIENCE_SECONDS}", f"-dict={words}", str(seeds))
-        atheris.Setup([sys.argv[0], *flags, *more], lambda data: parse(data))
+        flags = [f"-runs={n_runs}", "-max_len=512", "-print_final_stats=1"]
+        flags += ["-timeout=10", f"-dict={words}", str(seeds)]
+        atheris.Setup([sys.argv[0], *flags], lambda data: is_accepted(name, data))
         atheris.Fuzz()
 
 
 def fuzz_in_a_process(name: str, n_runs: int) -> tuple[int, str]:
-    """Do so in a process of its own; return how many it tried, and what went wrong."""
-    words = ("--runs", str(n_runs), "--parser", name)
-    command = [sys.executable, "-m", "tests.faults.fuzz", *words]
-    with tempfile.TemporaryDirectory() as folder:  # what was mistaken is written there
-        environ_path = str(Path(__file__).resolve().parents[2])
+    """Fuzz one parser; return the number of inputs, and the report of a mistake."""
+    options = ("--runs", str(n_runs), "--parser", name)
+    with tempfile.TemporaryDirectory() as folder:  # atheris writes the input there
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "tests.faults.fuzz", *options],
             cwd=folder,
-            env={"PYTHONPATH": environ_path, "PATH": ""},
+            env={"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": ""},
             capture_output=True,
             text=True,
         )
@@ -74,10 +67,10 @@ def main(argv: Sequence[str]) -> int:
 
     n_tried = n_mistaken = 0
     for name in PARSERS:
-        n, what = fuzz_in_a_process(name, flags.runs)
-        print(f"{name:12} {n:10,} inputs {'MISTAKEN' if what else 'none mistaken'}")
-        print(what, end="")
-        n_tried, n_mistaken = n_tried + n, n_mistaken + bool(what)
+        n, report = fuzz_in_a_process(name, flags.runs)
+        print(f"{name:12} {n:10,} inputs {'MISTAKEN' if report else 'none mistaken'}")
+        print(report, end="")
+        n_tried, n_mistaken = n_tried + n, n_mistaken + bool(report)
     print(f"{n_tried:,} inputs tried, {n_mistaken} parsers mistaken")
     return int(n_mistaken > 0)
 

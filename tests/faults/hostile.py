@@ -1,4 +1,4 @@
-"""What people send who mean no good, as bytes, and what comes back."""
+"""Malicious requests as bytes, and a reader of what comes back."""
 
 import json
 import socket
@@ -17,14 +17,14 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Answer:
-    """One of the answers on a connection."""
+    """One response on a connection."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes | None
 
     def is_as_agreed(self) -> bool:
-        """Tell whether it has the form of the contract."""
+        """Return whether it has the form of the contract."""
         if self.status in {200, 204, 304} or self.body is None:
             return self.status in {200, 204, 304, *CODES}
         error = json.loads(self.body)["error"]
@@ -34,18 +34,19 @@ class Answer:
             and self.headers["content-type"] == "application/json"
             and self.headers["x-content-type-options"] == "nosniff"
             and bool(self.headers["x-request-id"])
+            and "server" not in self.headers
         )
 
 
 def exchange(
     port: int, data: bytes, patience: float = 20.0, *, is_whole: bool = True
 ) -> list[Answer]:
-    """Send bytes on a connection of their own, and read all that comes back.
+    """Send bytes on a new connection, and read all responses.
 
-    Those that are no whole request are answered by nothing, or when we stop sending.
+    Incomplete requests get none, or one when we stop sending.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
-        with suppress(OSError):  # it may close before it has read all
+        with suppress(OSError):  # the server may close before it has read all
             connection.sendall(data)
             if not is_whole:
                 connection.shutdown(socket.SHUT_WR)
@@ -53,7 +54,7 @@ def exchange(
 
 
 def answers(connection: socket.socket, *, has_bodies: bool = True) -> Iterator[Answer]:
-    """Read answers until the other side closes."""
+    """Read responses until the server closes the connection."""
     with connection.makefile("rb") as reader, suppress(ConnectionResetError):
         while line := reader.readline():
             headers = {}
@@ -66,7 +67,7 @@ def answers(connection: socket.socket, *, has_bodies: bool = True) -> Iterator[A
 
 
 def get(target: bytes, *headers: bytes, method: bytes = b"GET") -> bytes:
-    """Write a request after whose answer the connection ends."""
+    """Return a request after which the server closes the connection."""
     given = {header.partition(b":")[0] for header in headers}
     usual = [b"Host: x"] if b"Host" not in given else []
     usual += [b"Connection: close"] if b"Connection" not in given else []
@@ -143,6 +144,8 @@ HEADERS: Mapping[str, tuple[bytes, ...]] = {
         b"X-Forwarded-For: 127.0.0.1", b"X-Forwarded-Proto: \xff",
     ),
     "an origin": (b"Origin: null",),
+    "a bad range": (b"Range: bytes=9-1,x",),
+    "a range beyond all": (b"Range: bytes=999999999-",),
     "an upgrade": (b"Connection: Upgrade, close", b"Upgrade: websocket"),
     "an upgrade to HTTP/2": (b"Connection: Upgrade, close", b"Upgrade: h2c"),
     "a length that is none": (b"Content-Length: -1",),
@@ -199,23 +202,18 @@ GARBAGE: dict[str, bytes] = {
 
 
 def corpus() -> dict[str, bytes]:
-    """Name all of it."""
-    routes = [b"/recommend/", b"/similar/", b"/items/", b"/users/"]
+    """Return all requests by name."""
     named = {
-        **{f"id {text[:40]!r} at {r!r}": get(r + text) for r in routes for text in IDS},
-        **{f"path {text[:40]!r}": get(text) for text in PATHS},
-        **{
-            f"query {text[:40]!r} at {route!r}": get(route + b"?" + text)
-            for route in (b"/recommend/42", b"/popular", b"/items/50", b"/", b"/ready")
-            for text in QUERIES
-        },
-        **{
-            f"headers: {name}": get(b"/recommend/42", *h) for name, h in HEADERS.items()
-        },
-        **{
-            f"headers on no path: {name}": get(b"/nowhere", *h)
-            for name, h in HEADERS.items()
-        },
-        **{f"method {m!r}": get(b"/recommend/42", method=m) for m in METHODS},
+        f"id {text[:40]!r} at {route!r}": get(route + text)
+        for route in (b"/recommend/", b"/similar/", b"/items/", b"/users/")
+        for text in IDS
     }
+    named |= {f"path {text[:40]!r}": get(text) for text in PATHS}
+    for route in (b"/recommend/42", b"/popular", b"/items/50", b"/", b"/ready"):
+        for text in QUERIES:
+            named[f"query {text[:40]!r} at {route!r}"] = get(route + b"?" + text)
+    for route in (b"/recommend/42", b"/nowhere", b"/static/page.js"):
+        for name, headers in HEADERS.items():
+            named[f"headers at {route!r}: {name}"] = get(route, *headers)
+    named |= {f"method {m!r}": get(b"/recommend/42", method=m) for m in METHODS}
     return named | GARBAGE

@@ -1,4 +1,4 @@
-"""Lookups to be treated badly."""
+"""Lookups for tests of faults."""
 
 import subprocess
 import threading
@@ -19,20 +19,19 @@ from tests.lookup.programs import command, environment, wait_for
 
 @dataclass(frozen=True)
 class Lookup:
-    """One that runs: where, as which process, and what it has logged."""
+    """A running lookup."""
 
     port: int
     pid: int
     log: Path
 
     def logged(self) -> str:
-        """Read its log."""
         return self.log.read_text(errors="replace")
 
 
 @contextmanager
 def lookup(folder: Path, *flags: object, **settings: str) -> Iterator[Lookup]:
-    """Run `python -m lookup` for the length of a block, in which it must not end."""
+    """Run `python -m lookup` for a block, in which it must not end."""
     port, log = free_port(), folder / f"lookup-{free_port()}.log"
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -53,7 +52,7 @@ def lookup(folder: Path, *flags: object, **settings: str) -> Iterator[Lookup]:
 
 @contextmanager
 def lookup_in_here(url: str) -> Iterator[int]:
-    """Serve from a thread, on the port given, so that a test can change limits."""
+    """Serve from a thread, so that a test can change limits; give the port."""
     app = create_app(Store(url), Settings())
     port = free_port()
     config = uvicorn.Config(

@@ -9,7 +9,7 @@ import xgboost  # noqa: F401
 from sqlalchemy.orm import configure_mappers
 
 from batch import __main__  # noqa: F401
-from batch.evaluation import comparison, evaluate, importance, plots  # noqa: F401
+from batch.evaluation import comparison, evaluation, importance, plots  # noqa: F401
 from batch.model import registry, train  # noqa: F401
 from batch.scoring import compiled
 from lookup.shared import embedded_redis  # noqa: F401

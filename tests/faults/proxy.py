@@ -1,4 +1,4 @@
-"""What lies between a client and its server, and is not always well."""
+"""A TCP proxy that delays, throttles, garbles or cuts a connection."""
 
 import socket
 import threading
@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 
 
 class Proxy:
-    """Passes bytes on to a port of this machine, or does worse.
+    """Passes bytes on to a port of this machine, with faults.
 
     Attributes:
         port: where it listens.
-        delay: seconds that each piece of an answer waits.
-        rate: bytes of answers a second at most; 0: as many as come.
-        garbles: whether answers are turned into something else.
-        is_deaf: whether nothing is passed on, in neither direction.
+        delay: seconds that each piece of a response waits.
+        rate: bytes of responses a second; 0: no limit.
+        garbles: whether responses are garbled.
+        is_deaf: whether nothing is passed on, in either direction.
     """
 
     def __init__(self, target: int) -> None:
@@ -27,30 +27,27 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def well(self) -> None:
-        """Do as it should from now on."""
         self.delay, self.rate, self.garbles, self.is_deaf = 0.0, 0, False, False
 
     def cut(self) -> None:
-        """End all connections that there are."""
+        """Close all connections."""
         opened, self._open = self._open, []
         for one in opened:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
     def half_close(self) -> None:
-        """Say to all clients that no answer will come, and listen on."""
+        """Close the direction to all clients."""
         for one in self._open[::2]:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_WR)
 
+    def n_connections(self) -> int:
+        return sum(one.fileno() >= 0 for one in self._open[::2])
+
     def close(self) -> None:
-        """End."""
         self._listener.close()
         self.cut()
-
-    def n_connections(self) -> int:
-        """Count those that are open."""
-        return sum(one.fileno() >= 0 for one in self._open[::2])
 
     def _accept(self) -> None:
         while True:
@@ -66,31 +63,25 @@ class Proxy:
             for pump in ((client, server, False), (server, client, True)):
                 threading.Thread(target=self._pump, args=pump, daemon=True).start()
 
-    def _pump(self, one: socket.socket, other: socket.socket, answers: bool) -> None:
+    def _pump(self, one: socket.socket, other: socket.socket, back: bool) -> None:
         with suppress(OSError), one, other:
             while data := one.recv(65_536):
                 while self.is_deaf:
                     time.sleep(0.01)
-                if answers:
+                if back:
                     time.sleep(self.delay)
                     if self.garbles:
                         data = bytes(byte ^ 0x55 for byte in data)
-                for piece in self._pieces(data) if answers else [data]:
-                    other.sendall(piece)
-
-    def _pieces(self, data: bytes) -> Iterator[bytes]:
-        """Cut into what is sent every tenth of a second."""
-        while data:
-            size = max(1, self.rate // 10) if self.rate else len(data)
-            yield data[:size]
-            data = data[size:]
-            if data:
-                time.sleep(0.1)
+                size = max(1, self.rate // 10) if back and self.rate else len(data)
+                for start in range(0, len(data), size):
+                    if start:
+                        time.sleep(0.1)
+                    other.sendall(data[start : start + size])
 
 
 @contextmanager
 def proxy(target: int) -> Iterator[Proxy]:
-    """Stand before a port for the length of a block."""
+    """Run a proxy to a port for the length of a block."""
     made = Proxy(target)
     try:
         yield made

@@ -1,18 +1,17 @@
-"""A lookup at full load for minutes, from people who mean well and others.
+"""A lookup at full load for minutes, from well-behaved and hostile clients.
 
     python -m tests.faults.soak --minutes 10
 
-starts a Redis and a lookup, asks it from many connections for right and wrong things,
-some slowly and some without waiting for the answer, publishes a generation every few
-seconds, and samples the memory and the open files of the lookup. It fails if an answer
+starts a Redis and a lookup, sends valid and invalid requests on many connections, some
+slowly and some without waiting for the response, publishes a generation every few
+seconds, and samples the memory and the open files of the lookup. It fails if a response
 was wrong or a 5xx, or if memory did not stay flat: after the first third, in which it
-warms up, it may grow by 0.5 MB a minute at most, or by 4 MB in all where that is more,
-by the line that fits the samples best.
+warms up, a line through the samples may grow by 0.5 MB a minute, or by 4 MB in all
+where that is more.
 """
 
 import argparse
 import asyncio
-import json
 import logging
 import random
 import sys
@@ -24,8 +23,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import linear_regression
 
-import numpy as np
 import redis
 
 from batch.publishing import connections, generations
@@ -34,7 +33,13 @@ from tests.benchmarks.load import megabytes
 from tests.conftest import running
 from tests.faults import hostile
 from tests.faults.lookups import lookup
-from tests.faults.test_flips import N_USERS, PATHS, check, write_numbered
+from tests.faults.test_flips import (
+    N_USERS,
+    PATHS,
+    Connection,
+    check,
+    write_numbered,
+)
 
 N_CONNECTIONS = 32
 FLIP_SECONDS = 3.0
@@ -48,7 +53,7 @@ RIGHT = (
     "/recommend/{user}?k=3&exclude={other}",
     "/popular?exclude={other}&k=2",
 )
-"""What gets 200; the last are never asked for twice, so that no cache has them."""
+"""These get 200; the last are never requested twice, so that no cache has them."""
 
 WRONG = (
     "/recommend/0", "/recommend/x", "/recommend/1?k=0", "/recommend/1?k=11",
@@ -56,22 +61,16 @@ WRONG = (
     "/recommend/1?exclude=" + "1," * 1_000 + "x", "/popular?x=1", "/nowhere",
     "/items/%00", "/similar/1?genre=" + "a" * 4_000 + "&k=x", "/users/-1",
 )  # fmt: skip
-"""What gets a 4xx in the contract's form."""
+"""These get a 4xx in the contract's form."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What the lookup takes at a moment."""
-
-    seconds: float
-    megabytes: float
-    n_files: int
-    n_requests: int
+Sample = tuple[float, float, int]
+"""Seconds, megabytes and open files of the lookup."""
 
 
 @dataclass
 class Soak:
-    """What was seen so far."""
+    """The results so far."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -81,18 +80,14 @@ class Soak:
     n_cut: int = 0
 
     def slope(self) -> float:
-        """Say how memory grows after the first third, in MB a minute."""
+        """Return how memory grows after the first third, in MB a minute."""
         late = self.samples[len(self.samples) // 3 :]
-        seconds, sizes = [one.seconds for one in late], [one.megabytes for one in late]
-        return float(np.polyfit(seconds, sizes, 1)[0]) * 60
-
-    def is_flat(self, minutes: float) -> bool:
-        """Tell whether memory stayed as it was."""
-        return self.slope() <= max(GROWTH_A_MINUTE, GROWTH / max(minutes, 1e-9))
+        seconds, sizes = [one[0] for one in late], [one[1] for one in late]
+        return linear_regression(seconds, sizes).slope * 60
 
 
 class Visitor:
-    """One who asks again and again, as he should or not."""
+    """A client that sends valid, invalid and hostile requests in turn."""
 
     def __init__(self, port: int, seed: int, soak: Soak) -> None:
         self._port, self._soak = port, soak
@@ -102,44 +97,36 @@ class Visitor:
         ]
 
     async def visit(self, done: threading.Event) -> None:
-        """Ask on a connection that stays open for a while, and then do worse."""
+        """Send requests on a connection for a while, then hostile bytes on others."""
         while not done.is_set():
             with suppress(OSError, asyncio.IncompleteReadError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                for _ in range(self._draw.randrange(20, 500)):
-                    if done.is_set():
-                        break
-                    await self._ask(reader, writer)
-                if self._draw.random() < 0.5:
-                    writer.transport.abort()  # with an answer under way, or not
-                writer.close()
+                async with Connection(self._port) as connection:
+                    for _ in range(self._draw.randrange(20, 500)):
+                        if done.is_set():
+                            break
+                        await self._ask(connection)
             await self._misbehave()
 
-    async def _ask(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _ask(self, connection: Connection) -> None:
         is_right = self._draw.random() < 0.9
         path = self._draw.choice(RIGHT if is_right else WRONG)
         other, user = self._draw.randrange(10**3, 10**9), self._draw.randrange(N_USERS)
         path = path.format(user=user + 1, other=other)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        async with asyncio.timeout(PATIENCE):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            length = head.lower().partition("content-length: ")[2].split("\r\n")[0]
-            body = await reader.readexactly(int(length))
-        status = int(head.split()[1])
-        self._soak.statuses[status] += 1
+        status = None
         try:
+            async with asyncio.timeout(PATIENCE):
+                status, body = await connection.get(path)
+            self._soak.statuses[status] += 1
             if is_right:
-                self._soak.generations.add(check(path, status, json.loads(body)))
+                self._soak.generations.add(check(path, status, body))
             else:
                 assert 400 <= status < 500, status
-                assert set(json.loads(body)["error"]) == {"code", "message"}
+                assert set(body["error"]) == {"code", "message"}
         except (AssertionError, KeyError, ValueError) as error:
             self._soak.wrong.append(f"{path[:80]} {status} {error!r}"[:300])
 
     async def _misbehave(self) -> None:
-        """Send what is no request, by drops or at once, and leave early or late."""
+        """Send hostile bytes, slowly or at once, and leave early or late."""
         data = self._draw.choice(self._corpus)
         how = self._draw.randrange(4)
         with suppress(OSError, TimeoutError):
@@ -160,17 +147,17 @@ class Visitor:
 
 
 def flip(url: str, done: threading.Event) -> None:
-    """Publish a generation after the other, and remove those before the last two."""
+    """Publish one generation after the other, and remove old ones."""
     number = 1
-    with connections.connect(url) as client, generations.Lock(client) as lock:
+    with connections.connect(url) as client, generations.locked(client) as lock:
         while not done.wait(FLIP_SECONDS):
             number += 1
-            lock.flip(write_numbered(client, number), time.time())  # type: ignore[arg-type]
-            generations.retire(client, lock, generations.kept(client))
+            lock.make_current(write_numbered(client, number), time.time())  # type: ignore[arg-type]
+            generations.remove_leftovers(client, lock)
 
 
 def soak(minutes: float, seed: int, folder: Path) -> Soak:
-    """Let people ask for so long."""
+    """Run the load for some minutes."""
     seen, done = Soak(), threading.Event()
     with running(folder) as server:
         with redis.Redis.from_url(server.url, decode_responses=True) as client:
@@ -201,48 +188,43 @@ def soak(minutes: float, seed: int, folder: Path) -> Soak:
 
 
 def watch(seen: Soak, pid: int, seconds: float) -> None:
-    """Sample until the time is over, and print each sample."""
+    """Sample until the time is over, and print some samples."""
     began_at = time.monotonic()
     print("| seconds | requests | RSS, MB | open files |\n| --- | --- | --- | --- |")
     for i in range(1, SAMPLES + 1):
         time.sleep(max(0.0, began_at + seconds * i / SAMPLES - time.monotonic()))
-        sample = Sample(
-            time.monotonic() - began_at,
-            megabytes(pid),
-            len(list(Path(f"/proc/{pid}/fd").iterdir())),
-            seen.statuses.total(),
-        )
-        seen.samples.append(sample)
-        if i % max(1, SAMPLES // 20) == 0:
-            cells = f"{sample.seconds:.0f} | {sample.n_requests:,}"
-            print(
-                f"| {cells} | {sample.megabytes:.1f} | {sample.n_files} |", flush=True
-            )
+        n_files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        passed, size = time.monotonic() - began_at, megabytes(pid)
+        seen.samples.append((passed, size, n_files))
+        if i % (SAMPLES // 20) == 0:
+            n_requests = seen.statuses.total()
+            row = f"| {passed:.0f} | {n_requests:,} | {size:.1f} | {n_files} |"
+            print(row, flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Soak a lookup; return 1 if an answer was wrong, or memory was not flat."""
+    """Soak a lookup; return 1 if a response was wrong, or memory was not flat."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     flags = parser.parse_args(argv)
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # of who was cut off
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # connections are cut
     with tempfile.TemporaryDirectory() as folder:
         seen = soak(flags.minutes, flags.seed, Path(folder))
     n_5xx = sum(n for status, n in seen.statuses.items() if status >= 500)
-    is_flat = seen.is_flat(flags.minutes)
+    is_flat = seen.slope() <= max(GROWTH_A_MINUTE, GROWTH / flags.minutes)
     for one in seen.wrong[:10]:
         print("WRONG", one)
     statuses = ", ".join(f"{n:,} {code}" for code, n in sorted(seen.statuses.items()))
-    warm = seen.samples[len(seen.samples) // 3]
-    last = seen.samples[-1]
+    _, warm, warm_files = seen.samples[len(seen.samples) // 3]
+    _, last, last_files = seen.samples[-1]
     print(
         f"{seen.statuses.total():,} requests ({statuses}), {seen.n_hostile:,} hostile "
-        f"ones beside them, {seen.n_cut:,} of these cut off; "
+        f"ones, {seen.n_cut:,} of these cut off; "
         f"{len(seen.generations)} generations; {len(seen.wrong)} wrong answers, "
-        f"{n_5xx} of 5xx; RSS {warm.megabytes:.1f} MB when warm, {last.megabytes:.1f} "
-        f"MB at the end, {seen.slope():+.2f} MB/min, {'flat' if is_flat else 'GROWS'}; "
-        f"{warm.n_files} files open when warm, {last.n_files} at the end"
+        f"{n_5xx} of 5xx; RSS {warm:.1f} MB when warm, {last:.1f} MB at the end, "
+        f"{seen.slope():+.2f} MB/min, {'flat' if is_flat else 'GROWS'}; "
+        f"{warm_files} files open when warm, {last_files} at the end"
     )
     return int(bool(seen.wrong) or n_5xx > 0 or not is_flat)
 

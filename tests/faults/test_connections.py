@@ -1,4 +1,4 @@
-"""Connections that ask for little, slowly, or for too much at once."""
+"""Many connections, slow ones, and too many requests on one."""
 
 import json
 import resource
@@ -23,17 +23,16 @@ from tests.lookup.programs import ask
 N_IDLE = 10_000
 N_AT_ONCE = 3_000
 WITHIN = 2.0
-"""Seconds in which others are served; on a quiet machine it takes two hundredths."""
+"""Seconds in which others get an answer; on a quiet machine it takes 0.02."""
 
 
 @pytest.fixture(autouse=True)
 def published(redis_client: "redis.Redis") -> None:
-    """Publish the small generation."""
     publish(redis_client)
 
 
 def serves_others(port: int, n: int = 20) -> bool:
-    """Ask on new connections, one after the other, and tell whether all is quick."""
+    """Ask on new connections; return whether all answers are quick."""
     slowest = 0.0
     for _ in range(n):
         begin = time.monotonic()
@@ -45,23 +44,21 @@ def serves_others(port: int, n: int = 20) -> bool:
 
 
 @contextmanager
-def connections(
-    port: int, n: int, *, reads: bool = True
-) -> Iterator[list[socket.socket]]:
-    """Open so many connections for the length of a block, with room or without."""
+def connections(port: int, n: int, buffer: int = 0) -> Iterator[list[socket.socket]]:
+    """Open n connections for a block, with the size of their receive buffer."""
     with ExitStack() as stack:
         opened = [stack.enter_context(socket.socket()) for _ in range(n)]
         for one in opened:
             one.settimeout(30)
-            if not reads:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            if buffer:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             one.connect(("127.0.0.1", port))
         yield opened
 
 
 @contextmanager
 def files(n: int) -> Iterator[None]:
-    """Allow this process, and those that it starts, so many files for a while."""
+    """Limit this process and its children to n files for a block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (n, hard))
     try:
@@ -71,17 +68,17 @@ def files(n: int) -> Iterator[None]:
 
 
 def is_closed(waiting: socket.socket) -> bool:
-    """Tell whether the other side has ended a connection, and read nothing."""
+    """Return whether the other side has closed, without reading."""
     poll = select.poll()
     poll.register(waiting, select.POLLRDHUP)
     return bool(poll.poll(0))
 
 
 @pytest.mark.slow
-def test_ten_thousand_idle_connections_keep_nobody_out(
+def test_ten_thousand_idle_connections_keep_no_client_out(
     tmp_path: Path, redis_url: str, tally: Tally
 ) -> None:
-    """Started with room for 1,024 files, as by default, a lookup takes all it may."""
+    """A lookup raises the usual limit of 1,024 files to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     n = min(N_IDLE, hard - 500)
     with files(1_024), lookup(tmp_path, REDIS_URL=redis_url) as served, files(hard):
@@ -96,15 +93,15 @@ def test_ten_thousand_idle_connections_keep_nobody_out(
     tally.faults(n)
 
 
-def test_who_sends_a_byte_at_a_time_is_not_waited_for(
+def test_slow_clients_are_disconnected(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
-    """Nor who sends nothing, or reads nothing; others do not notice."""
-    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 4.0)
+    """Whether they send a byte at a time, nothing, or do not read their answers."""
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 3.0)
     asked = b"GET /popular HTTP/1.1\r\nHost: x\r\n\r\n" * 50_000
     with (
         lookup_in_here(redis_url) as port,
-        connections(port, 10, reads=False) as deaf,
+        connections(port, 3, buffer=4_096) as deaf,
         connections(port, 20) as silent,
         connections(port, 20) as dripping,
     ):
@@ -127,10 +124,9 @@ def test_who_sends_a_byte_at_a_time_is_not_waited_for(
     tally.faults(len(deaf + silent + dripping))
 
 
-def test_a_connection_that_is_used_is_not_ended(
+def test_a_connection_in_use_is_not_closed(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long it lives in all."""
     monkeypatch.setattr(connection, "PATIENCE_SECONDS", 1.0)
     with lookup_in_here(redis_url) as port, connections(port, 1) as (one,):
         begin = time.monotonic()
@@ -147,7 +143,6 @@ def test_a_connection_that_is_used_is_not_ended(
 def test_a_head_without_an_end_takes_no_memory(
     tmp_path: Path, redis_url: str, tally: Tally, begin: bytes
 ) -> None:
-    """It is refused, as agreed, long before it would be a burden."""
     more = b"a" * 65_536 if begin != b"\r\n" else begin * 32_768
     more = more if begin != b"GET / HTTP/1.1\r\n" else b"a: b\r\n" * 10_000
     with lookup(tmp_path, REDIS_URL=redis_url) as served:
@@ -167,10 +162,10 @@ def test_a_head_without_an_end_takes_no_memory(
     tally.faults(len(endless))
 
 
-def test_many_requests_at_once_wait_outside(
+def test_pipelined_requests_take_little_memory(
     tmp_path: Path, redis_url: str, tally: Tally
 ) -> None:
-    """Those of one connection take little memory, and each gets its answer in turn."""
+    """Each gets its answer, in order."""
     asked = b"".join(
         b"GET /recommend/%d?k=1 HTTP/1.1\r\n\r\n" % i for i in range(1, N_AT_ONCE)
     )

@@ -53,7 +53,7 @@ def test_no_room_to_spill_is_named(tmp_path: Path) -> None:
         connection.execute("set threads = 1")
         connection.execute(query)
     assert str(caught.value).startswith(
-        f"no room in {spill}, where what does not fit into memory goes: free some space"
+        f"no room in {spill}, where DuckDB puts data that does not fit into memory"
     )
     assert "\n" not in str(caught.value)
 

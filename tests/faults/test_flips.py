@@ -1,4 +1,4 @@
-"""Flips and rollbacks while 64 connections read from a lookup as people start it."""
+"""Flips and rollbacks while 64 connections read from a real `python -m lookup`."""
 
 import asyncio
 import json
@@ -39,16 +39,16 @@ PATHS = (
     "/users/{user}",
     "/about",
 )
-"""Of all that a generation has; user 999999 is unknown and gets what is popular."""
+"""Every kind of list; user 999999 is unknown and gets the popular one."""
 
 
 def title(item_id: int, number: int) -> str:
-    """Name an item as one generation does, and no other."""
+    """Return the title of an item in one generation only."""
     return f"{item_id} in {number}"
 
 
 def write_numbered(client: redis.Redis, number: int) -> str:
-    """Write a generation each part of which tells its number; it is not served yet."""
+    """Write a generation whose every key holds its number; do not flip to it."""
     generation = f"g{number}"
     pairs = [(item_id, float(number)) for item_id in range(1, LENGTH + 1)]
     items = {
@@ -77,30 +77,31 @@ def write_numbered(client: redis.Redis, number: int) -> str:
         model_version=str(number),
         current=False,
     )
-    # it joins those held when it is served
+    # the flip adds it
     client.zrem(contract.GENERATIONS, generation)
     return generation
 
 
 def flip_and_roll_back(url: str, n_flips: int) -> None:
     """Publish generations, go back after every third, and remove what is not kept."""
-    with connections.connect(url) as client, generations.Lock(client) as lock:
+    with connections.connect(url) as client, generations.locked(client) as lock:
         n_done, number = 0, 1
         while n_done < n_flips:
             number += 1
-            lock.flip(write_numbered(client, number), time.time())  # type: ignore[arg-type]
+            generation = write_numbered(client, number)  # type: ignore[arg-type]
+            lock.make_current(generation, time.time())
             n_done += 1
-            generations.retire(client, lock, generations.kept(client))
+            generations.remove_leftovers(client, lock)
             if number % 3 == 0:
                 time.sleep(PAUSE_SECONDS)
-                lock.flip(generations.before(client), time.time())
+                lock.make_current(generations.previous(client), time.time())
                 n_done += 1
-                generations.retire(client, lock, generations.kept(client))
+                generations.remove_leftovers(client, lock)
             time.sleep(PAUSE_SECONDS * (number % 2))  # now in a row, now with a pause
 
 
 class Connection:
-    """One that stays open, and costs less than those of a library do."""
+    """A persistent connection that costs less than a library's."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -114,7 +115,7 @@ class Connection:
         await self._out.wait_closed()
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Ask; return the status and the body."""
+        """Send a request; return the status and the body."""
         self._out.write(f"GET {path} HTTP/1.1\r\nHost: lookup\r\n\r\n".encode())
         head = (await self._in.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
@@ -124,7 +125,7 @@ class Connection:
 
 
 def check(path: str, status: int, body: dict[str, Any]) -> str:
-    """See that all of an answer is of the generation that it names; give that."""
+    """Check that a response is of the generation that it names; return that."""
     assert status == 200, (path, status, body)
     generation: str = body["generation"]
     number = int(generation[1:])
@@ -144,7 +145,7 @@ def check(path: str, status: int, body: dict[str, Any]) -> str:
 
 
 def source_of(path: str) -> str:
-    """Say where the list of a path comes from."""
+    """Return the source that the list of a path has."""
     if path.startswith("/similar"):
         return "similar"
     is_known = path.startswith("/recommend") and "/999999?" not in path
@@ -152,7 +153,7 @@ def source_of(path: str) -> str:
 
 
 def all_are_of(items: list[dict[str, Any]], number: int, field: str) -> bool:
-    """Tell whether items, and those that drove them, are of one generation."""
+    """Return whether items and their explanations are of one generation."""
     both = [*items, *(one for item in items for one in item.get("because", ()))]
     return all(item[field] == number for item in items) and all(
         item["title"] == title(item["item_id"], number) for item in both
@@ -160,14 +161,14 @@ def all_are_of(items: list[dict[str, Any]], number: int, field: str) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_no_answer_is_mixed_or_missing(
+async def test_no_response_is_mixed_or_missing(
     start: Start,  # noqa: F811
     redis_url: str,
     redis_client: redis.Redis,
     tally: Tally,
     workers: int,
 ) -> None:
-    """Nor 5xx, nor 404, while generations come, go back and are removed."""
+    """No 5xx and no 404 while generations are flipped to, rolled back and removed."""
     redis_client.set(contract.CURRENT, write_numbered(redis_client, 1))
     redis_client.zadd(contract.GENERATIONS, {"g1": time.time()})
     port = free_port()
@@ -187,7 +188,7 @@ async def test_no_answer_is_mixed_or_missing(
 
     await asyncio.gather(*(read(turn) for turn in range(N_CONNECTIONS)))
     await writing
-    assert len(seen) > 50, "flips were under the reads"
+    assert len(seen) > 50, "flips happened during the reads"
     assert set(redis_client.keys("recs:g*")) == {
         name
         for generation in redis_client.zrange(contract.GENERATIONS, 0, -1)

@@ -56,8 +56,8 @@ def test_features(site: Site, command: str, pages: int) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        Place("batch.publishing.generations:write_lists", "before"),
-        Place("batch.publishing.parquet:written", "within", 21),
+        Place("batch.publishing.writers:open_writers", "before"),
+        Place("batch.publishing.parquet:ParquetWriter.write", "before", 6),
     ],
     ids=str,
 )

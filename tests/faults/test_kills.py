@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 SEED = 1
 N_MOMENTS = 50
-LISTS_WRITTEN = Place("batch.publishing.parquet:written", "within", 5)
+LISTS_WRITTEN = Place("batch.publishing.writers:RedisWriter.write", "after", 4)
 
 
 @pytest.fixture(scope="module")

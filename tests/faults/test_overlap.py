@@ -16,11 +16,12 @@ pytestmark = pytest.mark.slow
 
 LOCK_SECONDS = 2
 
+AMID_LISTS = Place("batch.publishing.writers:RedisWriter.write", "after", 4)
 SLEEPS = (
-    Place("batch.publishing.parquet:written", "within", 21),
-    Place("batch.publishing.generations:complete", "before"),
-    Place("batch.publishing.generations:Lock.flip", "before"),
-    Place("batch.publishing.generations:Lock.flip", "after"),
+    AMID_LISTS,
+    Place("batch.publishing.shared_keys:write_items", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "after"),
 )
 """Where one falls asleep."""
 
@@ -57,9 +58,7 @@ def asleep(clone: Clone, place: Place, length: int) -> Batch:
 def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
     """One works, the other ends at once with 75, and says who is at it."""
     length = other_length(site)
-    working = asleep(
-        site.clone, Place("batch.publishing.parquet:written", "within", 5), length
-    )
+    working = asleep(site.clone, AMID_LISTS, length)
     began_at = time.monotonic()
     said = site.clone.run("run", "--top-n", str(length), code=75)
     assert time.monotonic() - began_at < 5
@@ -89,8 +88,7 @@ def test_two_at_once(site: Site, tally: Tally) -> None:
 def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
     """Nobody has to remove it."""
     clone, length = replace(site.clone, lock_seconds=LOCK_SECONDS), other_length(site)
-    place = Place("batch.publishing.parquet:written", "within", 5)
-    died = clone.start("run", "--top-n", str(length), place=place)
+    died = clone.start("run", "--top-n", str(length), place=AMID_LISTS)
     assert died.wait() == -signal.SIGKILL
     clone.run("run", "--top-n", str(length), code=75)
     wait_until(lambda: not site.client.exists(contract.LOCK), LOCK_SECONDS + 5)
@@ -121,7 +119,7 @@ def test_who_sleeps_past_its_lock_changes_nothing(
     assert code == (0 if has_flipped else 1), sleeper.said
     if not has_flipped:
         assert "another batch" in sleeper.said
-        assert "nothing that is served has changed" in sleeper.said
+        assert "the served lists have not changed" in sleeper.said
     assert site.served == served
     assert site.client.zrange(contract.GENERATIONS, 0, -1) == held
     assert {name: content(site.client, name) for name in before} == before

@@ -22,10 +22,10 @@ from tests.faults.proxy import proxy
 pytestmark = pytest.mark.slow
 
 PLACES = (
-    Place("batch.publishing.parquet:written", "within", 5),
-    Place("batch.publishing.parquet:written", "within", 21),
-    Place("batch.publishing.generations:complete", "before"),
-    Place("batch.publishing.generations:Lock.flip", "before"),
+    Place("batch.publishing.parquet:ParquetWriter.write", "before"),
+    Place("batch.publishing.writers:RedisWriter.write", "after", 16),
+    Place("batch.publishing.shared_keys:write_items", "before"),
+    Place("batch.publishing.lock:Lock.make_current", "before"),
 )
 """Where a batch waits while something happens to Redis."""
 
@@ -160,9 +160,9 @@ def test_stopped(
     server.pause()
     assert woken(batch) == 1
     go_on(server)
-    assert "; is it stopped, or has it too much to do?" in line_of(batch)
-    # what was sent is done when it goes on, the flip too: who left cannot know
-    assert site.length == sum(LENGTHS) - other or "flip" in place.name
+    assert "; is it stopped or overloaded?" in line_of(batch)
+    # what was sent is done when it goes on, also the write that makes it current
+    assert site.length == sum(LENGTHS) - other or "make_current" in place.name
     site.check_served(site.length)
     check_next(site, other)
     tally.faults(2)

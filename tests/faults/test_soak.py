@@ -1,4 +1,4 @@
-"""The commands that try a lookup for minutes, for a few seconds."""
+"""The soak test and the fuzzer, for a few seconds each."""
 
 import importlib.util
 import re
@@ -14,7 +14,6 @@ N_RUNS = 3000
 
 
 def test_a_short_soak(capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
-    """No answer is wrong, and none is a 5xx."""
     assert soak.main(["--minutes", "0.1"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     found = re.match(r"([\d,]+) requests .* ([\d,]+) hostile", last)
@@ -30,7 +29,6 @@ def test_a_short_soak(capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
     reason='NO ATHERIS: pip install -e ".[fuzz]" (it has no wheel for each Python)',
 )
 def test_a_short_fuzz(capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
-    """No parser mistakes what is led by coverage into its corners."""
     assert fuzz.main(["--runs", str(N_RUNS)]) == 0
     assert f"{N_RUNS * len(parsers.PARSERS):,} inputs tried, 0 parsers mistaken" in (
         capsys.readouterr().out

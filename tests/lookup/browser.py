@@ -1,4 +1,4 @@
-"""A real headless Chromium, as far as there is one."""
+"""A real headless Chromium, where one is installed."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ FLAGS = (
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Chrome]:
-    """Start one that writes into a folder; skip the test where there is none."""
+    """Start one with its profile in a folder; skip the test where there is none."""
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or driver is None:
         pytest.skip("no browser: apt-get install chromium chromium-driver")
@@ -37,16 +37,16 @@ def chromium(folder: Path) -> Iterator[Chrome]:
 
 
 def resize(browser: Chrome, width: int, height: int) -> None:
-    """Give the page just so much room, less than a window can be small."""
+    """Set the size of the page, which may be smaller than a window can be."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1}
     command = "Emulation.setDeviceMetricsOverride"
     browser.execute_cdp_cmd(command, {**size, "mobile": width < 600})
 
 
 def prefer(browser: Chrome, **features: str) -> None:
-    """Let the page see what a person prefers, such as color_scheme="dark"."""
-    told = [
+    """Set the preferences of a person, such as color_scheme="dark"."""
+    given = [
         {"name": f"prefers-{name.replace('_', '-')}", "value": value}
         for name, value in features.items()
     ]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": told})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": given})

@@ -11,17 +11,18 @@ import httpx
 import pytest
 import redis
 
+from lookup.settings import Settings
 from tests.conftest import publish
 from tests.lookup.programs import Start, command, environment
-from tests.lookup.serving import CACHE_BYTES, serving
+from tests.lookup.serving import serving
 
 
-@pytest.fixture(params=[0, CACHE_BYTES], ids=["uncached", "cached"])
+@pytest.fixture(params=[0, 1], ids=["uncached", "cached"])
 async def api(
     redis_url: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of the app on the session's Redis, with a cache and without."""
-    async with serving(redis_url, cache_bytes=request.param) as client:
+    """A client of the app on the session's Redis, with a cache and without."""
+    async with serving(redis_url, Settings(cache_mb=request.param)) as client:
         yield client
 
 
@@ -33,7 +34,7 @@ def published(redis_client: "redis.Redis") -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Give a function that starts a lookup in an empty folder."""
+    """Return a function that starts a lookup in an empty folder."""
     programs = []
 
     def start(*flags: object, **settings: str) -> "subprocess.Popen[str]":

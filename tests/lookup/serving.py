@@ -1,4 +1,4 @@
-"""An API to ask, on a real Redis."""
+"""A client of the API on a real Redis."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,15 +11,13 @@ from lookup.app import create_app
 from lookup.settings import Settings
 from lookup.store.store import Store
 
-CACHE_BYTES = 1_000_000
-
 
 @asynccontextmanager
 async def serving(
-    url: str, settings: Settings | None = None, *, cache_bytes: int = CACHE_BYTES
+    url: str, settings: Settings | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of the app on a Redis."""
-    store = Store(url, cache_bytes=cache_bytes)
+    """Yield a client of the app on a Redis."""
+    store = Store(url)
     app = create_app(store, settings or Settings())
 
     async def fail(_: Request) -> None:
@@ -33,20 +31,17 @@ async def serving(
 
 
 async def ids(api: httpx.AsyncClient, path: str) -> list[int]:
-    """Ask for a list and give its item_ids."""
-    answer = await api.get(path)
-    assert answer.status_code == 200, answer.text
-    return [item["item_id"] for item in answer.json()["items"]]
+    """Request a list and return its item_ids."""
+    response = await api.get(path)
+    assert response.status_code == 200, response.text
+    return [item["item_id"] for item in response.json()["items"]]
 
 
 async def error(api: httpx.AsyncClient, path: str, status: int, code: str) -> str:
-    """Ask for what is refused; check the form and give the message."""
-    answer = await api.get(path)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"code", "message"}
-    assert body["error"]["code"] == code
-    message: str = body["error"]["message"]
+    """Check the form of an error response and return its message."""
+    response = await api.get(path)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    message: str = response.json()["error"]["message"]
+    assert response.json() == {"error": {"code": code, "message": message}}
     return message

@@ -11,24 +11,31 @@ from pathlib import Path
 import pytest
 import redis
 
+from lookup.__main__ import main
+from lookup.shared import embedded_redis
 from tests.conftest import answers, free_port, publish, wait_until
 from tests.lookup.programs import Start, ask, command, environment, wait_for
 
 pytestmark = pytest.mark.slow
 
 
-def refused(*flags: object, cwd: Path, **settings: str) -> tuple[int, str]:
-    """Run a lookup that does not start; give its exit code and stderr."""
+def refusal(cwd: Path, program: list[str], **settings: str) -> str:
+    """Run a lookup that does not start; give the one line that says why."""
     done = subprocess.run(
-        command(*flags),
+        program,
         cwd=cwd,
         env=environment(**settings),
         capture_output=True,
         text=True,
-        check=False,
         timeout=20,
     )
-    return done.returncode, done.stderr
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def port_of(url: str) -> int:
+    return int(url.rsplit(":", 1)[1].split("/")[0])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -40,7 +47,6 @@ def test_serves_and_ends(
     workers: int,
     number: signal.Signals,
 ) -> None:
-    """From the first answer to a clean end, as a terminal or a container asks for."""
     publish(redis_client)
     port = free_port()
     program = start("--port", port, "--workers", workers, REDIS_URL=redis_url)
@@ -48,7 +54,7 @@ def test_serves_and_ends(
     answer = ask(port, "/recommend/42?k=2")
     assert [item["item_id"] for item in answer.json()["items"]] == [50, 73]
     if number == signal.SIGINT:
-        os.killpg(program.pid, number)  # a terminal tells the whole group
+        os.killpg(program.pid, number)  # as a terminal does
     else:
         program.send_signal(number)
     out, err = program.communicate(timeout=10)
@@ -59,7 +65,7 @@ def test_serves_and_ends(
 
 
 def test_embedded_default(start: Start, tmp_path: Path) -> None:
-    """No REDIS_URL: the workers share a Redis of their own, whose URL is printed."""
+    """Without REDIS_URL the workers share an embedded Redis, whose URL is printed."""
     port = free_port()
     program = start("--port", port, "--workers", 2)
     assert program.stdout is not None
@@ -76,11 +82,11 @@ def test_embedded_default(start: Start, tmp_path: Path) -> None:
     program.communicate(timeout=10)
     assert program.returncode == 0
     assert (tmp_path / "data" / "redis" / "dump.rdb").exists()
-    assert not answers(int(url.rsplit(":", 1)[1].split("/")[0]))
+    assert not answers(port_of(url))
 
 
-def test_killed_parent_leaves_nothing(start: Start) -> None:
-    """Neither workers on the port nor a Redis."""
+def test_a_killed_parent_takes_its_workers_along(start: Start, tmp_path: Path) -> None:
+    """The embedded Redis is left for the next user to find and end."""
     port = free_port()
     program = start("--port", port, "--workers", 2)
     assert program.stdout is not None
@@ -88,13 +94,16 @@ def test_killed_parent_leaves_nothing(start: Start) -> None:
     wait_for(port)
     program.kill()
     wait_until(lambda: not answers(port))
-    wait_until(lambda: not answers(int(url.rsplit(":", 1)[1].split("/")[0])))
+    with embedded_redis.redis(tmp_path / "data" / "redis") as found:
+        assert found == url
+    assert not answers(port_of(url))
 
 
-def test_serves_without_redis(start: Start) -> None:
-    """It starts and says what is missing."""
-    port = free_port()
-    start("--port", port, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+def test_serves_without_redis_and_names_the_real_port(start: Start) -> None:
+    program = start("--port", 0, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    assert program.stdout is not None
+    lines = [program.stdout.readline() for _ in range(2)]
+    port = int(lines[1].rsplit(":", 1)[1])
     wait_for(port)
     begin = time.monotonic()
     answer = ask(port, "/recommend/42")
@@ -103,94 +112,44 @@ def test_serves_without_redis(start: Start) -> None:
     assert answer.headers["retry-after"] == "1"
 
 
-def test_port_zero_is_any(start: Start, redis_url: str) -> None:
-    """The line that says where it serves has the real port."""
-    program = start("--port", 0, REDIS_URL=redis_url)
-    assert program.stdout is not None
-    lines = [program.stdout.readline() for _ in range(2)]
-    wait_for(int(lines[1].rsplit(":", 1)[1]))
-
-
-def test_port_in_use_is_one_line(tmp_path: Path) -> None:
-    """Says which, what to do, and starts nothing."""
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    """With what to do; nothing else is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, err = refused("--port", port, cwd=tmp_path)
-    assert code == 1
-    assert len(err.splitlines()) == 1
-    assert f"port {port}" in err
-    assert "--port" in err
+        line = refusal(tmp_path, command("--port", port))
+    assert f"port {port}" in line
+    assert "--port" in line
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(
-    ("settings", "quoted"),
-    [
-        ({"K_DEFAULT": "ten"}, "K_DEFAULT='ten'"),
-        ({"REDIS_URL": "localhost"}, "REDIS_URL='localhost'"),
-    ],
+    ("name", "value"), [("K_DEFAULT", "ten"), ("REDIS_URL", "localhost")]
 )
-def test_bad_setting_is_one_line(
-    tmp_path: Path, settings: dict[str, str], quoted: str
+def test_a_bad_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
+    line = refusal(tmp_path, command("--port", 0), **{name: value})
+    assert f"{name}={value!r}" in line
+
+
+def test_a_missing_redis_server_is_an_error_with_the_command_that_installs_one(
+    tmp_path: Path,
 ) -> None:
-    """Names it and its value."""
-    code, err = refused("--port", 0, cwd=tmp_path, **settings)
-    assert code == 1
-    assert len(err.splitlines()) == 1
-    assert quoted in err
-
-
-def test_missing_redis_server_is_one_line(tmp_path: Path) -> None:
-    """Names the command that gets one."""
-    bare = tmp_path / "bin"
-    bare.mkdir()
-    (bare / "python").symlink_to(sys.executable)
     program = (
-        f"import sys; sys.executable = {str(bare / 'python')!r}\n"
+        f"import sys; sys.executable = {str(tmp_path / 'python')!r}\n"
         "from lookup.__main__ import main; sys.exit(main(['--port', '0']))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=environment(PATH=str(bare)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "install" in done.stderr
+    line = refusal(tmp_path, [sys.executable, "-c", program], PATH=str(tmp_path))
+    assert "install" in line
 
 
 @pytest.mark.parametrize(
     "flags",
-    [
-        ("--port", "x"),
-        ("--port", "65536"),
-        ("--workers", "0"),
-        ("--host",),
-        ("--nothing",),
-        ("extra",),
-    ],
+    ["--port x", "--port 65536", "--workers 0", "--host", "--nothing", "extra"],
 )
-def test_wrong_usage_is_2(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    """And says how it is used."""
-    code, err = refused(*flags, cwd=tmp_path)
-    assert code == 2
-    assert "usage: python -m lookup" in err
-
-
-def test_help(tmp_path: Path) -> None:
-    """Names the flags."""
-    done = subprocess.run(
-        command("--help"),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert all(flag in done.stdout for flag in ("--host", "--port", "--workers"))
+def test_wrong_usage_is_2(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(flags.split())
+    assert caught.value.code == 2
+    assert "usage: python -m lookup" in capsys.readouterr().err
 
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:

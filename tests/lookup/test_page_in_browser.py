@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 import redis
 from selenium.webdriver import Chrome
@@ -14,9 +13,9 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import ITEMS, free_port, publish, wait_until
+from tests.conftest import ITEMS, free_port, publish
 from tests.lookup.browser import chromium, prefer, resize
-from tests.lookup.programs import Start
+from tests.lookup.programs import Start, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +33,12 @@ ABOUT = About(3, 6, ["Action", "Drama", "Sci-Fi"], [7, 42], "by time", METRICS)
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """One for this file."""
     with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
 
 
 class Page:
-    """What a person sees and does."""
+    """The page as a person sees and uses it."""
 
     def __init__(self, browser: Chrome, url: str) -> None:
         self.browser = browser
@@ -48,33 +46,33 @@ class Page:
         browser.get_log("browser")  # type: ignore[no-untyped-call] # forget earlier ones
 
     def open(self, path: str = "/") -> None:
-        """Go there, and wait until the generation is told."""
         self.browser.get(self.url + path)
 
     def __getitem__(self, name: str) -> WebElement:
         return self.browser.find_element(By.ID, name)
 
     def all(self, selector: str) -> list[WebElement]:
-        """Find all of a kind."""
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def ids(self, name: str) -> list[int]:
-        """Name the items of a list."""
-        # in one step: the page may be exchanging them
+        # in one step: the page may be replacing them
         found: list[int] = self.browser.execute_script(ITEMS_OF, name)
         return found
 
     def until(self, condition: Callable[[], Any]) -> None:
-        """Wait for something to be so."""
         WebDriverWait(self.browser, 10).until(lambda _: condition())
 
     def ask(self, user_id: object) -> None:
-        """Type a user id and press Enter."""
         self["user"].clear()
         self["user"].send_keys(str(user_id), Keys.ENTER)
 
-    def complaints(self) -> list[str]:
-        """What the browser had to say against the page."""
+    def open_user(self) -> None:
+        """Open the lists of user 42."""
+        self.open("/?user=42")
+        self.until(lambda: len(self.ids("list")) == 5)
+
+    def logged(self) -> list[str]:
+        """Return what the browser logged, such as violations of the policy."""
         entries = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in entries]
 
@@ -91,20 +89,11 @@ def page(
 
 
 def served(start: Start, redis_url: str, **settings: str) -> str:
-    """Start a lookup and give its address."""
+    """Start a lookup and return its address."""
     port = free_port()
     start("--port", port, REDIS_URL=redis_url, **settings)
-    url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: answers(f"{url}/health"))
-    return url
-
-
-def answers(url: str) -> bool:
-    """Tell whether anybody answers there."""
-    try:
-        return httpx.get(url).is_success
-    except httpx.HTTPError:
-        return False
+    wait_for(port)
+    return f"http://127.0.0.1:{port}"
 
 
 def write(client: "redis.Redis") -> None:
@@ -121,15 +110,7 @@ def write(client: "redis.Redis") -> None:
     client.set(contract.CURRENT, "g1")
 
 
-def shown(page: Page, user_id: int = 42) -> None:
-    """Ask for a user, and wait for the lists."""
-    page.ask(user_id)
-    page.until(
-        lambda: f"user {user_id}" in str(page["status"].get_attribute("textContent"))
-    )
-
-
-def test_it_says_what_is_served_and_how_good_it_is(page: Page) -> None:
+def test_it_names_the_generation_and_its_metrics(page: Page) -> None:
     page.open()
     page.until(lambda: page["measured"].is_displayed())
     assert "Model version 3, scored" in page["origin"].text
@@ -138,13 +119,15 @@ def test_it_says_what_is_served_and_how_good_it_is(page: Page) -> None:
     assert first.startswith("This model 0.286 0.270 – 0.300")
     assert second.startswith("Popularity 0.111 –")
     assert "by time" in page["protocol"].text
-    assert page.complaints() == []
+    assert page.logged() == []
 
 
-def test_lists_appear_side_by_side_and_say_why(page: Page) -> None:
-    """Nothing that a title holds becomes more than text."""
+def test_lists_appear_side_by_side_with_explanations(page: Page) -> None:
+    """A title becomes text and nothing else."""
     page.open()
-    shown(page)
+    page.ask(42)
+    status = page["status"]
+    page.until(lambda: "user 42" in str(status.get_attribute("textContent")))
     assert page.ids("list") == [50, 73, 181, 258, 267]
     assert page.ids("highest") == [300, 258]
     assert page.ids("last") == [258, 300]
@@ -158,24 +141,21 @@ def test_lists_appear_side_by_side_and_say_why(page: Page) -> None:
     left, right = page["rated"].rect, page["recommended"].rect
     assert left["x"] + left["width"] <= right["x"]
     assert page.browser.current_url.endswith("/?user=42")
-    assert page.complaints() == []
+    assert page.logged() == []
 
 
 def test_a_user_can_be_picked_and_left_again(page: Page) -> None:
-    """The address names the user, so that Back and links work."""
     page.open()
     page.until(lambda: page.all(".pick"))
     page.all(".pick")[0].click()
     page.until(lambda: page.ids("list") == [258, 50])
     page.browser.back()
     page.until(lambda: page["welcome"].is_displayed())
-    page.open("/?user=42")
-    page.until(lambda: len(page.ids("list")) == 5)
+    page.open_user()
 
 
 def test_genres_filter(page: Page) -> None:
-    page.open("/?user=42")
-    page.until(lambda: len(page.ids("list")) == 5)
+    page.open_user()
     Select(page["genre"]).select_by_visible_text("Drama")
     page.until(lambda: page.ids("list") == [73, 258])
     Select(page["genre"]).select_by_visible_text("All")
@@ -183,9 +163,8 @@ def test_genres_filter(page: Page) -> None:
 
 
 def test_a_click_shows_similar_movies(page: Page) -> None:
-    """From which one goes on to others, and Escape leads back to where one was."""
-    page.open("/?user=42")
-    page.until(lambda: len(page.ids("list")) == 5)
+    """These lead on to others, and Escape leads back."""
+    page.open_user()
     opener = page.all("#list .movie")[0]
     opener.click()
     page.until(lambda: page.ids("similar-list") == [181])
@@ -195,15 +174,13 @@ def test_a_click_shows_similar_movies(page: Page) -> None:
     page.browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     page.until(lambda: not page["similar"].is_displayed())
     assert page.browser.switch_to.active_element == opener
-    assert page.complaints() == []
+    assert page.logged() == []
 
 
 def test_a_keyboard_is_enough(page: Page) -> None:
-    """Tab leads everywhere, and where one is can be seen."""
     page.open()
     page.until(lambda: page.all(".pick"))
-    reached = tab_to(page, "user")
-    reached.send_keys("42", Keys.ENTER)
+    tab_to(page, "user").send_keys("42", Keys.ENTER)
     page.until(lambda: len(page.ids("list")) == 5)
     tab_to(page, "genre").send_keys("Dr")
     page.until(lambda: page.ids("list") == [73, 258])
@@ -228,10 +205,8 @@ def tab_to(page: Page, name: str) -> WebElement:
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(page: Page) -> None:
-    """What was asked for comes first."""
     resize(page.browser, 360, 740)
-    page.open("/?user=42")
-    page.until(lambda: len(page.ids("list")) == 5)
+    page.open_user()
     width = page.browser.execute_script("return document.documentElement.scrollWidth")
     assert width <= 360
     assert page["recommended"].rect["y"] < page["rated"].rect["y"]
@@ -245,43 +220,36 @@ def test_dark_is_dark_and_light_is_light(page: Page) -> None:
 
 
 def brightness(page: Page) -> float:
-    """How bright the ground is, of 255."""
+    """Return the mean of the background's channels, of 255."""
     body = page.browser.find_element(By.TAG_NAME, "body")
     colour = body.value_of_css_property("background-color")
     channels = colour.partition("(")[2].rstrip(")").split(",")[:3]
     return sum(map(float, channels)) / 3
 
 
-def test_somebody_unknown_gets_what_is_popular_and_a_word(page: Page) -> None:
+def test_an_unknown_user_gets_the_popular_list_and_a_note(page: Page) -> None:
     page.open("/?user=99")
     page.until(lambda: page.ids("list") == [181, 50, 258, 73])
     assert page["recommended-title"].text == "What most people rated"
-    assert "Nobody of this id" in page["rated-note"].text
+    assert "No user has this id" in page["rated-note"].text
     assert not page["rated-lists"].is_displayed()
 
 
-def test_what_is_no_id_is_refused_with_the_reason(page: Page) -> None:
+def test_a_bad_id_is_refused_with_the_reason(page: Page) -> None:
     page.open("/?user=x")
     page.until(lambda: page["trouble"].is_displayed())
     assert "user_id" in page["trouble-text"].text
     assert not page["retry"].is_displayed()
 
 
-def test_trouble_takes_away_the_lists_of_the_user_before(
+def test_errors_hide_the_lists_and_can_be_retried(
     page: Page, redis_client: "redis.Redis"
 ) -> None:
-    page.open("/?user=42")
-    page.until(lambda: page["main"].is_displayed())
+    page.open_user()
     redis_client.delete(contract.CURRENT)
-    page["user"].clear()
-    page["user"].send_keys("7", Keys.ENTER)
+    page.ask(7)
     page.until(lambda: page["trouble"].is_displayed())
     assert not page["main"].is_displayed()
-
-
-def test_trouble_can_be_tried_again(page: Page, redis_client: "redis.Redis") -> None:
-    """Nothing is published; then something is."""
-    redis_client.delete(contract.CURRENT)
     page.open("/?user=42")
     page.until(lambda: page["trouble"].is_displayed())
     assert "Nothing has been published yet" in page["trouble-text"].text
@@ -298,15 +266,11 @@ def test_a_key_is_asked_for_and_forgotten_with_the_page(
     page.open("/?user=42")
     page.until(lambda: page["key-form"].is_displayed())
     page["key"].send_keys("wrong", Keys.ENTER)
-    page.until(lambda: page["key-form"].is_displayed() and not value(page["key"]))
+    page.until(lambda: not page["key"].get_attribute("value"))
+    page.until(lambda: page["key-form"].is_displayed())
     page["key"].send_keys("clé", Keys.ENTER)
     page.until(lambda: len(page.ids("list")) == 5)
     stored = "return [localStorage.length, sessionStorage.length, document.cookie]"
     assert page.browser.execute_script(stored) == [0, 0, ""]
     page.open("/?user=42")
     page.until(lambda: page["key-form"].is_displayed())
-
-
-def value(field: WebElement) -> str | None:
-    """What is in a field."""
-    return field.get_attribute("value")

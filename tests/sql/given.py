@@ -30,7 +30,8 @@ TYPES: dict[str, str] = {
     "int_future": "user_id integer, item_id integer, rating double",
     "int_cooccurrence_users": "user_id integer",
     "int_item_counts": "item_id integer, n_ratings bigint, n_liked bigint, "
-    "n_disliked bigint, n_sampled bigint, n_sampled_liked bigint, popularity_rank bigint",
+    "n_disliked bigint, n_sampled bigint, n_sampled_liked bigint, "
+    "popularity_rank bigint",
     "int_cooccurrence_ratings": "user_id integer, item_id integer, position bigint, "
     "rated_at bigint, is_liked boolean",
     "int_item_pairs": "item_id integer, other_item_id integer, n_both bigint, "

@@ -3,19 +3,12 @@ import math
 import pytest
 
 from batch import warehouse
-from tests.sql.given import (
-    Connection,
-    expect,
-    fetched,
-    given,
-    opened,  # noqa: F401 - the fixture `connection`
-)
+from tests.sql.given import Connection, expect, fetched, given
 
 MODEL = "intermediate/{}".format
 
 
 def test_ratings_are_numbered_by_time_and_then_by_item(connection: Connection) -> None:
-    """Of ratings given in the same second the lower item_id is the earlier one."""
     given(
         connection,
         "stg_ratings",
@@ -33,10 +26,10 @@ def test_ratings_are_numbered_by_time_and_then_by_item(connection: Connection) -
     )
 
 
-def moments_of(
+def cutoffs(
     connection: Connection, n_cuts: int, n_next: int = 0
 ) -> list[tuple[object, ...]]:
-    """Return the moments, as (user_id, n_history, n_with_future)."""
+    """Return the cutoffs, as (user_id, n_history, n_with_future)."""
     model = MODEL("int_cutoffs")
     return fetched(connection, model, n_cuts=n_cuts, n_next=n_next)
 
@@ -52,12 +45,12 @@ def test_cuts_of_the_last_fifth_are_those_of_the_protocol(
         [(n, item, item) for n in range(1, 21) for item in range(1, n + 1)],
     )
     once = {n: math.ceil(0.8 * n) for n in range(1, 21)}
-    for n_cuts, moments in (
+    for n_cuts, expected in (
         (0, [(n, n, n) for n in once]),
         (1, [(n, once[n], n) for n in once]),
         (2, [(n, once[once[n]], once[n]) for n in once]),
     ):
-        expect(moments_of(connection, n_cuts), moments)
+        expect(cutoffs(connection, n_cuts), expected)
 
 
 def test_a_long_history_is_cut_exactly(connection: Connection) -> None:
@@ -69,19 +62,16 @@ def test_a_long_history_is_cut_exactly(connection: Connection) -> None:
         [(n, item) for n in (735, 736, 2999, 3000) for item in range(n)],
     )
     expect(
-        moments_of(connection, 2),
+        cutoffs(connection, 2),
         [(735, 471, 588), (736, 472, 589), (2999, 1920, 2400), (3000, 1920, 2400)],
     )
 
 
 @pytest.mark.parametrize("n_cuts", [0, 1])
-def test_a_moment_may_be_some_ratings_before_a_cut(
+def test_a_cutoff_may_be_some_ratings_before_a_cut(
     connection: Connection, n_cuts: int
 ) -> None:
-    """These are all of its future, and who had not rated more by then has no moment.
-
-    The users of 4 and 5 ratings have 4 before the hold-out.
-    """
+    """They are its future; users who had not rated more have no cutoff."""
     given(
         connection,
         "int_ratings",
@@ -89,7 +79,7 @@ def test_a_moment_may_be_some_ratings_before_a_cut(
         [(n, item, item) for n in range(1, 11) for item in range(1, n + 1)],
     )
     expect(
-        moments_of(connection, n_cuts, n_next=3),
+        cutoffs(connection, n_cuts, n_next=3),
         [
             [(4, 1, 4), (5, 2, 5), (6, 3, 6), (7, 4, 7), (8, 5, 8), (9, 6, 9)],
             [(4, 1, 4), (5, 1, 4), (6, 2, 5), (7, 3, 6), (8, 4, 7), (9, 5, 8)],
@@ -98,7 +88,7 @@ def test_a_moment_may_be_some_ratings_before_a_cut(
     )
 
 
-def test_nothing_after_a_moment_is_past(connection: Connection) -> None:
+def test_nothing_after_a_cutoff_is_history(connection: Connection) -> None:
     """Two ratings before the hold-out: they are the future, the hold-out is neither.
 
     User 1's hold-out is item 50; user 2 has rated too little to have a past.
@@ -123,15 +113,14 @@ RATINGS = [
     (1, 50, 1.0, 500, 5),
     (2, 10, 3.0, 700, 1),
 ]
-MOMENTS = [(1, 3, 4), (2, 1, 1)]
+CUTOFFS = [(1, 3, 4), (2, 1, 1)]
 
 
-def test_history_ends_at_the_moment_and_fades(connection: Connection) -> None:
-    """What came after is not in it; weights fall with the ratings given since."""
+def test_history_ends_at_the_cutoff_and_fades(connection: Connection) -> None:
     given(
         connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
     )
-    given(connection, "int_cutoffs", "user_id n_history n_with_future", MOMENTS)
+    given(connection, "int_cutoffs", "user_id n_history n_with_future", CUTOFFS)
     expect(
         fetched(connection, MODEL("int_history")),
         [
@@ -144,9 +133,9 @@ def test_history_ends_at_the_moment_and_fades(connection: Connection) -> None:
 
 
 def test_future_is_what_comes_next_and_no_more(connection: Connection) -> None:
-    """It ends where a later moment's future begins; a user may have none."""
+    """It ends where the future of a later cutoff starts; a user may have none."""
     given(
         connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
     )
-    given(connection, "int_cutoffs", "user_id n_history n_with_future", MOMENTS)
+    given(connection, "int_cutoffs", "user_id n_history n_with_future", CUTOFFS)
     expect(fetched(connection, MODEL("int_future")), [(1, 40, 3.5)])

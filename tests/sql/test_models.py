@@ -6,16 +6,11 @@ import pytest
 
 from batch import warehouse
 from batch.features import item_models, tables
-from batch.features.candidates import FEATURES
-from batch.publishing import reasons
+from batch.features.columns import FEATURES
+from batch.publishing import explanations
 from batch.scoring.ranking import Ranking
 from tests import worlds
-from tests.sql.given import (
-    TYPES,
-    Connection,
-    given,
-    opened,  # noqa: F401 - the fixture `connection`
-)
+from tests.sql.given import TYPES, Connection, given
 
 BUILT = (*warehouse.MODELS, *warehouse.ON_DEMAND)
 LAYOUTS = ("tab", "dat", "csv", "ratings_only")
@@ -27,9 +22,9 @@ STAGING = [model for model in FILES if model.startswith("staging/")]
 CHECKS = [model for model in FILES if model.startswith(("checks/", "repairs/"))]
 MADE_OF = {
     item_models.SCORES_TABLE: "marts/user_states",
-    reasons.RANKED_TABLE: "marts/pair_features",
+    explanations.RANKED_TABLE: "marts/pair_features",
 }
-"""A table that Python makes → the last model that it makes it of."""
+"""A table that Python makes → the last model that it reads for it."""
 
 
 def code(model: str) -> str:
@@ -50,7 +45,6 @@ def table(model: str) -> str:
 
 
 def test_every_file_is_a_model_and_every_model_a_file() -> None:
-    """The tuples of models and the folder hold the same, each once."""
     assert len(set(BUILT)) == len(BUILT)
     assert sorted((*BUILT, *STAGING, *CHECKS)) == FILES
     assert {path.parent.name for path in map(Path, STAGING)} == set(LAYOUTS)
@@ -96,20 +90,19 @@ def test_staging_reads_raw_files(model: str) -> None:
 
 @pytest.mark.parametrize("model", [*BUILT, *CHECKS])
 def test_only_staging_knows_files(model: str) -> None:
-    """Nothing that DuckDB reads files with is anywhere else."""
     assert not re.search(r"\b(read_\w+|glob|parquet_scan|_path)\b", code(model))
 
 
 @pytest.mark.parametrize("model", FILES)
 def test_the_first_line_says_what_a_row_is(model: str) -> None:
-    """A model tells its grain, a check its rule."""
+    """The grain of a model, the rule of a check."""
     first = warehouse.read(model).partition("\n")[0]
     assert first.startswith("-- " if model in CHECKS else "-- one row per ")
 
 
 @pytest.mark.parametrize("model", FILES)
 def test_a_file_is_one_select(model: str) -> None:
-    """It names its steps and ends with the last; the runner adds the rest."""
+    """It names its steps and ends with the last one."""
     query = code(model).strip()
     assert query.startswith("with ")
     assert re.fullmatch(r"select \* from [a-z_]+", query.rpartition("\n")[2])
@@ -118,19 +111,19 @@ def test_a_file_is_one_select(model: str) -> None:
 
 @pytest.mark.parametrize("model", FILES)
 def test_the_same_files_give_the_same_tables(model: str) -> None:
-    """No clock, no chance, no aggregate that depends on the order of rows."""
+    """No clock, no randomness, no aggregate that depends on the order of rows."""
     query = code(model)
     clocks = r"\b(now|today|current_\w+|get_current_\w+|localtime\w*|age)\s*\("
-    chances = r"\b(random|setseed|uuid|gen_random_uuid|uuidv\d)\s*\(|\bsample\b"
+    random = r"\b(random|setseed|uuid|gen_random_uuid|uuidv\d)\s*\(|\bsample\b"
     orders = r"\b(first|last|arg_min|arg_max|min_by|max_by|mode|list|array_agg|"
     orders += r"string_agg|stddev\w*|var_\w+|variance|approx_\w+|median|fsum)\s*\("
-    for forbidden in (clocks, r"\bcurrent_(date|time\w*)\b", chances, orders):
+    for forbidden in (clocks, r"\bcurrent_(date|time\w*)\b", random, orders):
         assert not re.search(forbidden, query)
 
 
 @pytest.mark.parametrize("model", [*BUILT, *CHECKS])
 def test_parameters_are_not_pasted_in(model: str) -> None:
-    """No braces to be formatted; what a comment names, the query takes."""
+    """No braces to format; a parameter that a comment names is in the query."""
     query = warehouse.read(model)
     assert not set("{}%") & set(query.replace(" % 1000000", ""))
     parameters = warehouse.PARAMETER.findall(query)
@@ -138,7 +131,7 @@ def test_parameters_are_not_pasted_in(model: str) -> None:
 
 
 def test_python_pastes_no_value_into_a_query() -> None:
-    """Its one f-string of SQL names the table, which is a constant of ours."""
+    """Its one f-string of SQL names a table, which is a constant."""
     sources = [Path(str(module.__file__)) for module in (warehouse, item_models)]
     source = "".join(path.read_text(encoding="utf-8") for path in sources)
     pasted = re.findall(r'f"[^"]*\b(?:select|from|create)\b[^"]*"', source)
@@ -154,7 +147,6 @@ RANKED = [(model, window) for model in FILES for window in WINDOW.findall(code(m
 
 @pytest.mark.parametrize(("model", "window"), RANKED)
 def test_ranks_break_ties_by_an_id(model: str, window: str) -> None:
-    """The last of what a window orders by is an id, or equals would change places."""
     last = window.partition("order by")[2].rpartition(",")[2].split()
     assert last
     ids = {"user_id", "item_id", "other_item_id", "row_id"}
@@ -162,7 +154,6 @@ def test_ranks_break_ties_by_an_id(model: str, window: str) -> None:
 
 
 def test_no_rank_escapes_the_test_above() -> None:
-    """Every window that orders is one of those."""
     over = sum(
         len(re.findall(r"over \([^()]*order by", code(model))) for model in FILES
     )
@@ -170,7 +161,7 @@ def test_no_rank_escapes_the_test_above() -> None:
 
 
 def test_the_features_are_the_floats_of_the_pairs(connection: Connection) -> None:
-    """In the order in which the model takes them, and nothing else is a float."""
+    """In the order in which the model takes them."""
     for name in TYPES:
         given(connection, name, "", [])
     pairs = warehouse.fetch(connection, "marts/pair_features", {})
@@ -179,10 +170,10 @@ def test_the_features_are_the_floats_of_the_pairs(connection: Connection) -> Non
     assert pairs.column_names == ["user_id", "item_id", "label", *FEATURES]
 
 
-def test_the_models_give_the_types_that_their_tests_are_given(
-    connection: Connection,
+def test_the_literal_tables_have_the_types_of_the_warehouse(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The literal tables of the tests are those of the warehouse."""
+    monkeypatch.setattr(warehouse, "SCAFFOLDING", ())
     worlds.stage(connection, worlds.ragged())
     tables.build(connection, n_cuts=1)
     parameters = {"user_ids": [1], "negative_share": 1.0}
@@ -192,7 +183,8 @@ def test_the_models_give_the_types_that_their_tests_are_given(
     scores = item_models.scores(item_models.read(connection), [1], states)
     connection.from_arrow(scores).create(item_models.SCORES_TABLE)
     ranking = Ranking(1, np.array([2], np.int32), np.array([0.5], np.float32))
-    connection.from_arrow(reasons.as_table([ranking])).create(reasons.RANKED_TABLE)
+    rows = explanations.as_table([ranking])
+    connection.from_arrow(rows).create(explanations.RANKED_TABLE)
     for name in TYPES:
         built = described(connection, name)
         given(connection, name, "", [])

@@ -1,13 +1,7 @@
-"""What the compiled scorer reads: whole numbers, in the order that it cuts them in."""
+"""The marts that the compiled scorer reads: whole numbers, in a fixed order."""
 
 from batch import warehouse
-from tests.sql.given import (
-    Connection,
-    expect,
-    fetched,
-    given,
-    opened,  # noqa: F401 - the fixture `connection`
-)
+from tests.sql.given import Connection, expect, fetched, given
 
 
 def test_items_are_in_order_with_their_genres(connection: Connection) -> None:
@@ -60,7 +54,7 @@ def test_sequences_are_counted_in_millionths(connection: Connection) -> None:
     )
 
 
-def test_users_are_those_that_are_asked_for(connection: Connection) -> None:
+def test_users_are_those_of_the_parameter(connection: Connection) -> None:
     """With the week in which their history ends."""
     given(
         connection,

@@ -1,1 +1,1 @@
-"""What every request passes through."""
+"""Wraps every request and response."""

@@ -1,4 +1,4 @@
-"""What is noted of each request, and what each answer carries."""
+"""Request ids, default headers, metrics and the access log."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from itertools import count
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookup.http import errors
-from lookup.http.responses import Answer
+from lookup.http.responses import GenerationResponse
 from lookup.telemetry.metrics import OTHER, Metrics
 
 log = logging.getLogger("lookup.requests")
@@ -18,29 +18,29 @@ Header = tuple[bytes, bytes]
 
 REQUEST_ID = b"x-request-id"
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-"""What may stand in a header and in a log, and is no burden to either."""
+"""A client's id that is safe in a header and in the log."""
 
-USUAL: tuple[Header, ...] = (
+DEFAULT_HEADERS: tuple[Header, ...] = (
     (b"cache-control", b"no-store"),
-    # a page that embeds or runs what we answer is none of ours
+    # no other page may embed or run a response
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
 )
-"""The headers of an answer that says nothing else. Few: each takes time to check."""
+"""Added where a response does not set them. Few: each takes time to check."""
 
 PREFIX = secrets.token_hex(6).encode()
 NUMBER = count()
 
 
 class ObserveMiddleware:
-    """Gives each request an id, counts it, logs it, and answers what nobody foresaw."""
+    """Assigns request ids, records metrics and the access log, turns bugs into 500."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back with a few headers more."""
+        """Pass a request on, and add headers to its response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -58,24 +58,27 @@ class ObserveMiddleware:
 
         try:
             await self.app(scope, receive, send_on)
-        except Exception:
-            log.exception("a bug of ours", extra={"request_id": request_id.decode()})
+        except Exception as error:
+            extra = {"request_id": request_id.decode()}
+            log.exception("unexpected exception", extra=extra)
             if not status:
-                await errors.of_bug()(scope, receive, send_on)
+                await errors.from_exception(error)(scope, receive, send_on)
         finally:
-            self._note(scope, status, time.perf_counter() - begin, request_id)
+            self._record(scope, status, time.perf_counter() - begin, request_id)
 
-    def _note(
+    def _record(
         self, scope: Scope, status: int, seconds: float, request_id: bytes
     ) -> None:
-        answer: Answer | None = scope.get("lookup.http.responses")
-        route = answer.route if answer else getattr(scope.get("route"), "path", OTHER)
-        is_fallback = answer is not None and answer.is_fallback
+        response: GenerationResponse | None = scope.get("lookup.response")
+        route = (
+            response.route if response else getattr(scope.get("route"), "path", OTHER)
+        )
+        is_fallback = response is not None and response.is_fallback
         self.metrics.request(route, status, seconds, is_fallback=is_fallback)
         level = logging.WARNING if status >= 500 else logging.INFO
         if log.isEnabledFor(level):
-            # no query and no headers: they are where keys are put
-            noted = {
+            # neither the query nor headers: people put keys there
+            fields = {
                 "request_id": request_id.decode(),
                 "method": scope["method"],
                 "path": scope["path"],
@@ -84,11 +87,11 @@ class ObserveMiddleware:
                 "milliseconds": round(seconds * 1000, 3),
                 "client": (scope.get("client") or (None,))[0],
             }
-            log.log(level, "request", extra=noted)
+            log.log(level, "request", extra=fields)
 
 
 def _request_id(scope: Scope) -> bytes:
-    """Take the id that the client gave if it is sane, else make one."""
+    """Return the id that the client sent if it is sane, else a new one."""
     for name, value in scope["headers"]:
         if name == REQUEST_ID and SANE_ID.fullmatch(value):
             given: bytes = value
@@ -97,12 +100,12 @@ def _request_id(scope: Scope) -> bytes:
 
 
 def new_id() -> bytes:
-    """Make an id that no other request has."""
+    """Return an id that no other request has."""
     return b"%s-%x" % (PREFIX, next(NUMBER))
 
 
 def completed(headers: list[Header], request_id: bytes) -> list[Header]:
-    """Add the id, and each usual header that is not there."""
+    """Add the request id, and the default headers that are missing."""
     names = {name for name, _ in headers}
-    usual = [header for header in USUAL if header[0] not in names]
-    return [*headers, *usual, (REQUEST_ID, request_id)]
+    defaults = [header for header in DEFAULT_HEADERS if header[0] not in names]
+    return [*headers, *defaults, (REQUEST_ID, request_id)]

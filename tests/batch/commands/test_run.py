@@ -17,7 +17,8 @@ from batch.features import candidates, tables
 from batch.ingest import load, release
 from batch.model import train
 from batch.model.registry import Record, Registry
-from batch.publishing import generations
+from batch.publishing import shared_keys
+from batch.publishing.generations import Meta
 from batch.settings import Settings
 from lookup.shared import contract
 from tests.conftest import free_port
@@ -130,18 +131,14 @@ def test_a_generation_that_lost_a_field_of_its_meta_is_replaced(
     assert run(settings)["skipped"] is False
 
 
-def test_lists_that_were_written_twice_are_not_served(
+def test_nothing_is_left_of_a_generation_that_fails(
     settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of the generation is left."""
-    complete = generations.complete
+    def losing(client: redis.Redis, generation: str, meta: Meta) -> None:
+        client.delete(contract.user_key(generation, 7))
 
-    def doubled(client: redis.Redis, generation: str, *rest: object) -> None:
-        client.rpush(contract.user_key(generation, 1), "9:9.0000")
-        complete(client, generation, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(generations, "complete", doubled)
-    with pytest.raises(BatchError, match="did two batches write it"):
+    monkeypatch.setattr(shared_keys, "write_meta", losing)
+    with pytest.raises(BatchError, match="is not whole: .* did Redis restart"):
         run(settings)
     assert list(redis_client.scan_iter("recs:*")) == []
     assert list(settings.recommendations.iterdir()) == []

@@ -1,86 +1,67 @@
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from batch import warehouse
-from batch.evaluation import comparison
-from batch.evaluation.evaluate import Evaluation, evaluate, read_held_out
-from batch.features import tables
+from batch.evaluation.comparison import Comparison, compare
+from batch.evaluation.evaluation import Evaluation, evaluate, read_held_out
 from batch.scoring.ranking import Ranking
 from tests import worlds
+from tests.batch.evaluation.conftest import HoldOut
 from tests.worlds import Connection
 
-N_USERS = 40
+USERS = range(1, 41)
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """Give a checkerboard as of its hold-out."""
-    with warehouse.connect(tmp_path) as connection:
-        worlds.stage(connection, worlds.checkerboard(N_USERS))
-        tables.build(connection, n_cuts=1)
-        yield connection
+def connection(hold_out: HoldOut) -> Connection:
+    return hold_out(worlds.checkerboard(len(USERS)))
 
 
-def hitting(connection: Connection, n_users: int) -> Evaluation:
-    """Evaluate lists that begin with a hit for the first users, and have no other."""
-    held_out = read_held_out(connection, range(1, N_USERS + 1))
-    lists = [
-        [next(iter(held_out[user]))] if user <= n_users else []
-        for user in range(1, N_USERS + 1)
-    ]
-    return evaluate(
-        connection,
-        [
-            Ranking(i + 1, np.array(items, np.int32), np.zeros(len(items), np.float32))
-            for i, items in enumerate(lists)
-        ],
-    )
+def compared(connection: Connection, n_new: int, n_prod: int) -> Comparison:
+    """Compare models whose only hits come first for so many of the 40 users."""
+    held_out = read_held_out(connection, USERS)
+
+    def model(n_hits: int) -> Evaluation:
+        lists = {user: [*held_out[user]][: user <= n_hits] for user in USERS}
+        scores = np.zeros(1, np.float32)
+        rankings = (Ranking(u, np.array(lists[u], np.int32), scores) for u in USERS)
+        return evaluate(connection, rankings)
+
+    return compare(model(n_new), model(n_prod), "1", "served")
 
 
-def test_a_model_is_no_better_than_itself_by_exactly_nothing(
-    connection: Connection,
-) -> None:
-    one, other = hitting(connection, 7), hitting(connection, 7)
-    found = comparison.compare(one, other, "1", "evaluated")
-    assert (found.difference, found.interval) == (0.0, (0.0, 0.0))
-    assert (found.difference_liked, found.interval_liked) == (0.0, (0.0, 0.0))
+def test_a_model_differs_from_itself_by_exactly_nothing(connection: Connection) -> None:
+    found = compared(connection, 7, 7)
     assert found.is_no_worse
-
-
-def test_a_better_and_a_worse_model(connection: Connection) -> None:
-    """Ten users of 40 make the difference: one way and the other, by as much."""
-    better, worse = hitting(connection, 20), hitting(connection, 10)
-    found = comparison.compare(better, worse, "1", "evaluated")
-    expected = better.model.ndcg_at_10 - worse.model.ndcg_at_10
-    assert found.difference == pytest.approx(expected)
-    assert 0 < found.interval[0] < found.difference < found.interval[1]
-    assert found.is_no_worse
-    back = comparison.compare(worse, better, "1", "evaluated")
-    assert back.difference == -found.difference
-    assert back.interval == pytest.approx((-found.interval[1], -found.interval[0]), 0.1)
-    assert not back.is_no_worse
-
-
-def test_a_little_is_enough(connection: Connection) -> None:
-    """The mean decides, though the interval says that it may be luck."""
-    better, worse = hitting(connection, 11), hitting(connection, 10)
-    assert comparison.compare(better, worse, "1", "evaluated").is_no_worse
-    found = comparison.compare(worse, better, "1", "evaluated")
-    assert not found.is_no_worse
-    assert found.interval[1] == 0
-
-
-def test_a_comparison_as_json(connection: Connection) -> None:
-    evaluation = hitting(connection, 7)
-    told = comparison.compare(evaluation, evaluation, "1", "served").as_dict()
-    assert told == {
-        "prod": evaluation.as_dict()["model"],
+    assert found.as_dict() == {
+        "prod": asdict(found.candidate.model),
         "prod_measured": "served",
         "difference": 0.0,
         "difference_interval": [0.0, 0.0],
         "difference_liked": 0.0,
         "difference_liked_interval": [0.0, 0.0],
     }
+
+
+def test_a_better_and_a_worse_model(connection: Connection) -> None:
+    """Hits for ten more users are a significant difference in both directions."""
+    found = compared(connection, 20, 10)
+    gain = found.differences["ndcg_at_10"]
+    expected = found.candidate.model.ndcg_at_10 - found.prod.model.ndcg_at_10
+    assert gain.mean == pytest.approx(expected)
+    assert 0 < gain.interval[0] < gain.mean < gain.interval[1]
+    assert found.is_no_worse
+    reverse = compared(connection, 10, 20)
+    loss = reverse.differences["ndcg_at_10"]
+    assert loss.mean == -gain.mean
+    assert loss.interval == pytest.approx([-end for end in gain.interval[::-1]], 0.1)
+    assert not reverse.is_no_worse
+
+
+def test_a_small_gain_is_enough(connection: Connection) -> None:
+    """The mean decides, even where the interval includes 0."""
+    assert compared(connection, 11, 10).is_no_worse
+    found = compared(connection, 10, 11)
+    assert not found.is_no_worse
+    assert found.differences["ndcg_at_10"].interval[1] == 0

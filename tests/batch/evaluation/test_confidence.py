@@ -6,26 +6,23 @@ from batch.evaluation.confidence import N_RESAMPLES, Values, intervals, resample
 
 
 def normal(seed: int, n_users: int = 60) -> Values:
-    """Draw values whose mean is 0 in truth."""
+    """Draw values with a true mean of 0."""
     return np.random.default_rng(seed).normal(size=n_users)
 
 
-def test_rankers_that_do_not_differ_differ_by_nothing() -> None:
-    """Of all zeros each resample is zero: no rounding, and no width."""
-    values = normal(0)
-    assert intervals({"difference": values - values}) == {"difference": (0.0, 0.0)}
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (0.0, 0.0)), ([0.5], (0.5, 0.5)), ([0.0] * 60, (0.0, 0.0))],
+    ids=["no users", "one user", "no difference"],
+)
+def test_intervals_without_width(
+    values: list[float], expected: tuple[float, float]
+) -> None:
+    assert intervals({"ndcg": np.array(values)}) == {"ndcg": expected}
 
 
-def test_one_user_says_nothing_of_the_spread() -> None:
-    assert intervals({"ndcg": np.array([0.5])}) == {"ndcg": (0.5, 0.5)}
-
-
-def test_no_users_are_no_failure() -> None:
-    assert intervals({"ndcg": np.array([])}) == {"ndcg": (0.0, 0.0)}
-
-
-def test_of_two_users_a_quarter_of_the_resamples_draws_one_alone() -> None:
-    """Means of 0 and 1 drawn twice are 0, 1/2, 1 as one, two, one of four."""
+def test_resamples_of_two_users() -> None:
+    """The means of two draws of 0 and 1 are 0, 1/2, 1 with odds of 1 : 2 : 1."""
     means = resampled_means(np.array([[0.0], [1.0]]))
     values, counts = np.unique(means, return_counts=True)
     assert values.tolist() == [0.0, 0.5, 1.0]
@@ -33,14 +30,13 @@ def test_of_two_users_a_quarter_of_the_resamples_draws_one_alone() -> None:
     assert intervals({"ndcg": np.array([0.0, 1.0])}) == {"ndcg": (0.0, 1.0)}
 
 
-def test_an_interval_is_as_wide_as_theory_has_it() -> None:
+def test_width_matches_theory() -> None:
     """Of a hundred users, half with 0 and half with 1: 0.5 ± 1.96 · 0.5 / √100."""
     found = intervals({"ndcg": np.array([0.0, 1.0] * 50)})["ndcg"]
     assert found == pytest.approx((0.402, 0.598), abs=0.011)
 
 
-def test_the_truth_is_within_as_often_as_is_claimed() -> None:
-    """Of 95 % intervals about 95 % cover it; all of them cover the mean they are of."""
+def test_about_95_percent_of_the_intervals_contain_the_true_mean() -> None:
     covered = 0
     for seed in range(200):
         values = normal(seed)
@@ -50,25 +46,21 @@ def test_the_truth_is_within_as_often_as_is_claimed() -> None:
     assert 180 <= covered <= 198
 
 
-def test_series_are_resampled_together() -> None:
-    """What is hard on both does not widen the difference: it is paired."""
+def test_differences_are_paired() -> None:
     hard = normal(1)
     found = intervals({"one": hard, "other": hard - 0.1, "lead": hard - (hard - 0.1)})
-    low, high = found["lead"]
-    assert (low, high) == pytest.approx((0.1, 0.1))
-    assert found["one"][0] < found["other"][1]  # unpaired they could not be told apart
+    assert found["lead"] == pytest.approx((0.1, 0.1))
+    assert found["one"][0] < found["other"][1]  # unpaired, the intervals overlap
 
 
-def test_the_same_values_give_the_same_interval() -> None:
-    """Alone or beside others, and again."""
+def test_reproducible_alone_and_with_other_series() -> None:
     one, other = normal(1), normal(2)
-    assert intervals({"one": one}) == intervals({"one": one})
-    together = intervals({"one": one, "other": other})["one"]
-    assert together == pytest.approx(intervals({"one": one})["one"])
+    alone = intervals({"one": one})
+    assert intervals({"one": one}) == alone
+    assert intervals({"one": one, "other": other})["one"] == pytest.approx(alone["one"])
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of any size make all resamples, each of all users."""
+def test_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confidence, "DRAWS_PER_BLOCK", 1)
     means = resampled_means(np.ones((3, 2)))
     assert means.shape == (N_RESAMPLES, 2)

@@ -1,76 +1,48 @@
-from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
 import pytest
 import xgboost
 
 from batch import warehouse
 from batch.evaluation import importance
 from batch.evaluation.importance import shap_values
-from batch.features import candidates, tables
+from batch.features import candidates
 from batch.model.train import to_matrix
 from tests import worlds
+from tests.batch.evaluation.conftest import HoldOut
 from tests.worlds import Connection
 
 NAMES = ("item_n_ratings", "similarity", "next_share")
+LISTS = {user: [1 + user % 2, 3 + user % 2] for user in range(1, 41)}
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """Give a checkerboard as of its hold-out."""
-    with warehouse.connect(tmp_path) as connection:
-        worlds.stage(connection, worlds.checkerboard())
-        tables.build(connection, n_cuts=1)
-        yield connection
+def connection(hold_out: HoldOut) -> Connection:
+    return hold_out(worlds.checkerboard())
 
 
 @pytest.fixture
 def booster(connection: Connection) -> xgboost.Booster:
-    """Train a booster that sees the board: who is like a user has its colour."""
+    """Train on the board, whose colours the similarity feature predicts."""
     users = warehouse.user_ids(connection)
     matrix = to_matrix(candidates.pairs(connection, users, names=NAMES))
     return xgboost.train({"objective": "rank:ndcg", "nthread": 1}, matrix, 5)
 
 
-LISTS = {user: [1 + user % 2, 3 + user % 2] for user in range(1, 41)}
-
-
-def test_what_the_model_sees_the_board_by_is_the_strongest(
+def test_the_predictive_feature_is_the_strongest(
     connection: Connection, booster: xgboost.Booster
 ) -> None:
-    """All features that it takes are told, the strongest first."""
     found = shap_values(connection, booster, LISTS)
     assert set(found) == set(NAMES)
     assert next(iter(found)) == "similarity"
     assert list(found.values()) == sorted(found.values(), reverse=True)
     assert found["similarity"] > 0
-
-
-def test_shares_add_up_to_the_score(
-    connection: Connection, booster: xgboost.Booster
-) -> None:
-    """They are SHAP values: one pair's sum is what its score is above the bias."""
-    pairs = candidates.pairs(connection, [1], names=NAMES)
-    scores = booster.inplace_predict(pairs.values)
-    matrix = xgboost.DMatrix(pairs.values, feature_names=list(NAMES))
-    shares = booster.predict(matrix, pred_contribs=True)
-    assert shares.shape == (len(pairs), len(NAMES) + 1)
-    assert np.allclose(shares.sum(axis=1), scores, atol=1e-5)
-
-
-def test_the_same_model_gives_the_same_values(
-    connection: Connection, booster: xgboost.Booster
-) -> None:
-    assert shap_values(connection, booster, LISTS) == pytest.approx(
-        shap_values(connection, booster, dict(reversed(LISTS.items())))
-    )
+    reverse = shap_values(connection, booster, dict(reversed(LISTS.items())))
+    assert reverse == pytest.approx(found)
 
 
 def test_memory_is_bounded(
     connection: Connection, booster: xgboost.Booster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A catalogue of any size is read of at least one user, and a few pairs of it."""
+    """A large catalogue still gives one user and a sample of that user's pairs."""
     monkeypatch.setattr(importance, "MAX_PAIRS", 1)
     monkeypatch.setattr(importance, "N_DRAWN", 3)
     assert importance.some_users(connection, list(LISTS)) == [1]
@@ -80,7 +52,5 @@ def test_memory_is_bounded(
     assert shap_values(connection, booster, LISTS)
 
 
-def test_nobody_to_look_at_is_no_failure(
-    connection: Connection, booster: xgboost.Booster
-) -> None:
+def test_no_users(connection: Connection, booster: xgboost.Booster) -> None:
     assert shap_values(connection, booster, {}) == dict.fromkeys(sorted(NAMES), 0.0)

@@ -10,7 +10,7 @@ from batch.evaluation.popularity_bias import Bias, gini, measure
         ([5, 5, 5, 5], 0.0),
         # one of n has all: (n - 1) / n
         ([0, 0, 0, 12], 0.75),
-        # all pairs differ by 1 · 6, 2 · 4, 3 · 2: 20 / (2 · 4² · 2.5)
+        # the pairs' differences sum to 1 · 6 + 2 · 4 + 3 · 2 = 20; 20 / (2 · 4² · 2.5)
         ([1, 2, 3, 4], 0.25),
         ([4, 1, 3, 2], 0.25),
         ([7], 0.0),
@@ -19,15 +19,14 @@ from batch.evaluation.popularity_bias import Bias, gini, measure
     ],
 )
 def test_gini(counts: list[int], expected: float) -> None:
-    """Half the mean difference between two items, relative to the mean."""
     assert gini(np.array(counts, np.int64)) == pytest.approx(expected)
 
 
-def test_places_are_averaged_and_shared_among_all_items() -> None:
-    """Items 1, 1, 2 and 9 are shown, of four; nobody has rated item 9.
+def test_measure() -> None:
+    """Items 1, 1, 2 and 9 of four are recommended; item 9 has no ratings.
 
-    (8 + 8 + 4 + 0) / 4 ratings; counts 0, 1, 1, 2, whose pairs differ by 6 in all, and
-    6 the other way round: 12 / (2 · 4² · 1).
+    The mean is (8 + 8 + 4 + 0) / 4. The counts 0, 1, 1, 2 differ by 12 in all ordered
+    pairs: 12 / (2 · 4² · 1).
     """
     found = measure([[1, 2], [1], [9], []], {1: 8, 2: 4, 3: 1}, n_items=4)
     assert found.avg_n_ratings == 5.0

@@ -1,36 +1,35 @@
-"""The page, as a browser would parse it."""
+"""The page, as a browser parses it."""
 
-from collections.abc import Iterator
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from batch import warehouse
 from batch.evaluation import comparison, examples
-from batch.evaluation.evaluate import evaluate
-from batch.evaluation.report import N_FEATURES, Report, page
-from batch.features import tables
+from batch.evaluation.evaluation import evaluate
+from batch.evaluation.report import N_FEATURES, Report, render
 from batch.scoring.ranking import Ranking
 from tests import worlds
-from tests.worlds import Connection, World
+from tests.batch.evaluation.conftest import HoldOut
+from tests.worlds import World
 
 HOSTILE = "</title></li><script>alert('x')</script> & <b>\"Co\"</b> (1995)"
 VOID = {"meta", "rect", "line"}
-"""Elements without an end: of HTML, and those of SVG that end in `/>` here."""
+"""Elements without an end tag: HTML's, and those of SVG that end in `/>` here."""
 
 
 class Page(HTMLParser):
-    """A page whose elements must be closed in their order, and its text."""
+    """A page's text and tags; an element must be closed before its parent."""
 
     def __init__(self, markup: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
-        self.texts: list[str] = []
+        self.text = ""
         self.feed(markup)
         self.close()
         assert self.open == []
@@ -46,33 +45,17 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        """All that is read."""
-        return "\n".join(text for text in self.texts if text.strip())
+        self.text += f"{data}\n" if data.strip() else ""
 
 
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """Give an empty warehouse."""
-    with warehouse.connect(tmp_path) as connection:
-        yield connection
-
-
-def report(connection: Connection, world: World, **changed: object) -> Report:
-    """Make a report of lists of the first ten items for all of a world's users."""
-    worlds.stage(connection, world)
+def report_of(hold_out: HoldOut, world: World) -> Report:
+    """Recommend the items 1 to 10 to all users; item 3 has a hostile title."""
+    connection = hold_out(world)
     connection.execute("update stg_items set title = $1 where item_id = 3", [HOSTILE])
-    tables.build(connection, n_cuts=1)
-    items = np.arange(1, 11, dtype=np.int32)
-    scores = np.zeros(10, np.float32)
-    evaluation = evaluate(
-        connection,
-        [Ranking(user, items, scores) for user in warehouse.user_ids(connection)],
-    )
-    made = Report(
+    items, scores = np.arange(1, 11, dtype=np.int32), np.zeros(10, np.float32)
+    users = warehouse.user_ids(connection)
+    evaluation = evaluate(connection, [Ranking(u, items, scores) for u in users])
+    return Report(
         release="ml-tiny",
         model_version="7",
         measured="evaluated",
@@ -81,103 +64,117 @@ def report(connection: Connection, world: World, **changed: object) -> Report:
         importances={f"feature_{i}": 1 / i for i in range(1, 40)},
         examples=examples.read(connection, evaluation.lists, evaluation.held_out),
     )
-    return replace(made, **changed)  # type: ignore[arg-type]
 
 
-def test_the_page_tells_all_it_has_to(connection: Connection) -> None:
-    """Each section, with the numbers and what they are of."""
-    told = report(connection, worlds.ragged())
-    text = Page(page(told)).text
-    for heading in (
-        "MovieLensXGB version 7 on ml-tiny",
-        "Beside the baselines",
-        "By length of history",
-        "Coverage and popularity bias",
-        "What the model looks at",
-        "10 users",
-    ):
-        assert heading in text
-    evaluation = told.evaluation
-    assert "2026-11-24 01:30 UTC" in text
-    assert evaluation.protocol in text
-    for metrics in evaluation.rankers.values():
-        assert f"{metrics.ndcg_at_10:.4f}" in text
-        assert f"{metrics.recall_at_10:.4f}" in text
+@pytest.fixture
+def report(hold_out: HoldOut) -> Report:
+    return report_of(hold_out, worlds.ragged())
+
+
+def one_user(*ratings: float) -> World:
+    """Let one user rate the first of ten items in their order."""
+    return World(
+        [(1, i + 1, rating, i) for i, rating in enumerate(ratings)],
+        [(item, None, []) for item in range(1, 11)],
+        [(1, None, None, None)],
+    )
+
+
+def test_all_sections_and_numbers(report: Report) -> None:
+    text = Page(render(report)).text
+    evaluation = report.evaluation
     low, high = evaluation.intervals["item_knn"]["ndcg_at_10"]
-    assert f"{low:.4f} to {high:.4f}" in text
-    for length, bucket in evaluation.by_history_length.items():
-        assert f"{length}, {bucket['n_users']} users" in text
-    for bias in evaluation.popularity_bias.values():
-        assert f"{bias.gini:.4f}" in text
-    assert f"feature_{N_FEATURES}\n" in text
+    numbers = [
+        number
+        for ranker, metrics in evaluation.rankers.items()
+        for number in (
+            metrics.ndcg_at_10,
+            metrics.ndcg_at_10_liked,
+            metrics.recall_at_10,
+            metrics.hit_rate_at_10,
+            metrics.coverage_at_10,
+            evaluation.popularity_bias[ranker].gini,
+        )
+    ]
+    for expected in (
+        "MovieLensXGB version 7 on ml-tiny\n",
+        "Compared with the baselines\n",
+        "By length of history\n",
+        "Coverage and popularity bias\n",
+        "Feature importance\n",
+        "10 users\n",
+        "2026-11-24 01:30 UTC\n",
+        f"{evaluation.protocol}\n",
+        f"{low:.4f} to {high:.4f}\n",
+        f"feature_{N_FEATURES}\n",
+        *(f"{number:.4f}\n" for number in numbers),
+        *(
+            f"{length}, {bucket['n_users']} user"
+            for length, bucket in evaluation.by_history_length.items()
+        ),
+    ):
+        assert expected in text
     assert f"feature_{N_FEATURES + 1}" not in text
-    assert text.count("Is recommended") == 10
+    assert text.count("Recommended\n") == 10
     assert "prod" not in text
 
 
-def test_titles_from_outside_are_text(connection: Connection) -> None:
-    """A title cannot close an element, start a script, or be read as an entity."""
-    parsed = Page(page(report(connection, worlds.ragged(), release=HOSTILE)))
-    assert HOSTILE in parsed.text
-    assert "script" not in parsed.tags
-    assert "b" not in parsed.tags
+def test_titles_are_escaped(report: Report) -> None:
+    parsed = Page(render(replace(report, release=HOSTILE)))
+    assert f"on {HOSTILE}\n" in parsed.text
+    assert f"\n{HOSTILE}\n" in parsed.text
+    assert not parsed.tags & {"script", "b"}
 
 
-def test_the_page_is_complete(connection: Connection) -> None:
-    """Nothing is fetched, nothing runs, and it is readable at night and on a phone."""
-    told = page(report(connection, worlds.ragged()))
-    parsed = Page(told)
+def test_the_page_is_self_contained_and_reproducible(report: Report) -> None:
+    page = render(report)
+    parsed = Page(page)
     assert not parsed.tags & {"script", "link", "img", "iframe", "object"}
     assert not parsed.attributes & {"src", "href", "onclick", "onload", "style"}
-    assert "url(" not in told
-    assert "@import" not in told
-    assert "prefers-color-scheme: dark" in told
-    assert 'name="viewport"' in told
-    assert told.startswith("<!DOCTYPE html>")
+    assert not re.search(r"url\(|@import", page)
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    assert page.startswith("<!DOCTYPE html>")
+    assert page == render(report)
 
 
-def test_the_same_report_is_the_same_page(connection: Connection) -> None:
-    """No clock, no chance."""
-    told = report(connection, worlds.ragged())
-    assert page(told) == page(told)
+def test_bars_are_shares_of_the_largest_value(report: Report) -> None:
+    page = render(replace(report, importances={"a": 2.0, "b": 0.5, "c": 0.0}))
+    bars = re.findall(r'<rect class="(\w*)" height="10" width="([\d.]+)"/>', page)
+    assert bars[-3:] == [("model", "100.00"), ("model", "25.00"), ("model", "0.00")]
+    assert [ranker for ranker, _ in bars[:3]] == ["model", "", ""]
+    highs = [
+        interval["ndcg_at_10"][1]
+        for ranker, interval in report.evaluation.intervals.items()
+        if ranker in report.evaluation.rankers
+    ]
+    lines = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="5"', page)
+    found = [float(high) for _, high in lines[:3]]
+    assert found == pytest.approx([100 * h / max(highs) for h in highs], abs=0.01)
 
 
-def test_hits_are_marked(connection: Connection) -> None:
-    """User 1 went on to rate item 5, which is recommended, with 2.5."""
-    world = World(
-        [(1, item, [5.0, 4.0, 3.0, 4.5, 2.5][item - 1], item) for item in range(1, 6)],
-        [(item, None, []) for item in range(1, 11)],
-        [(1, None, None, None)],
-    )
-    parsed = Page(page(report(connection, world)))
-    assert "\n1 user\n" in parsed.text
-    assert "User 1: 4 ratings seen, 1 held out, 1 hit" in parsed.text
-    assert "Item 5 ✓ 2.5" in parsed.text
+def test_hits_are_marked(hold_out: HoldOut) -> None:
+    """The hold-out of the one user is item 5, rated 2.5."""
+    text = Page(render(report_of(hold_out, one_user(5.0, 4.0, 3.0, 4.5, 2.5)))).text
+    assert "\n1 user\n" in text
+    assert "User 1: 4 ratings seen, 1 held out, 1 hit\n" in text
+    assert "Item 5 ✓ 2.5\n" in text
 
 
-def test_a_world_without_a_hold_out(connection: Connection) -> None:
-    """One user with one rating: nothing to measure is no failure."""
-    world = World(
-        [(1, 1, 5.0, 1)],
-        [(item, None, []) for item in range(1, 11)],
-        [(1, None, None, None)],
-    )
-    text = Page(page(report(connection, world, importances={}))).text
-    assert "User 1: 1 rating seen, 0 held out, 0 hits" in text
-    assert "0.0000 to 0.0000" in text
+def test_a_world_without_a_hold_out(hold_out: HoldOut) -> None:
+    report = replace(report_of(hold_out, one_user(5.0)), importances={})
+    text = Page(render(report)).text
+    assert "User 1: 1 rating seen, 0 held out, 0 hits\n" in text
+    assert "0.0000 to 0.0000\n" in text
 
 
-def test_prod_stands_beside_the_candidate(connection: Connection) -> None:
-    """With the paired difference and its interval."""
-    told = report(connection, worlds.ragged())
-    compared = comparison.compare(told.evaluation, told.evaluation, "6", "evaluated")
-    text = Page(page(replace(told, comparison=compared))).text
-    assert text.count("prod (version 6)") == 4
-    assert "+0.0000 to +0.0000" in text
+def test_comparison_with_prod(report: Report) -> None:
+    compared = comparison.compare(report.evaluation, report.evaluation, "6", "served")
+    text = Page(render(replace(report, comparison=compared))).text
+    assert text.count("prod (version 6)\n") == 4
+    assert "+0.0000 to +0.0000\n" in text
 
 
-def test_a_model_that_may_have_seen_the_hold_out_is_no_secret(
-    connection: Connection,
-) -> None:
-    told = report(connection, worlds.ragged(), measured="served")
-    assert "it looks better here than it is" in Page(page(told)).text
+def test_a_served_model_may_have_seen_the_hold_out(report: Report) -> None:
+    text = Page(render(replace(report, measured="served"))).text
+    assert "it looks better here than it is" in text

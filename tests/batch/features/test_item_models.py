@@ -1,7 +1,4 @@
-"""Weights by hand, and worlds in which what follows what is known."""
-
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +19,6 @@ from tests.sql.given import given
 from tests.worlds import Connection, World
 
 RAGGED = worlds.ragged()
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """Give an empty warehouse."""
-    with warehouse.connect(tmp_path) as connection:
-        yield connection
 
 
 def sums(connection: Connection, n_ratings: Sequence[int]) -> None:
@@ -52,18 +42,17 @@ def sums(connection: Connection, n_ratings: Sequence[int]) -> None:
 # --- the models ----------------------------------------------------------------------
 
 
-def test_an_autoencoder_of_two_items() -> None:
+def test_ease_of_two_items() -> None:
     """The inverse of [[3, 1], [1, 5]] is [[5, -1], [-1, 3]] / 14."""
     gram = np.array([[2.0, 1.0], [1.0, 4.0]])
-    weights = item_models.autoencoder(gram, penalty=1.0)
+    weights = item_models.ease(gram, penalty=1.0)
     assert np.allclose(weights, [[0, 1 / 3], [1 / 5, 0]], rtol=0, atol=1e-12)
 
 
-def test_an_autoencoder_tells_an_item_from_the_others_best() -> None:
-    """Each column is the ridge regression of one item on all others, by definition."""
+def test_ease_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     draw = np.random.default_rng(0)
     rated = (draw.random((30, 6)) < 0.4).astype(float)
-    weights = item_models.autoencoder(rated.T @ rated, penalty=2.0)
+    weights = item_models.ease(rated.T @ rated, penalty=2.0)
     for item in range(6):
         others = [other for other in range(6) if other != item]
         x = rated[:, others]
@@ -73,10 +62,7 @@ def test_an_autoencoder_tells_an_item_from_the_others_best() -> None:
 
 
 def test_models_of_two_items(connection: Connection) -> None:
-    """By hand: a symmetric matrix of two rows, and what the unknown item 99 is not in.
-
-    Its other entries are those that `next` is 0 of: nothing came after item 30.
-    """
+    """By hand. Item 99 is not modelled, and nothing follows item 30."""
     sums(connection, n_ratings=(40, 60))
     item_models.build(connection)
     weights = item_models.read(connection)
@@ -96,12 +82,15 @@ def test_models_of_two_items(connection: Connection) -> None:
 
 
 def whole(weights: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Round to UNITs."""
+    """Round to whole units."""
     return [[float(round(value / UNIT)) for value in row] for row in weights]
 
 
-def test_models_that_foresee_solve_the_normal_equations(connection: Connection) -> None:
-    """Of a real history: (what came together + penalty) · weights = what came next."""
+def test_models_of_transitions_solve_the_normal_equations(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(together + penalty) · weights = next."""
+    monkeypatch.setattr(warehouse, "SCAFFOLDING", ())
     worlds.stage(connection, RAGGED)
     tables.build(connection, n_cuts=1)
     known = dict(connection.table("int_modelled_items").fetchall())
@@ -119,13 +108,13 @@ def test_models_that_foresee_solve_the_normal_equations(connection: Connection) 
             following[one, other] = row[f"{name}_next"]
         gram += np.diag([known[item] + PENALTIES[name] for item in sorted(known)])
         left = gram @ weights.models[name] * UNIT
-        # a weight is off by half a UNIT, and a row of the gram sums to some hundreds
+        # a weight is rounded by half a unit, and rows of the gram sum to some hundreds
         assert np.abs(left - following).max() < UNIT * np.abs(gram).sum(axis=1).max()
         assert following.max() > 100 * UNIT * np.abs(gram).sum(axis=1).max()
 
 
 def test_weights_are_read_as_they_were_built(connection: Connection) -> None:
-    """Whole numbers, an item a row, and no table is left behind but theirs."""
+    """As whole numbers; no other table is left."""
     sums(connection, n_ratings=(40, 60))
     item_models.build(connection)
     tables = {name for (name,) in connection.sql("show tables").fetchall()}
@@ -144,7 +133,6 @@ def test_weights_are_read_as_they_were_built(connection: Connection) -> None:
 
 
 def test_a_score_is_a_sum_over_the_ratings() -> None:
-    """A rating's weight times that of its item for the other one, user by user."""
     models = {name: np.array([[1.0, 2.0], [4.0, 8.0]]) * 1000 for name in MODELS}
     models["far"] = -models["far"]
     states = pa.table(
@@ -176,17 +164,14 @@ def test_a_score_is_a_sum_over_the_ratings() -> None:
 
 
 def scored(connection: Connection, user_ids: Sequence[int]) -> pa.Table:
-    """Score users by the moment's models."""
+    """Score users with the cutoff's models."""
     parameters = {"user_ids": list(user_ids)}
     states = warehouse.fetch(connection, "marts/user_states", parameters)
     return item_models.scores(item_models.read(connection), user_ids, states)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_scores_are_the_same_whoever_else_is_scored(
-    connection: Connection, size: int
-) -> None:
-    """A block of one is a part of all, bit for bit."""
+def test_scores_do_not_depend_on_the_block(connection: Connection, size: int) -> None:
     worlds.stage(connection, RAGGED)
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
@@ -200,7 +185,6 @@ def test_scores_are_the_same_whoever_else_is_scored(
 
 
 def test_sums_of_many_ratings_are_exact() -> None:
-    """Drawn at random, in any order and number, as in whole numbers of any size."""
     draw = np.random.default_rng(0)
     n = 2000
     model = draw.integers(-(10**6), 10**6, (n, n)).astype(float)
@@ -226,7 +210,7 @@ STATES = ("whole", "slow", "recent", "soon", "liked")
 
 
 def test_items_of_the_own_colour_score_higher(connection: Connection) -> None:
-    """Whatever the model; on the other colour no weight leads."""
+    """In all models; items of the other colour have no weight."""
     worlds.stage(connection, worlds.checkerboard())
     tables.build(connection, n_cuts=1)
     for row in scored(connection, warehouse.user_ids(connection)).to_pylist():
@@ -238,7 +222,7 @@ def test_items_of_the_own_colour_score_higher(connection: Connection) -> None:
 
 
 def test_what_always_follows_scores_highest(connection: Connection) -> None:
-    """All go up the items; the next one is foretold, and what is passed is not."""
+    """All users go up the items: the next one is predicted, passed ones are not."""
     starts = {user: 1 + user % 10 for user in range(1, 201)}
     world = World(
         [(u, start + i, 4.0, i) for u, start in starts.items() for i in range(5)],
@@ -247,7 +231,7 @@ def test_what_always_follows_scores_highest(connection: Connection) -> None:
     )
     worlds.stage(connection, world)
     tables.build(connection, n_cuts=0)
-    table = scored(connection, [1])  # who has rated 2 to 6
+    table = scored(connection, [1])  # has rated 2 to 6
     by_item = {row["item_id"]: row for row in table.to_pylist()}
     for name in ("near_score", "far_score", "soon_score"):
         unseen = {item: by_item[item][name] for item in (1, *range(7, 15))}
@@ -255,10 +239,8 @@ def test_what_always_follows_scores_highest(connection: Connection) -> None:
         assert unseen[7] > 2 * abs(unseen[1]), name
 
 
-def test_nothing_is_known_where_nobody_rates_what_others_do(
-    connection: Connection,
-) -> None:
-    """Such a world has its features, and no linear ones."""
+def test_a_world_without_co_occurrences_has_no_models(connection: Connection) -> None:
+    """It has features, and none of them from models."""
     world = World(
         [(user, 2 * user - i, 4.0, i) for user in range(1, 5) for i in range(2)],
         [(item, None, []) for item in range(1, 9)],
@@ -275,8 +257,9 @@ def test_nothing_is_known_where_nobody_rates_what_others_do(
         assert pairs.values[name].null_count == len(pairs)
 
 
-def test_what_the_models_do_not_know_is_null(connection: Connection) -> None:
-    """And what they know is not, though a user has rated none of it."""
+def test_scores_are_null_just_for_items_that_are_not_modelled(
+    connection: Connection,
+) -> None:
     worlds.stage(connection, RAGGED)
     tables.build(connection, n_cuts=1)
     known = set(item_models.read(connection).item_ids.tolist())
@@ -287,8 +270,7 @@ def test_what_the_models_do_not_know_is_null(connection: Connection) -> None:
         assert pairs.values[name].is_null().to_pylist() == unknown
 
 
-def test_threads_move_no_weight(connection: Connection) -> None:
-    """Nor no score: whichever adds first."""
+def test_threads_change_no_weight_and_no_score(connection: Connection) -> None:
     found = []
     for threads, world in ((1, RAGGED), (2, RAGGED), (4, RAGGED.shuffled(3))):
         connection.execute(f"set threads = {threads}")

@@ -38,21 +38,21 @@ RECORD = Record(
 
 
 def trained(seed: int = 0, n_trees: int = 2) -> xgboost.Booster:
-    """Train a booster of a few trees."""
+    """Train a booster of two trees."""
     labels = np.array([0, 1, 0, 1])
     matrix = xgboost.QuantileDMatrix(VALUES, labels)
     return xgboost.train({"seed": seed, "max_depth": 2}, matrix, n_trees)
 
 
 def register(registry: Registry, booster: xgboost.Booster | None = None) -> str:
-    """Register a version that was refitted to itself."""
+    """Register a version whose two models are the same."""
     booster = booster or trained()
     return registry.register(booster, booster, VALUES, RECORD)
 
 
 @pytest.fixture
 def registry(tmp_path: Path, empty_store: Path) -> Registry:
-    """Open a store of the test's own."""
+    """Open a store in a folder with a space."""
     folder = tmp_path / "ml runs"
     folder.mkdir()
     shutil.copy(empty_store, folder)
@@ -105,7 +105,6 @@ def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
 
 
 def test_a_version_says_which_of_its_models_is_which(registry: Registry) -> None:
-    """Whoever looks in MLflow cannot take the refitted one for the one measured."""
     served, evaluated = trained(n_trees=2), trained(n_trees=3)
     version = registry.register(served, evaluated, VALUES, RECORD)
     client = MlflowClient(registry.tracking_uri)
@@ -140,25 +139,23 @@ def test_the_metrics_are_those_of_the_evaluated_model(registry: Registry) -> Non
 
 def test_no_model_is_a_pickle(registry: Registry, tmp_path: Path) -> None:
     register(registry)
-    assert len(list(tmp_path.rglob("model.ubj"))) == 2
+    assert len(list(tmp_path.rglob("model.json"))) == 2
     assert not [*tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.pickle")]
 
 
-def test_a_version_by_another_hand_names_no_evaluated_model(
+def test_a_version_of_another_tool_names_no_evaluated_model(
     registry: Registry,
 ) -> None:
-    """Such as one that was logged with mlflow.xgboost and registered there."""
     version = register(registry)
     client = MlflowClient(registry.tracking_uri)
     client.delete_model_version_tag(MODEL_NAME, version, EVALUATED)
     assert registry.load_evaluated(version) is None
     assert registry.load(version).num_boosted_rounds() == 2
-    with pytest.raises(BatchError, match="could not read version 7 of MovieLensXGB"):
+    with pytest.raises(BatchError, match="evaluated model of version 7 of Mov"):
         registry.load_evaluated("7")
 
 
 def test_an_evaluated_model_that_is_gone(registry: Registry) -> None:
-    """It is named: nothing else is measured in its place."""
     version = register(registry)
     client = MlflowClient(registry.tracking_uri)
     client.set_model_version_tag(MODEL_NAME, version, EVALUATED, "models:/m-gone")
@@ -178,19 +175,17 @@ def test_a_page_is_kept_in_the_run_of_its_version(
         registry.log_page("7", "x.html", "")
 
 
-def test_a_version_tells_how_good_it_is(registry: Registry) -> None:
-    """As its run has logged it, under flat names."""
+def test_the_metrics_of_a_version(registry: Registry) -> None:
     record = replace(RECORD, tags={"protocol": "by time"})
     version = registry.register(trained(), trained(), VALUES, record)
-    protocol, metrics = registry.measured(version)
+    protocol, metrics = registry.metrics(version)
     assert protocol == "by time"
     assert metrics.items() >= RECORD.metrics.items()
     with pytest.raises(BatchError, match="read the metrics of version 7"):
-        registry.measured("7")
+        registry.metrics("7")
 
 
-def test_prod_follows_whoever_moves_it(registry: Registry) -> None:
-    """The batch scores with what `prod` says, also when mlflow's own tools set it."""
+def test_prod_follows_other_tools(registry: Registry) -> None:
     register(registry)
     register(registry)
     client = MlflowClient(registry.tracking_uri)
@@ -200,21 +195,20 @@ def test_prod_follows_whoever_moves_it(registry: Registry) -> None:
     assert registry.prod_version() is None
 
 
-def test_the_alias_can_be_told_without_mlflow(registry: Registry) -> None:
-    """What is read from the database is what MLflow says, or nothing."""
-    assert alias.peek(registry.tracking_uri) is None
+def test_the_alias_is_read_without_mlflow(registry: Registry) -> None:
+    assert alias.read(registry.tracking_uri) is None
     register(registry)
-    assert alias.peek(registry.tracking_uri) is None
+    assert alias.read(registry.tracking_uri) is None
     registry.promote("1")
-    assert alias.peek(registry.tracking_uri) == registry.prod_version() == "1"
+    assert alias.read(registry.tracking_uri) == registry.prod_version() == "1"
 
 
 @pytest.mark.parametrize("name", ["not there", "no database"])
-def test_what_cannot_be_told_without_mlflow_is_none(tmp_path: Path, name: str) -> None:
+def test_an_unreadable_alias_is_none(tmp_path: Path, name: str) -> None:
     (tmp_path / "no database").write_text("nothing of the kind")
-    assert alias.peek(f"sqlite:///{tmp_path}/{name}") is None
+    assert alias.read(f"sqlite:///{tmp_path}/{name}") is None
     assert not (tmp_path / "not there").exists()
-    assert alias.peek("http://127.0.0.1:1") is None
+    assert alias.read("http://127.0.0.1:1") is None
 
 
 def test_a_version_that_is_not_there_cannot_be_promoted(registry: Registry) -> None:
@@ -227,7 +221,7 @@ def test_a_version_that_is_not_there_cannot_be_promoted(registry: Registry) -> N
 
 def test_a_version_whose_artifact_is_gone(registry: Registry, tmp_path: Path) -> None:
     version = register(registry)
-    for path in tmp_path.rglob("model.ubj"):
+    for path in tmp_path.rglob("model.json"):
         path.unlink()
     with pytest.raises(BatchError, match="could not load version 1 of MovieLensXGB"):
         registry.load(version)
@@ -239,7 +233,7 @@ def test_a_model_that_is_no_booster_is_refused(
     classifier = xgboost.XGBClassifier(n_estimators=1)
     classifier.fit(VALUES.to_pandas(), [0, 1, 0, 1])
     location = (tmp_path / "artifacts").as_uri()
-    experiment = mlflow.create_experiment("somebody else's", location)
+    experiment = mlflow.create_experiment("another", location)
     with mlflow.start_run(experiment_id=experiment):
         mlflow.xgboost.log_model(
             classifier, name="model", registered_model_name=MODEL_NAME
@@ -249,8 +243,8 @@ def test_a_model_that_is_no_booster_is_refused(
 
 
 @pytest.mark.slow
-def test_a_server_takes_and_gives_as_a_store_does(tmp_path: Path) -> None:
-    """A server checks more than a store, such as where a version comes from."""
+def test_a_server_works_as_a_local_store_does(tmp_path: Path) -> None:
+    """A server checks more, such as the source of a version."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path}/ml.db"]
@@ -276,7 +270,10 @@ def test_a_server_takes_and_gives_as_a_store_does(tmp_path: Path) -> None:
         server.wait(timeout=30)
 
 
-def test_a_server_that_is_away_is_named_at_once() -> None:
+def test_a_server_that_is_down_is_reported_at_once() -> None:
     uri = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(BatchError, match=f"alias prod in MLflow at {uri}.*server up"):
+    with pytest.raises(
+        BatchError,
+        match=f"alias prod in MLflow at {uri}: cannot reach .*refused.*server up",
+    ):
         Registry(uri).prod_version()

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,21 @@ import batch.model.train
 from batch import warehouse
 from batch.__main__ import N_NEAR
 from batch.errors import BatchError
-from batch.evaluation.evaluate import Evaluation, evaluate
-from batch.features import candidates, tables
+from batch.evaluation.evaluation import Evaluation, evaluate
+from batch.features import candidates, columns, tables
 from batch.features.candidates import Pairs
 from batch.model.train import (
     MIN_NEGATIVES,
     N_STAGES,
     NEGATIVE_SHARE,
     PARAMETERS,
-    drawn,
+    sample_negatives,
     to_matrix,
     train,
 )
 from batch.scoring import rank
 from tests import worlds
-from tests.worlds import Connection, Moment
+from tests.worlds import Connection, Cutoff
 
 
 @pytest.fixture
@@ -114,14 +115,14 @@ def test_what_is_told_of_a_training(ragged: Pairs) -> None:
         "max_depth": 3,
         "n_rounds": 20,
     }
-    assert trained.booster.feature_names == list(candidates.FEATURES)
+    assert trained.booster.feature_names == list(columns.FEATURES)
     assert trained.booster.num_boosted_rounds() == 20
     assert set(trained.curve) == {"training", "validation"}
     assert len(trained.curve["training"]) == len(trained.curve["validation"])
     assert len(trained.curve["training"]) == N_STAGES
     assert trained.curve["training"][-1] > trained.curve["training"][0] > 0
     assert trained.importance
-    assert set(trained.importance) <= set(candidates.FEATURES)
+    assert set(trained.importance) <= set(columns.FEATURES)
 
 
 def test_parameters_of_one_training_are_not_those_of_the_next(ragged: Pairs) -> None:
@@ -172,9 +173,9 @@ def test_stages_learn_from_the_windows_in_turn(
 
     def noted(pairs: Pairs, seed: int) -> Pairs:
         stages.append((pairs.n_users, seed))
-        return drawn(pairs, seed)
+        return sample_negatives(pairs, seed)
 
-    monkeypatch.setattr(batch.model.train, "drawn", noted)
+    monkeypatch.setattr(batch.model.train, "sample_negatives", noted)
     train([ragged, barren, half], None, ONE_THREAD | {"seed": 7}, n_rounds=10)
     users = [ragged.n_users, half.n_users] * N_STAGES
     assert stages == list(zip(users, range(7, 7 + N_STAGES), strict=False))
@@ -199,7 +200,7 @@ def crowd(n_items: int) -> Pairs:
 def test_a_stage_draws_a_share_of_the_negatives() -> None:
     """All positives stay; another seed draws others, the same the same."""
     pairs = crowd(n_items=2000)
-    one, again, other = drawn(pairs, 1), drawn(pairs, 1), drawn(pairs, 2)
+    one, again, other = (sample_negatives(pairs, seed) for seed in (1, 1, 2))
     for some in (one, other):
         assert np.count_nonzero(some.labels) == np.count_nonzero(pairs.labels) == 10
         share = np.count_nonzero(some.labels == 0) / np.count_nonzero(pairs.labels == 0)
@@ -211,9 +212,9 @@ def test_a_stage_draws_a_share_of_the_negatives() -> None:
 def test_a_stage_draws_enough_negatives_of_a_small_sample() -> None:
     """About so many a user, or all that there are."""
     n_items = 2 + 2 * MIN_NEGATIVES
-    n_drawn = np.count_nonzero(drawn(crowd(n_items), 1).labels == 0)
+    n_drawn = np.count_nonzero(sample_negatives(crowd(n_items), 1).labels == 0)
     assert 0.8 < n_drawn / (5 * MIN_NEGATIVES) < 1.2
-    assert len(drawn(crowd(n_items=50), 1)) == 5 * 50
+    assert len(sample_negatives(crowd(n_items=50), 1)) == 5 * 50
 
 
 # --- nothing to learn from -----------------------------------------------------------
@@ -260,13 +261,13 @@ def test_four_ratings_are_enough(
 # --- what is learned -----------------------------------------------------------------
 
 
-WINDOWS = (Moment(1, n_next=N_NEAR), Moment(2))
+WINDOWS = (Cutoff(1, n_next=N_NEAR), Cutoff(2))
 """Those that the batch trains the model on that it evaluates."""
 
 
-def sampled(connection: Connection, moment: Moment, every: int = 1) -> Pairs:
+def sampled(connection: Connection, cutoff: Cutoff, every: int = 1) -> Pairs:
     """Sample the pairs of one in `every` users as of a moment."""
-    tables.build(connection, *moment)
+    tables.build(connection, *cutoff)
     return candidates.sample(connection, warehouse.user_ids(connection)[::every])
 
 
@@ -301,7 +302,9 @@ def learned(
         if seed is not None:
             dealt = [dealt_out(window, seed + i) for i, window in enumerate(windows)]
         booster = train(dealt, None, parameters, n_rounds).booster
-        lists = rank.score(connection, booster, user_ids, top_n=10)
+        lists = chain.from_iterable(
+            rank.rank_users(connection, booster, user_ids, top_n=10)
+        )
         found.append(evaluate(connection, lists))
     return found
 

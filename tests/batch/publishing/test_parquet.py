@@ -1,7 +1,6 @@
 """Parquet files, whole or not at all."""
 
 import fcntl
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,16 +19,17 @@ def ranking(user_id: int, n_items: int) -> Ranking:
     return Ranking(user_id, item_ids, -item_ids.astype(np.float32))
 
 
-def write(path: Path, rankings: Iterable[Ranking]) -> list[Ranking]:
-    """Write lists as a run does; return what was passed on."""
-    with parquet.replacing(path) as file:
-        return list(parquet.written(file, rankings))
+def write(path: Path, *blocks: list[Ranking]) -> None:
+    """Write blocks as a run does."""
+    with parquet.open_writer(path) as writer:
+        for block in blocks:
+            writer.write(block)
 
 
 def test_lists_become_rows(tmp_path: Path) -> None:
     rankings = [ranking(1, 2), ranking(2, 0), ranking(7, 1)]
     path = tmp_path / "new" / "g1.parquet"
-    assert write(path, rankings) == rankings
+    write(path, rankings)
     table = pq.read_table(path)
     assert table.schema.equals(parquet.RECOMMENDATIONS)
     assert table.to_pydict() == {
@@ -40,22 +40,20 @@ def test_lists_become_rows(tmp_path: Path) -> None:
     }
 
 
-def test_more_users_than_a_row_group_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parquet, "USERS_PER_ROW_GROUP", 4)
-    write(tmp_path / "g1.parquet", (ranking(user_id, 3) for user_id in range(1, 11)))
+def test_each_block_is_a_row_group(tmp_path: Path) -> None:
+    blocks = [[ranking(1, 3), ranking(2, 3)], [ranking(3, 3)]]
+    write(tmp_path / "g1.parquet", *blocks)
     metadata = pq.read_metadata(tmp_path / "g1.parquet")
-    assert (metadata.num_rows, metadata.num_row_groups) == (30, 3)
+    assert (metadata.num_rows, metadata.num_row_groups) == (9, 2)
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def failing() -> Iterator[Ranking]:
-        yield ranking(1, 2)
+    with (
+        pytest.raises(RuntimeError),
+        parquet.open_writer(tmp_path / "g1.parquet") as writer,
+    ):
+        writer.write([ranking(1, 2)])
         raise RuntimeError("the power went")
-
-    with pytest.raises(RuntimeError):
-        write(tmp_path / "g1.parquet", failing())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,14 +71,14 @@ def test_what_a_killed_run_left_is_removed_and_what_another_writes_is_not(
     assert [path.name for path in tmp_path.iterdir()] == ["features.parquet"]
 
 
-def test_prune_keeps_the_lists_of_generations_that_are_held(tmp_path: Path) -> None:
+def test_the_lists_of_generations_that_are_held_stay(tmp_path: Path) -> None:
     g1, g2 = "20261124T013000Z-0a1b2c", "20261124T023000Z-0a1b2c"
     for name in (f"{g1}.parquet", f"{g2}.parquet", "mine.parquet", "notes.txt"):
         (tmp_path / name).touch()
-    parquet.prune(tmp_path, {g2})
+    parquet.remove_generations(tmp_path, {g2})
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"{g2}.parquet", "mine.parquet", "notes.txt"}
-    parquet.prune(tmp_path / "not there", {g2})
+    parquet.remove_generations(tmp_path / "not there", {g2})
 
 
 def test_a_table_replaces_the_former_one(tmp_path: Path) -> None:

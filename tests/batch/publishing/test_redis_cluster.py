@@ -12,15 +12,16 @@ import redis
 from redis.cluster import RedisCluster
 
 from batch.errors import BatchError, LockHeld
-from batch.publishing import connections, generations
+from batch.publishing import cluster as redis_cluster
+from batch.publishing import connections, generations, lock, shared_keys
 from batch.publishing.connections import Client
-from batch.publishing.generations import Lock
+from batch.publishing.generations import locked
 from lookup.app import create_app
 from lookup.settings import Settings
 from lookup.shared import contract
 from lookup.store.store import Store
 from tests import staged
-from tests.batch.publishing.test_generations import ITEMS, META, ranking
+from tests.batch.publishing.test_generations import ITEMS, META, POPULAR, ranking
 from tests.cluster import Cluster, clustered
 from tests.conftest import wait_until
 from tests.faults.batches import Clone
@@ -55,10 +56,10 @@ def client(cluster: Cluster) -> Iterator[Client]:
 
 def publish_one(client: Client, generation: str) -> None:
     """Write a generation and make it current."""
-    with Lock(client) as lock:
-        staged.stage(client, generation, RANKINGS, [(50, 9.0)], ITEMS)
-        generations.describe(client, generation, META)
-        lock.flip(generation, time.time())
+    with locked(client) as held:
+        staged.stage(client, generation, RANKINGS, POPULAR, ITEMS)
+        shared_keys.write_meta(client, generation, META)
+        held.make_current(generation, time.time())
 
 
 def names(client: Client) -> set[str]:
@@ -80,8 +81,8 @@ def test_what_one_script_touches_is_on_one_node(client: Client) -> None:
     assert isinstance(client, RedisCluster)
     keys = (
         contract.CURRENT,
-        generations.lock_key(client),
-        generations.generations_key(client),
+        redis_cluster.lock_key(client),
+        redis_cluster.generations_key(client),
     )
     assert len({client.keyslot(key) for key in keys}) == 1
     assert {contract.generation_of(key) for key in keys} == {None}
@@ -90,40 +91,43 @@ def test_what_one_script_touches_is_on_one_node(client: Client) -> None:
 def test_flip_rollback_and_retire(client: Client) -> None:
     for generation in ("g1", "g2", "g3"):
         publish_one(client, generation)
-    staged.stage(client, "died", RANKINGS, [(50, 9.0)], ITEMS)
+    staged.stage(client, "died", RANKINGS, POPULAR, ITEMS)
     client.set("others", "stay")
-    with Lock(client) as lock:
-        generations.retire(client, lock, generations.kept(client))
-    assert generations.generations(client) == ["g2", "g3"]
+    with locked(client) as held:
+        generations.remove_leftovers(client, held)
+    assert generations.held(client) == ["g2", "g3"]
     owners = {contract.generation_of(name) for name in names(client) - {"others"}}
     assert owners == {None, "g2", "g3"}
     assert client.get("others") == "stay"
-    assert generations.before(client) == "g2"
-    with Lock(client) as lock:
-        lock.flip("g2", time.time())
+    assert generations.previous(client) == "g2"
+    with locked(client) as held:
+        held.make_current("g2", time.time())
     assert generations.current(client) == ("g2", client.hgetall("recs:g2:meta"))
 
 
 def test_who_lost_the_lock_can_neither_flip_nor_remove(client: Client) -> None:
     publish_one(client, "g1")
-    with Lock(client) as lock:
-        with pytest.raises(LockHeld, match=r"recs:lock\{recs:current\}: .+:\d+"):
-            Lock(client).__enter__()
-        client.set(generations.lock_key(client), "somebody else")
-        staged.stage(client, "g2", RANKINGS, [(50, 9.0)], ITEMS)
+    with locked(client) as mine:
+        with (
+            pytest.raises(LockHeld, match=r"recs:lock\{recs:current\}: .+:\d+"),
+            locked(client),
+        ):
+            pass
+        client.set(redis_cluster.lock_key(client), "somebody else")
+        staged.stage(client, "g2", RANKINGS, POPULAR, ITEMS)
         held = names(client)
         with pytest.raises(BatchError, match="lost recs:lock.* before g2"):
-            lock.flip("g2", time.time())
+            mine.make_current("g2", time.time())
         with pytest.raises(BatchError, match="lost recs:lock.* to another batch"):
-            generations.retire(client, lock, {"g1"})
+            generations.remove_unheld(client, mine, {"g1"})
     assert names(client) == held
     assert client.get("recs:current") == "g1"
-    assert client.get(generations.lock_key(client)) == "somebody else"
+    assert client.get(redis_cluster.lock_key(client)) == "somebody else"
 
 
 def test_the_lock_of_who_is_done_is_gone(client: Client) -> None:
     publish_one(client, "g1")
-    assert not client.exists(generations.lock_key(client))
+    assert not client.exists(redis_cluster.lock_key(client))
 
 
 @pytest.mark.slow
@@ -131,20 +135,20 @@ def test_a_lock_outlives_what_a_cluster_says_amid_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not all that redis raises then is a RedisError: who renews it goes on."""
-    monkeypatch.setattr(generations, "LOCK_SECONDS", 4)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 4)
     with clustered(tmp_path) as cluster, connections.connect(cluster.url) as client:
-        with Lock(client) as lock:
+        with locked(client) as held:
             for node in cluster.nodes:
                 node.kill()
             wait_until(lambda: caplog.text.count("could not renew") >= 2, 30)
-            assert lock._renewer.is_alive()
+            assert held._renewer.is_alive()
         assert "it expires by itself" in caplog.text
 
 
 def test_a_generation_is_not_written_twice(client: Client) -> None:
-    staged.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
+    staged.stage(client, "g1", RANKINGS, POPULAR, ITEMS)
     with pytest.raises(BatchError, match="g1 is not new"):
-        staged.stage(client, "g1", RANKINGS, [(50, 9.0)], ITEMS)
+        staged.stage(client, "g1", RANKINGS, POPULAR, ITEMS)
 
 
 def test_a_slot_that_moves_meanwhile_is_followed(

@@ -1,6 +1,5 @@
-"""Similar items, items, users and reasons, on a real Redis."""
+"""The routes and their parameters, on a real Redis."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -8,10 +7,11 @@ import httpx
 import pytest
 import redis
 
+from lookup.settings import Settings
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import ITEMS
-from tests.lookup.serving import error, ids
+from tests.conftest import ITEMS, POPULAR, USERS, publish
+from tests.lookup.serving import error, ids, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -20,50 +20,180 @@ ORIGIN = {
     "model_version": "3",
     "scored_at": "2026-11-24T01:30:00Z",
 }
+ABOUT = About(3, 5, ["Action"], [7, 42], "by time", {"model": {"ndcg_at_10": 0.25}})
+HISTORY = History(27, highest=[(50, 5.0), (73, 4.5)], last=[(267, 1.0), (50, 5.0)])
+BECAUSE = [[181, 258], [], [50], [73, 50, 181], [258]]
 
 
 @pytest.fixture
 def published(redis_client: "redis.Redis", published: None) -> None:
-    """Publish what goes beyond the lists as well, as the batch would write it."""
+    """Publish more than the lists, as the batch would."""
     similar = contract.encode([(181, 0.9), (258, 0.5), (73, 0.25)])
-    because = contract.encode_because([[181, 258], [], [50], [73, 50, 181], [258]])
-    history = History(
-        n_ratings=27, highest=[(50, 5.0), (73, 4.5)], last=[(267, 1.0), (50, 5.0)]
-    )
     redis_client.rpush(contract.similar_key("g1", 50), *similar)
     redis_client.rpush(contract.similar_key("g1", 73), *contract.encode([]))
+    because = contract.encode_because(BECAUSE)
     redis_client.rpush(contract.because_key("g1", 42), *because)
-    redis_client.set(contract.history_key("g1", 42), contract.encode_history(history))
-    redis_client.set(
-        contract.history_key("g1", 13),
-        contract.encode_history(History(n_ratings=0, highest=[], last=[])),
+    for user_id, history in ((42, HISTORY), (13, History(0, [], []))):
+        key = contract.history_key("g1", user_id)
+        redis_client.set(key, contract.encode_history(history))
+
+
+async def test_body_is_the_contract_s(api: httpx.AsyncClient, published: None) -> None:
+    """Byte for byte: keys, their order, compact, UTF-8 as it is."""
+    response = await api.get("/recommend/42?k=2")
+    assert response.headers["content-type"] == "application/json"
+    assert response.content.decode() == (
+        '{"user_id":42,"k":2,"generation":"g1","model_version":"3",'
+        '"scored_at":"2026-11-24T01:30:00Z","source":"personal","items":['
+        '{"rank":1,"item_id":50,"title":"Star Wars (1977)",'
+        '"genres":["Action","Sci-Fi"],"year":1977,"score":3.1416},'
+        '{"rank":2,"item_id":73,"title":"Misérables, Les (1995)",'
+        '"genres":["Drama"],"year":1995,"score":2.5}]}'
     )
+    body = (await api.get("/popular?k=1")).json()
+    assert list(body) == ["k", *ORIGIN, "source", "items"]
+    assert body["source"] == "popular"
+    assert body["items"][0]["item_id"] == POPULAR[0][0]
 
 
-ABOUT = About(3, 5, ["Action"], [7, 42], "by time", {"model": {"ndcg_at_10": 0.25}})
-
-
-async def test_about(
-    api: httpx.AsyncClient, published: None, redis_client: "redis.Redis"
+async def test_default_k_is_the_setting(
+    redis_url: str, redis_client: "redis.Redis"
 ) -> None:
-    """The generation as a whole, from when on it tells of itself."""
-    await error(api, "/about", 404, "unknown_about")
-    redis_client.set(contract.about_key("g1"), contract.encode_about(ABOUT))
-    body = (await api.get("/about")).json()
-    assert body == {**ORIGIN, "top_n": 5, **asdict(ABOUT)}
-    await error(api, "/about?k=1", 422, "invalid_parameter")
+    """Unless the lists are shorter."""
+    publish(redis_client, top_n=5)
+    for setting, k in ((2, 2), (100, 5)):
+        async with serving(redis_url, Settings(k_default=setting)) as api:
+            assert (await api.get("/recommend/42")).json()["k"] == k
+            assert len(await ids(api, "/recommend/42")) == k
 
 
-async def test_garbled_about_is_named(
-    api: httpx.AsyncClient, published: None, redis_client: "redis.Redis"
+async def test_fewer_than_k(api: httpx.AsyncClient, published: None) -> None:
+    assert await ids(api, "/recommend/7?k=5") == [258, 50]
+    body = (await api.get("/recommend/13?k=5")).json()
+    assert (body["source"], body["items"], body["k"]) == ("personal", [], 5)
+
+
+async def test_unknown_user_gets_the_popular_list(
+    api: httpx.AsyncClient, published: None
 ) -> None:
-    redis_client.set(contract.about_key("g1"), "{}")
-    message = await error(api, "/about", 503, "corrupt_generation")
-    assert "recs:g1:about" in message
+    body = (await api.get("/recommend/999?k=2")).json()
+    assert (body["user_id"], body["source"]) == (999, "popular")
+    assert body["fallback_reason"] == "unknown_user"
+    assert [item["item_id"] for item in body["items"]] == [181, 50]
+    assert await ids(api, "/recommend/999?k=2&fallback=popular") == [181, 50]
+    message = await error(api, "/recommend/999?fallback=none", 404, "unknown_user")
+    assert "999" in message
+    await error(api, "/recommend/999?fallback=none&k=6", 422, "invalid_parameter")
+    assert await ids(api, "/recommend/7?fallback=none") == [258, 50]
+    assert await ids(api, "/recommend/13?fallback=none") == []
+    for path in ("/recommend/42", "/popular", "/similar/50"):
+        assert "fallback_reason" not in (await api.get(path)).json()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+async def test_pages_make_up_the_list(
+    api: httpx.AsyncClient, published: None, size: int
+) -> None:
+    found = []
+    for offset in range(0, 5, size):
+        path = f"/recommend/42?k={size}&offset={offset}"
+        found += (await api.get(path)).json()["items"]
+    assert [item["item_id"] for item in found] == [item for item, _ in USERS[42]]
+    assert [item["rank"] for item in found] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("user_id", [42, 13, 999])
+@pytest.mark.parametrize("offset", [5, 100, 10**18 - 1])
+async def test_a_page_beyond_the_end_is_empty(
+    api: httpx.AsyncClient, published: None, user_id: int, offset: int
+) -> None:
+    body = (await api.get(f"/recommend/{user_id}?offset={offset}")).json()
+    assert body["items"] == []
+    assert body["source"] == ("popular" if user_id == 999 else "personal")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/recommend/42?genre=Drama", [73, 258]),
+        ("/recommend/42?genre=dRAMA", [73, 258]),
+        ("/recommend/42?genre=Drama&genre=Action", [50, 73, 181, 258]),
+        ("/recommend/42?genre=Sci-Fi&exclude=50", [258]),
+        ("/recommend/42?genre=Western", []),
+        ("/recommend/42?exclude=50,181", [73, 258, 267]),
+        ("/recommend/42?exclude=50&exclude=181", [73, 258, 267]),
+        ("/recommend/42?exclude=999999", [50, 73, 181, 258, 267]),
+        ("/recommend/42?genre=Action&k=1&offset=1", [181]),
+        ("/recommend/42?exclude=50&k=2&offset=2", [258, 267]),
+        ("/recommend/42?genre=Action&offset=2", []),
+        ("/popular?genre=drama", [258, 73]),
+        ("/recommend/999?exclude=181&k=1", [50]),
+        ("/popular?offset=1&k=2&exclude=50", [258, 73]),
+        ("/similar/50?offset=1&k=1", [258]),
+        ("/similar/50?genre=drama&exclude=73", [258]),
+        ("/similar/73", []),  # an empty list
+        ("/similar/181", []),  # no list
+    ],
+)
+async def test_filters_come_before_paging(
+    api: httpx.AsyncClient, published: None, path: str, expected: list[int]
+) -> None:
+    items = (await api.get(path)).json()["items"]
+    assert [item["item_id"] for item in items] == expected
+    first = 2 if "offset=1" in path else 3 if "offset=2" in path else 1
+    assert [item["rank"] for item in items] == [first + i for i in range(len(items))]
+
+
+@pytest.mark.parametrize(
+    ("path", "quoted"),
+    [
+        ("/recommend/0", "user_id='0'"),
+        ("/recommend/4.5", "user_id='4.5'"),
+        ("/recommend/x", "user_id='x'"),
+        ("/recommend/+5", "user_id='+5'"),
+        ("/recommend/%20", "user_id=' '"),
+        ("/recommend/42%0A", "user_id='42\\n'"),
+        ("/recommend/٤٢", "user_id='٤٢'"),
+        ("/recommend/" + "1" * 1001, "user_id='1111"),
+        ("/recommend/" + "9" * 5000, "user_id='9999"),
+        ("/similar/x", "item_id='x'"),
+        ("/items/0", "item_id='0'"),
+        ("/users/-1", "user_id='-1'"),
+        ("/recommend/42?k=0", "k='0': expected an integer from 1 to 5"),
+        ("/recommend/42?k=6", "k='6': expected an integer from 1 to 5"),
+        ("/popular?k=6", "k='6': expected an integer from 1 to 5"),
+        ("/similar/50?k=6", "k='6': expected an integer from 1 to 5"),
+        ("/recommend/42?k=5.0", "k='5.0'"),
+        ("/recommend/42?k=+5", "k=' 5'"),
+        ("/recommend/42?k=٥", "k='٥'"),
+        ("/recommend/42?k=" + "1" * 5000, "k='1111"),
+        ("/recommend/42?k=", "k=''"),
+        ("/recommend/42?k=5&k=5", "k is given 2 times"),
+        ("/recommend/42?offset=-1", "offset='-1'"),
+        ("/recommend/42?offset=" + "1" * 19, "offset='1111"),
+        ("/recommend/42?offset=1&offset=1", "offset is given 2 times"),
+        ("/recommend/42?genre=", "genre=''"),
+        ("/recommend/42?exclude=", "exclude=''"),
+        ("/recommend/42?exclude=50,,181", "exclude=''"),
+        ("/recommend/42?exclude=50,x", "exclude='x'"),
+        ("/recommend/42?fallback=no", "fallback='no': expected popular or none"),
+        ("/recommend/42?because=2", "because='2': expected 0 or 1"),
+        ("/recommend/42?K=5", "'K' is not a parameter; known: k, offset, genre"),
+        ("/popular?fallback=none", "'fallback' is not a parameter; known: k, offset"),
+        ("/popular?because=1", "'because' is not a parameter"),
+        ("/items/50?k=1", "'k' is not a parameter; known: none"),
+        ("/users/42?k=1", "'k' is not a parameter; known: none"),
+        ("/about?k=1", "'k' is not a parameter; known: none"),
+    ],
+)
+async def test_bad_parameters_are_quoted(
+    api: httpx.AsyncClient, published: None, path: str, quoted: str
+) -> None:
+    await api.get("/ready")  # so that TOP_N is known
+    assert quoted in await error(api, path, 422, "invalid_parameter")
 
 
 async def test_similar_items(api: httpx.AsyncClient, published: None) -> None:
-    """The form of every list, with the item that it is about."""
     body = (await api.get("/similar/50?k=2")).json()
     assert body == {
         "item_id": 50,
@@ -78,41 +208,30 @@ async def test_similar_items(api: httpx.AsyncClient, published: None) -> None:
     assert list(body)[:2] == ["item_id", "k"]
 
 
-async def test_similar_is_paged_and_filtered(
-    api: httpx.AsyncClient, published: None
-) -> None:
-    """As every list."""
-    assert await ids(api, "/similar/50?offset=1&k=1") == [258]
-    assert await ids(api, "/similar/50?genre=drama&exclude=73") == [258]
-
-
-@pytest.mark.parametrize("item_id", [73, 181])
-async def test_items_like_no_other_have_an_empty_list(
-    api: httpx.AsyncClient, published: None, item_id: int
-) -> None:
-    """Whether the batch wrote an empty list or none."""
-    assert await ids(api, f"/similar/{item_id}") == []
-
-
-@pytest.mark.parametrize("path", ["/similar/999", "/items/999", "/items/" + "9" * 999])
-async def test_unknown_items(
-    api: httpx.AsyncClient, published: None, path: str
-) -> None:
-    """404, with the generation that lacks it."""
-    assert "g1" in await error(api, path, 404, "unknown_item")
-
-
 async def test_one_item(api: httpx.AsyncClient, published: None) -> None:
-    """What is known of it; null where nothing is."""
     body = (await api.get("/items/73")).json()
     assert body == {"item_id": 73, **ITEMS[73], **ORIGIN}
     assert (await api.get("/items/267")).json()["year"] is None
 
 
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/similar/999", "unknown_item"),
+        ("/items/999", "unknown_item"),
+        ("/items/" + "9" * 999, "unknown_item"),
+        ("/users/999", "unknown_user"),
+        ("/about", "unknown_about"),
+    ],
+)
+async def test_unknown_ids_are_404(
+    api: httpx.AsyncClient, published: None, path: str, code: str
+) -> None:
+    assert "g1" in await error(api, path, 404, code)
+
+
 async def test_what_a_user_rated(api: httpx.AsyncClient, published: None) -> None:
-    """The highest and the last, with what people know the items by."""
-    body = (await api.get("/users/42")).json()
-    assert body == {
+    assert (await api.get("/users/42")).json() == {
         "user_id": 42,
         **ORIGIN,
         "n_ratings": 27,
@@ -129,28 +248,35 @@ async def test_what_a_user_rated(api: httpx.AsyncClient, published: None) -> Non
     assert (nothing["n_ratings"], nothing["highest"], nothing["last"]) == (0, [], [])
 
 
-async def test_unknown_users_have_no_history(
-    api: httpx.AsyncClient, published: None
+async def test_about(
+    api: httpx.AsyncClient, published: None, redis_client: "redis.Redis"
 ) -> None:
-    """There is nothing popular to show instead."""
-    assert "999" in await error(api, "/users/999", 404, "unknown_user")
+    redis_client.set(contract.about_key("g1"), contract.encode_about(ABOUT))
+    body = (await api.get("/about")).json()
+    assert body == {**ORIGIN, "top_n": 5, **asdict(ABOUT)}
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["[]", "{", '{"n_ratings": 1}', '{"n_ratings":1,"highest":[[1]],"last":[]}', "1"],
+    ("path", "key", "text"),
+    [
+        ("/about", "about", "{}"),
+        ("/users/42", "history:42", "[]"),
+        ("/users/42", "history:42", "{"),
+        ("/users/42", "history:42", '{"n_ratings": 1}'),
+        ("/users/42", "history:42", '{"n_ratings":1,"highest":[[1]],"last":[]}'),
+        ("/users/42", "history:42", "1"),
+    ],
 )
-async def test_garbled_history_is_503(
-    api: httpx.AsyncClient, redis_client: "redis.Redis", published: None, text: str
+async def test_garbled_keys_are_named(
+    api: httpx.AsyncClient, redis_client: "redis.Redis", path: str, key: str, text: str
 ) -> None:
-    """The message names the key."""
-    redis_client.set("recs:g1:history:42", text)
-    message = await error(api, "/users/42", 503, "corrupt_generation")
-    assert "recs:g1:history:42" in message
+    publish(redis_client)
+    redis_client.set(f"recs:g1:{key}", text)
+    assert f"recs:g1:{key} " in await error(api, path, 503, "corrupt_generation")
 
 
-async def reasons(api: httpx.AsyncClient, path: str) -> list[list[int]]:
-    """Ask for a list with reasons, and give their item_ids."""
+async def explained(api: httpx.AsyncClient, path: str) -> list[list[int]]:
+    """Request a list with explanations, and return their item_ids."""
     items = (await api.get(path)).json()["items"]
     for item in items:
         assert list(item)[-1] == "because"
@@ -159,99 +285,49 @@ async def reasons(api: httpx.AsyncClient, path: str) -> list[list[int]]:
     return [[reason["item_id"] for reason in item["because"]] for item in items]
 
 
-async def test_because(api: httpx.AsyncClient, published: None) -> None:
-    """Beside each item those of the user's own that drove it, if that is asked for."""
-    drove = [[181, 258], [], [50], [73, 50, 181], [258]]
-    assert await reasons(api, "/recommend/42?because=1") == drove
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/recommend/42?because=1", BECAUSE),
+        ("/recommend/42?because=1&offset=2&k=2", [[50], [73, 50, 181]]),
+        ("/recommend/42?because=1&exclude=50,73", [[50], [73, 50, 181], [258]]),
+        ("/recommend/7?because=1&k=2", [[], []]),  # the batch wrote none
+        ("/recommend/999?because=1&k=2", [[], []]),  # a fallback
+    ],
+)
+async def test_explanations_stay_with_their_items(
+    api: httpx.AsyncClient, published: None, path: str, expected: list[list[int]]
+) -> None:
+    assert await explained(api, path) == expected
+
+
+async def test_explanations_are_optional(
+    api: httpx.AsyncClient, redis_client: "redis.Redis", published: None
+) -> None:
     plain = (await api.get("/recommend/42?because=0")).json()
     assert plain == (await api.get("/recommend/42")).json()
     assert "because" not in plain["items"][0]
-
-
-async def test_reasons_stay_with_their_items(
-    api: httpx.AsyncClient, published: None
-) -> None:
-    """Whatever is filtered out before them."""
-    path = "/recommend/42?because=1"
-    assert await reasons(api, f"{path}&offset=2&k=2") == [[50], [73, 50, 181]]
-    assert await reasons(api, f"{path}&exclude=50,73") == [[50], [73, 50, 181], [258]]
-
-
-@pytest.mark.parametrize("user_id", [7, 999])
-async def test_no_reasons(
-    api: httpx.AsyncClient, published: None, user_id: int
-) -> None:
-    """Where the batch wrote none, and where the list is everybody's."""
-    found = await reasons(api, f"/recommend/{user_id}?because=1&k=2")
-    assert found == [[], []]
-
-
-async def test_too_few_reasons(
-    api: httpx.AsyncClient, redis_client: "redis.Redis", published: None
-) -> None:
-    """What is missing at the end is as good as none."""
     redis_client.ltrim("recs:g1:because:42", 0, 0)
-    found = await reasons(api, "/recommend/42?because=1")
-    assert found == [[181, 258], [], [], [], []]
+    path = "/recommend/42?because=1"
+    assert await explained(api, path) == [[181, 258], [], [], [], []]
 
 
 @pytest.mark.parametrize("entry", ["x", "50,", "1.5", "999"])
-async def test_garbled_reasons_are_503(
+async def test_garbled_explanations_are_503(
     api: httpx.AsyncClient, redis_client: "redis.Redis", published: None, entry: str
 ) -> None:
-    """Also those that name no item."""
+    """Also those that name an unknown item."""
     redis_client.lset("recs:g1:because:42", 0, entry)
-    path = "/recommend/42?because=1"
-    await error(api, path, 503, "corrupt_generation")
+    await error(api, "/recommend/42?because=1", 503, "corrupt_generation")
     assert (await api.get("/recommend/42")).status_code == 200
 
 
-async def test_a_fallback_says_why(api: httpx.AsyncClient, published: None) -> None:
-    """And nothing else does."""
-    body = (await api.get("/recommend/999?k=1")).json()
-    assert (body["source"], body["fallback_reason"]) == ("popular", "unknown_user")
-    for path in ("/recommend/42", "/popular", "/similar/50"):
-        assert "fallback_reason" not in (await api.get(path)).json()
-
-
-@pytest.mark.parametrize(
-    ("path", "quoted"),
-    [
-        ("/recommend/42?because=2", "because='2': expected 0 or 1"),
-        ("/recommend/42?because=1&because=1", "because is given 2 times"),
-        ("/popular?because=1", "'because' is no parameter"),
-        ("/similar/50?fallback=none", "'fallback' is no parameter"),
-        ("/similar/x", "item_id='x'"),
-        ("/similar/50?k=6", "k='6': expected an integer from 1 to 5"),
-        ("/items/0", "item_id='0'"),
-        ("/items/50?k=1", "'k' is no parameter; known: none"),
-        ("/users/-1", "user_id='-1'"),
-        ("/users/42?k=1", "'k' is no parameter; known: none"),
-    ],
-)
-async def test_bad_parameters_are_quoted(
-    api: httpx.AsyncClient, published: None, path: str, quoted: str
+async def test_the_description_has_the_limits_of_k(
+    api: httpx.AsyncClient, redis_client: "redis.Redis"
 ) -> None:
-    """422, with the name, the value and what was expected."""
-    await api.get("/ready")
-    assert quoted in await error(api, path, 422, "invalid_parameter")
-
-
-@pytest.mark.parametrize("path", ["/similar/50", "/items/50", "/users/42", "/metrics"])
-async def test_nothing_published(api: httpx.AsyncClient, path: str) -> None:
-    """As for the lists; metrics are there all the same."""
-    if path == "/metrics":
-        assert (await api.get(path)).status_code == 200
-    else:
-        await error(api, path, 503, "no_generation")
-
-
-async def test_schema_knows_how_long_lists_are(
-    api: httpx.AsyncClient, redis_client: "redis.Redis", published: None
-) -> None:
-    """And what is asked for where nothing is said."""
-    body: dict[str, Any] = (await api.get("/openapi.json")).json()
-    parameters = body["paths"]["/popular"]["get"]["parameters"]
-    (k,) = (p["schema"] for p in parameters if p["name"] == "k")
-    assert (k["minimum"], k["maximum"], k["default"]) == (1, 5, 5)
-    assert json.dumps(body)
+    for top_n, default in ((None, 10), (5, 5), (100, 10)):
+        if top_n is not None:
+            publish(redis_client, f"g{top_n}", top_n=top_n)
+        body: dict[str, Any] = (await api.get("/openapi.json")).json()
+        k = body["components"]["parameters"]["k"]["schema"]
+        assert (k["minimum"], k.get("maximum"), k["default"]) == (1, top_n, default)

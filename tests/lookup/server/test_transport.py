@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Recorder(asyncio.Transport):
-    """A transport that notes what it is told."""
+    """A transport that notes its calls."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("here", 1)})
@@ -29,8 +29,7 @@ class Recorder(asyncio.Transport):
         return "closed" in self.done
 
 
-async def test_what_is_written_in_one_turn_is_sent_as_one() -> None:
-    """Headers and body, and the next turn's on their own."""
+async def test_writes_of_one_turn_are_joined() -> None:
     recorder = Recorder()
     joining = JoiningTransport(recorder)
     joining.write(b"head")
@@ -42,36 +41,26 @@ async def test_what_is_written_in_one_turn_is_sent_as_one() -> None:
     assert recorder.done == [b"headbody", b"next"]
 
 
-async def test_close_comes_after_what_was_written() -> None:
-    """Nothing is lost, and nothing sent afterwards."""
+@pytest.mark.parametrize(
+    ("method", "noted"), [("close", "closed"), ("write_eof", "half closed")]
+)
+async def test_held_data_is_sent_before_the_end(method: str, noted: str) -> None:
     recorder = Recorder()
     joining = JoiningTransport(recorder)
     joining.write(b"last")
-    joining.close()
+    getattr(joining, method)()
     await asyncio.sleep(0)
-    assert recorder.done == [b"last", "closed"]
+    assert recorder.done == [b"last", noted]
 
 
-async def test_half_a_close_comes_after_what_was_written() -> None:
-    """As with a whole one."""
+async def test_nothing_is_written_to_a_closed_connection() -> None:
+    """It would be a traceback in the log."""
     recorder = Recorder()
-    joining = JoiningTransport(recorder)
-    joining.write(b"last")
-    joining.write_eof()
-    assert recorder.done == [b"last", "half closed"]
-
-
-async def test_nothing_is_written_to_who_has_left() -> None:
-    """It would be a stack trace in the log."""
-    recorder = Recorder()
-    joining = JoiningTransport(recorder)
-    joining.write(b"late")
+    JoiningTransport(recorder).write(b"late")
     recorder.close()
     await asyncio.sleep(0)
     assert recorder.done == ["closed"]
 
 
-async def test_the_rest_is_the_transport_s() -> None:
-    """Uvicorn asks it for addresses, and tells it to pause."""
-    joining = JoiningTransport(Recorder())
-    assert joining.get_extra_info("peername") == ("here", 1)
+async def test_other_attributes_are_those_of_the_transport() -> None:
+    assert JoiningTransport(Recorder()).get_extra_info("peername") == ("here", 1)

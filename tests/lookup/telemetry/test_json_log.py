@@ -1,4 +1,4 @@
-"""The lines of the log."""
+"""Lines of the log."""
 
 import json
 import logging
@@ -11,14 +11,12 @@ from lookup.telemetry.json_log import JsonFormatter
 
 
 def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
-    """Make a record as a logger would."""
     made = logging.LogRecord("lookup.x", logging.INFO, __file__, 1, message, args, None)
     made.__dict__.update(extra)
     return made
 
 
 def test_a_line_is_json() -> None:
-    """Time with its zone, level, logger, message, and the fields that it has."""
     line = JsonFormatter().format(record("é %s", 1, status=200, other="x"))
     shown = json.loads(line)
     assert shown.pop("time").endswith("+00:00")
@@ -31,7 +29,6 @@ def test_a_line_is_json() -> None:
 
 
 def test_a_traceback_stays_on_the_line() -> None:
-    """A log of lines is read line by line."""
     try:
         json.loads("a\nb")
     except ValueError:
@@ -44,7 +41,6 @@ def test_a_traceback_stays_on_the_line() -> None:
 
 @pytest.mark.parametrize("key", ["secret", 'a"b', "clé", "{"])
 def test_the_key_is_never_shown(key: str) -> None:
-    """Wherever it comes from, and the line stays JSON."""
     made = record("got %s", key, path=f"/x/{key}")
     shown = json.loads(JsonFormatter(key).format(made))
     assert key not in shown["message"] + shown["path"]
@@ -53,7 +49,7 @@ def test_the_key_is_never_shown(key: str) -> None:
 
 @pytest.mark.parametrize("requests", [False, True])
 def test_configure(requests: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """Events and failures always, each request only if that is asked for."""
+    """Events and failures are always logged, other requests only if configured."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:

@@ -1,4 +1,4 @@
-"""What Prometheus reads, read as Prometheus does."""
+"""Metrics, read as Prometheus does."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ async def samples(api: httpx.AsyncClient) -> Samples:
 async def test_requests_by_route_and_status(
     api: httpx.AsyncClient, published: None
 ) -> None:
-    """From the cache or not; a path is never a label."""
+    """Cached or not; a path is never a label."""
     for user_id in (42, 7, 42, 42):
         await api.get(f"/recommend/{user_id}")
     tag = (await api.get("/popular")).headers["etag"]
@@ -61,7 +61,6 @@ async def test_requests_by_route_and_status(
 async def test_latencies_are_a_histogram(
     api: httpx.AsyncClient, published: None
 ) -> None:
-    """Buckets that add up, with a sum and a count."""
     for _ in range(5):
         await api.get("/recommend/42")
     found = await samples(api)
@@ -74,7 +73,6 @@ async def test_latencies_are_a_histogram(
 
 
 async def test_fallbacks(api: httpx.AsyncClient, published: None) -> None:
-    """Each time that somebody got everybody's list in place of their own."""
     for path in ("/recommend/999", "/recommend/999", "/recommend/42", "/popular"):
         await api.get(path)
     assert (await samples(api))["lookup_fallbacks_total", "", ""] == 2
@@ -83,7 +81,6 @@ async def test_fallbacks(api: httpx.AsyncClient, published: None) -> None:
 async def test_generation_and_its_age(
     api: httpx.AsyncClient, redis_client: "redis.Redis"
 ) -> None:
-    """Nothing before there is one."""
     name = "lookup_generation_age_seconds"
     assert (name, "", "") not in await samples(api)
     publish(redis_client)
@@ -92,7 +89,7 @@ async def test_generation_and_its_age(
 
 
 async def test_redis_errors() -> None:
-    """Counted while it is gone, and the metrics stay there."""
+    """The metrics are there while Redis is gone."""
     metrics = Metrics(["/popular"])
     url = f"redis://127.0.0.1:{free_port()}/0"
     store = Store(url, on_error=metrics.redis_error)
@@ -102,12 +99,12 @@ async def test_redis_errors() -> None:
         for _ in range(3):
             assert (await api.get("/popular")).status_code == 503
         found = await samples(api)
-    assert found["lookup_redis_errors_total", "", ""] == 4  # ours is one
+    assert found["lookup_redis_errors_total", "", ""] == 4  # /metrics asks, too
     assert found["lookup_requests_total", "/popular", "503"] == 3
 
 
 def test_labels_are_escaped() -> None:
-    """A generation may be named by anybody who can write to Redis."""
+    """A generation has any name that is written to Redis."""
     text = Metrics(['/a"b\\c\nd']).text(None)
     assert r'route="/a\"b\\c\nd"' in text
     assert list(text_string_to_metric_families(text))

@@ -1,4 +1,4 @@
-"""Ids, headers and logs of requests."""
+"""Request ids, default headers and the access log."""
 
 import logging
 
@@ -11,16 +11,25 @@ from tests.lookup.serving import error
 pytestmark = pytest.mark.anyio
 
 PATHS = ["/recommend/42", "/popular", "/health", "/nothing", "/recommend/x", "/fail"]
+PATHS += ["/metrics", "/openapi.json", "/items/51"]
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_each_answer_has_an_id(
+async def test_every_response_has_an_id_and_security_headers(
     api: httpx.AsyncClient, published: None, path: str
 ) -> None:
-    """The client's, or a new one each time; errors of ours included."""
     given = await api.get(path, headers={"X-Request-ID": "abc-123"})
     assert given.headers["x-request-id"] == "abc-123"
-    made = {(await api.get(path)).headers["x-request-id"] for _ in range(3)}
+    made = set()
+    for _ in range(3):
+        headers = (await api.get(path)).headers
+        made.add(headers["x-request-id"])
+        assert headers.get_list("x-content-type-options") == ["nosniff"]
+        assert headers.get_list("content-security-policy") == [
+            "default-src 'none'; frame-ancestors 'none'"
+        ]
+        assert len(headers.get_list("cache-control")) == 1
+        assert "server" not in headers
     assert len(made) == 3
     assert all(SANE_ID.fullmatch(request_id.encode()) for request_id in made)
 
@@ -29,36 +38,19 @@ async def test_each_answer_has_an_id(
 async def test_ids_that_are_not_sane_are_replaced(
     api: httpx.AsyncClient, given: str
 ) -> None:
-    """Neither a header nor a log has to bear them."""
     headers = {b"X-Request-ID": given.encode()}
-    answer = await api.get("/health", headers=headers)
-    assert answer.headers["x-request-id"] != given
-
-
-@pytest.mark.parametrize("path", PATHS)
-async def test_security_headers(
-    api: httpx.AsyncClient, published: None, path: str
-) -> None:
-    """On each answer, once."""
-    for _ in range(2):
-        headers = (await api.get(path)).headers
-        assert headers.get_list("x-content-type-options") == ["nosniff"]
-        assert headers.get_list("content-security-policy") == [
-            "default-src 'none'; frame-ancestors 'none'"
-        ]
-        assert len(headers.get_list("cache-control")) == 1
-        assert "server" not in headers
+    response = await api.get("/health", headers=headers)
+    assert response.headers["x-request-id"] != given
 
 
 async def test_failures_are_logged(
     api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the id that the client was told."""
     with caplog.at_level(logging.WARNING, "lookup.requests"):
-        answer = await api.get("/popular")
+        response = await api.get("/popular")
         await api.get("/nothing")
     (record,) = caplog.records
-    assert record.__dict__["request_id"] == answer.headers["x-request-id"]
+    assert record.__dict__["request_id"] == response.headers["x-request-id"]
     assert record.__dict__["status"] == 503
     assert record.__dict__["route"] == "/popular"
 
@@ -66,17 +58,17 @@ async def test_failures_are_logged(
 async def test_bugs_are_logged_with_a_traceback(
     api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client sees nothing of it but the id to ask about."""
+    """The client sees the request id only."""
     assert "secret" not in await error(api, "/fail", 500, "internal_error")
     bug = next(record for record in caplog.records if record.exc_info)
     assert "a bug with a secret" in str(bug.exc_info)
     assert bug.__dict__["request_id"]
 
 
-async def test_requests_are_logged_where_that_is_asked_for(
+async def test_requests_are_logged_where_that_is_set(
     api: httpx.AsyncClient, published: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line each, without the query and the headers, where keys are put."""
+    """One line each, without the query and headers, where people put keys."""
     with caplog.at_level(logging.INFO, "lookup.requests"):
         await api.get("/recommend/42?k=2", headers={"X-API-Key": "hidden"})
     (record,) = [r for r in caplog.records if r.name == "lookup.requests"]

@@ -1,0 +1,176 @@
+"""The evaluation protocol: a model and two baselines, measured on one hold-out.
+
+The split is by time and not at random: a recommender predicts the next items, and a
+random hold-out would let a model learn from later ones.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from batch import warehouse
+from batch.evaluation import baselines, confidence, metrics, popularity_bias
+from batch.evaluation.confidence import Interval
+from batch.evaluation.history_length import Bucket, by_history_length
+from batch.evaluation.metrics import HeldOut, Lists, Metrics
+from batch.evaluation.popularity_bias import Bias
+from batch.scoring.ranking import Ranking
+
+PROTOCOL = (
+    "per-user time split: the last 20 % of each user's ratings by (timestamp, item_id) "
+    "are held out, every item not in the rest is ranked"
+)
+HELD_OUT = """
+    select user_id, item_id, rating
+    from int_future
+    semi join (select unnest($user_ids::integer[]) as user_id) using (user_id)
+"""
+N_RATINGS = "select item_id, n_ratings from int_item_counts"
+N_HISTORY = "select user_id, n_history from int_cutoffs"
+PREFIXES = {"model": "", "popularity": "popularity_", "item_knn": "item_knn_"}
+"""Ranker → prefix of its flat metric names in MLflow."""
+
+ByUser = Mapping[str, npt.NDArray[np.float64]]
+"""Ranker → NDCG@10 of each user with a relevant item, by ascending user_id."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a model and of the baselines, for the same users and hold-out.
+
+    Attributes:
+        protocol: how the ratings were split and the items ranked.
+        n_users: number of users with a hold-out.
+        model: the model's metrics; `popularity` and `item_knn`: the baselines'.
+        intervals: ranker or `model_minus_{baseline}` → metric → 95 % interval.
+        by_history_length: such as "6-20" → n_users and each ranker's NDCG@10.
+        popularity_bias: ranker → bias of its lists.
+        user_ndcg: metric → ranker → NDCG@10 of each user, for paired comparisons.
+        lists: the model's list of each user.
+        held_out: the held-out ratings of each user.
+    """
+
+    protocol: str
+    n_users: int
+    model: Metrics
+    popularity: Metrics
+    item_knn: Metrics
+    intervals: Mapping[str, Mapping[str, Interval]]
+    by_history_length: Mapping[str, Bucket]
+    popularity_bias: Mapping[str, Bias]
+    user_ndcg: Mapping[str, ByUser]
+    lists: Lists
+    held_out: HeldOut
+
+    @property
+    def rankers(self) -> dict[str, Metrics]:
+        """The metrics by ranker."""
+        return {ranker: getattr(self, ranker) for ranker in PREFIXES}
+
+    def as_metrics(self) -> dict[str, float]:
+        """Return metrics and interval ends under flat names, as MLflow wants them."""
+        flat: dict[str, float] = {}
+        for ranker, prefix in PREFIXES.items():
+            values = asdict(self.rankers[ranker])
+            for name, (low, high) in self.intervals[ranker].items():
+                values |= {f"{name}_low": low, f"{name}_high": high}
+            flat |= {prefix + name: value for name, value in values.items()}
+        return flat
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the JSON form of `evaluate --json`, which has no user's own values."""
+        return {
+            "protocol": self.protocol,
+            "n_users": self.n_users,
+            **{name: asdict(of) for name, of in self.rankers.items()},
+            "intervals": {
+                name: {metric: list(interval) for metric, interval in found.items()}
+                for name, found in self.intervals.items()
+            },
+            "by_history_length": dict(self.by_history_length),
+            "popularity_bias": {
+                name: asdict(bias) for name, bias in self.popularity_bias.items()
+            },
+        }
+
+
+def by_ranker(flat: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Group the flat names of `as_metrics` by ranker; missing ones are left out."""
+    names = [f.name + end for f in fields(Metrics) for end in ("", "_low", "_high")]
+    found = {
+        ranker: {name: flat[p + name] for name in names if p + name in flat}
+        for ranker, p in PREFIXES.items()
+    }
+    return {ranker: values for ranker, values in found.items() if values}
+
+
+def evaluate(
+    connection: duckdb.DuckDBPyConnection, rankings: Iterable[Ranking]
+) -> Evaluation:
+    """Measure a model's rankings, and the baselines for the same users.
+
+    Args:
+        connection: holds the tables as of the hold-out's cutoff.
+        rankings: one per user to measure, at least ten items long.
+    """
+    model = {r.user_id: r.item_ids[: metrics.K].tolist() for r in rankings}
+    held_out = read_held_out(connection, model)
+    lists: dict[str, Lists] = {"model": model, **baselines.read(connection, [*model])}
+    n_items = warehouse.count(connection, "stg_items")
+    n_ratings = dict(connection.sql(N_RATINGS).fetchall())
+    n_history = dict(connection.sql(N_HISTORY).fetchall())
+    lengths = np.array([n_history[user_id] for user_id in sorted(held_out)], np.int64)
+    ndcg = {
+        "ndcg_at_10": by_user(lists, held_out),
+        "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out)),
+    }
+    sample = f"; of {len(n_history)} users {len(model)} are measured, evenly spread"
+    return Evaluation(
+        protocol=PROTOCOL + (sample if len(model) < len(n_history) else ""),
+        n_users=len(held_out),
+        **{name: metrics.measure(of, held_out, n_items) for name, of in lists.items()},
+        intervals=intervals(ndcg),
+        by_history_length=by_history_length(lengths, ndcg["ndcg_at_10"]),
+        popularity_bias={
+            name: popularity_bias.measure(of.values(), n_ratings, n_items)
+            for name, of in lists.items()
+        },
+        user_ndcg=ndcg,
+        lists=model,
+        held_out=held_out,
+    )
+
+
+def read_held_out(
+    connection: duckdb.DuckDBPyConnection, user_ids: Iterable[int]
+) -> dict[int, dict[int, float]]:
+    """Return these users' held-out ratings: user_id → item_id → rating."""
+    held_out: dict[int, dict[int, float]] = {}
+    found = connection.execute(HELD_OUT, {"user_ids": list(user_ids)})
+    for user_id, item_id, rating in found.fetchall():
+        held_out.setdefault(user_id, {})[item_id] = rating
+    return held_out
+
+
+def by_user(lists: Mapping[str, Lists], held_out: HeldOut) -> ByUser:
+    """Return each ranker's NDCG@10 of each user with a relevant item."""
+    return {
+        name: np.array(list(metrics.user_ndcg(of, held_out).values()), np.float64)
+        for name, of in lists.items()
+    }
+
+
+def intervals(user_ndcg: Mapping[str, ByUser]) -> dict[str, dict[str, Interval]]:
+    """Return the intervals of the rankers and of the model's paired leads."""
+    found: dict[str, dict[str, Interval]] = {}
+    for metric, ndcg in user_ndcg.items():
+        leads = {
+            f"model_minus_{name}": ndcg["model"] - ndcg[name]
+            for name in baselines.NAMES
+        }
+        for name, interval in confidence.intervals({**ndcg, **leads}).items():
+            found.setdefault(name, {})[metric] = interval
+    return found

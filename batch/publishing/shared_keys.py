@@ -1,0 +1,130 @@
+"""The keys that users share: items, popular, similar, about and meta."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from batch import warehouse
+from batch.features.candidates import evenly_spaced
+from batch.publishing import generations
+from batch.publishing.connections import Client
+from batch.publishing.generations import Meta
+from batch.publishing.pipeline import KEYS_PER_TRIP
+from batch.publishing.writers import list_writer
+from batch.scoring.ranking import Ranking
+from lookup.shared import contract
+from lookup.shared.contract import About
+
+N_EXAMPLES = 8
+"""Users that the page suggests."""
+
+Connection = duckdb.DuckDBPyConnection
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of the catalogue."""
+
+    item_id: int
+    title: str
+    genres: Sequence[str]
+    year: int | None
+
+
+def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
+    """Write `recs:{generation}:items`."""
+    key = contract.items_key(generation)
+    for some in generations.batches(items, KEYS_PER_TRIP):
+        fields: dict[Any, Any] = {}
+        for item in some:
+            text = {"title": item.title, "genres": [*item.genres], "year": item.year}
+            fields[item.item_id] = json.dumps(text, ensure_ascii=False)
+        client.hset(key, mapping=fields)
+
+
+def write_popular(
+    client: Client, generation: str, popular: Sequence[tuple[int, float]]
+) -> None:
+    """Write `recs:{generation}:popular`, the fallback for unknown users.
+
+    Args:
+        client: of the Redis.
+        generation: to write under.
+        popular: item_id and score, best first.
+    """
+    client.rpush(contract.popular_key(generation), *contract.encode(popular))
+
+
+def write_similar(
+    client: Client, generation: str, connection: Connection, top_n: int
+) -> list[int]:
+    """Write `recs:{generation}:similar:{item_id}`; return the items that have it."""
+    lists = list(read_similar(connection, top_n))
+    with list_writer(client, generation, contract.similar_key) as writer:
+        writer.write(lists)
+    return [ranking.user_id for ranking in lists]
+
+
+def write_about(client: Client, generation: str, about: About) -> None:
+    """Write `recs:{generation}:about`."""
+    client.set(contract.about_key(generation), contract.encode_about(about))
+
+
+def write_meta(client: Client, generation: str, meta: Meta) -> None:
+    """Write `recs:{generation}:meta`, which completes the generation."""
+    fields: dict[Any, Any] = asdict(meta)
+    client.hset(contract.meta_key(generation), mapping=fields)
+
+
+def read_items(connection: Connection) -> list[Item]:
+    """Return all items."""
+    query = "select item_id, title, genres, release_year as year from stg_items"
+    rows = connection.sql(f"{query} order by item_id").to_arrow_table().to_pylist()
+    return [Item(**row) for row in rows]
+
+
+def read_similar(connection: Connection, top_n: int) -> Iterator[Ranking]:
+    """Rank for each item those most similar to it; `user_id` is the item's id.
+
+    Args:
+        connection: holds the tables of the cutoff.
+        top_n: how many to keep. An item without ratings is similar to none.
+    """
+    table = warehouse.fetch(connection, "marts/similar_items", {"top_n": top_n})
+    item_ids = table["item_id"].to_numpy()
+    owners, starts = np.unique(item_ids, return_index=True)
+    ends = np.searchsorted(item_ids, owners, side="right")
+    others = table["other_item_id"].to_numpy()
+    scores = table["score"].to_numpy().astype(np.float32)
+    for item_id, start, end in zip(owners.tolist(), starts, ends, strict=True):
+        yield Ranking(item_id, others[start:end], scores[start:end])
+
+
+def read_about(
+    connection: Connection,
+    user_ids: Sequence[int],
+    protocol: str | None,
+    metrics: Mapping[str, Mapping[str, float]],
+) -> About:
+    """Describe a generation as a whole.
+
+    Args:
+        connection: holds the staging tables.
+        user_ids: the users with a list, rising.
+        protocol: of the evaluation, None if unknown.
+        metrics: ranker → metric → value.
+    """
+    query = "select distinct unnest(genres) as genre from stg_items order by genre"
+    genres = [genre for (genre,) in connection.sql(query).fetchall()]
+    return About(
+        n_users=len(user_ids),
+        n_items=warehouse.count(connection, "stg_items"),
+        genres=genres,
+        examples=list(evenly_spaced(user_ids, N_EXAMPLES)),
+        protocol=protocol,
+        metrics=metrics,
+    )

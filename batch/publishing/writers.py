@@ -1,0 +1,133 @@
+"""Where rankings go: a file, and lists, explanations and histories in Redis."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import duckdb
+
+from batch.errors import BatchError
+from batch.publishing import encoding, explanations, histories, parquet
+from batch.publishing.connections import Client
+from batch.publishing.pipeline import Pipeline, Trip
+from batch.scoring.ranking import Ranking
+from lookup.shared import contract
+
+LISTS_PER_TRIP = 128
+"""The arrays of more lists no longer fit into a core's cache."""
+
+
+class Writer(Protocol):
+    """Writes rankings to one place."""
+
+    def write(self, block: Sequence[Ranking]) -> None:
+        """Write the rankings of some 1,000 users."""
+        ...
+
+
+@contextmanager
+def open_writers(
+    client: Client,
+    connection: duckdb.DuckDBPyConnection,
+    generation: str,
+    path: Path,
+) -> Iterator[Sequence[Writer]]:
+    """Open the writers of a generation.
+
+    The file is closed last, so that it appears only if Redis has everything.
+
+    Args:
+        client: of the Redis.
+        connection: holds the tables of the cutoff.
+        generation: to write under.
+        path: of the Parquet file.
+
+    Raises:
+        BatchError: keys of the generation existed, or the file cannot be written.
+    """
+    with (
+        parquet.open_writer(path) as file,
+        connection.cursor() as cursor,  # the connection may be in the middle of a query
+        list_writer(client, generation) as lists,
+        RedisWriter(
+            client, partial(explanations.encode, cursor, generation)
+        ) as reasons,
+        RedisWriter(client, partial(histories.encode, cursor, generation)) as rated,
+    ):
+        yield file, lists, reasons, rated
+
+
+class RedisWriter:
+    """Sends each trip while Redis executes the one before.
+
+    Args:
+        client: of the Redis.
+        encode: makes a trip of rankings.
+        size: the number of rankings in a trip, a whole block if None.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        encode: Callable[[Sequence[Ranking]], Trip],
+        size: int | None = None,
+    ) -> None:
+        self._encode = encode
+        self._size = size
+        self._pipeline = Pipeline(client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        try:
+            while kind is None and len(self._pipeline):
+                self._receive()
+        finally:
+            self._pipeline.close()
+
+    def write(self, block: Sequence[Ranking]) -> None:
+        """Write rankings; a BatchError about them may come with a later call."""
+        size = self._size or len(block)
+        for start in range(0, len(block), size):
+            self._pipeline.send(self._encode(block[start : start + size]))
+            if len(self._pipeline) > 1:
+                self._receive()
+
+    def _receive(self) -> None:
+        trip, answers = self._pipeline.receive()
+        if answers != trip.expected:
+            pairs = zip(answers, trip.expected, strict=True)
+            differ = [answer != expected for answer, expected in pairs]
+            key = trip.keys[differ.index(True)]
+            generation = contract.generation_of(key)
+            raise BatchError(f"{generation} is not new: {key} existed")
+
+
+def list_writer(
+    client: Client,
+    generation: str,
+    key_of: Callable[[str, int], str] = contract.user_key,
+) -> RedisWriter:
+    """Return a writer of lists of `item_id:score`.
+
+    Args:
+        client: of the Redis.
+        generation: to write under.
+        key_of: returns the key of a list, given the generation and the `user_id`.
+    """
+
+    def encode(rankings: Sequence[Ranking]) -> Trip:
+        keys = [key_of(generation, ranking.user_id) for ranking in rankings]
+        lengths = [max(1, len(ranking.item_ids)) for ranking in rankings]
+        return Trip(keys, encoding.pushes(keys, rankings), lengths)
+
+    return RedisWriter(client, encode, LISTS_PER_TRIP)

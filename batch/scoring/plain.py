@@ -1,0 +1,59 @@
+"""The plain scorer: features in SQL, predictions by xgboost."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from batch.features import candidates, item_models
+from batch.features.candidates import Pairs
+from batch.features.columns import FEATURES
+from batch.scoring.ranking import Ranking
+
+if TYPE_CHECKING:
+    import xgboost
+
+
+def rank_users(
+    connection: duckdb.DuckDBPyConnection,
+    booster: "xgboost.Booster",
+    user_ids: Sequence[int],
+    top_n: int,
+) -> Iterator[list[Ranking]]:
+    """Yield the users' rankings block by block; see `batch.scoring.rank`."""
+    names = booster.feature_names or FEATURES
+    weights = item_models.read(connection)
+    for block in candidates.blocks(connection, user_ids):
+        pairs = candidates.pairs(connection, block, names=names, weights=weights)
+        yield rank_pairs(block, pairs, predict(booster, pairs), top_n)
+
+
+def predict(booster: "xgboost.Booster", pairs: Pairs) -> npt.NDArray[np.float32]:
+    """Return the scores of pairs, of shape (n_pairs,)."""
+    if not len(pairs):
+        return np.empty(0, dtype=np.float32)
+    # without a range, trees grown after the best iteration of early stopping count too
+    best = booster.attr("best_iteration")
+    trees = (0, int(best) + 1) if best is not None else (0, 0)
+    scores = booster.inplace_predict(pairs.values, iteration_range=trees)
+    return np.asarray(scores, dtype=np.float32)
+
+
+def rank_pairs(
+    user_ids: Sequence[int],
+    pairs: Pairs,
+    scores: npt.NDArray[np.float32],
+    top_n: int,
+) -> list[Ranking]:
+    """Return for each user the `top_n` pairs with the highest scores."""
+    order = np.lexsort((pairs.item_ids, -scores, pairs.user_ids))
+    sorted_users = pairs.user_ids[order]
+    starts = np.searchsorted(sorted_users, user_ids, side="left")
+    ends = np.searchsorted(sorted_users, user_ids, side="right")
+    rankings = []
+    for user_id, start, end in zip(user_ids, starts, ends, strict=True):
+        best = order[start : min(end, start + top_n)]
+        rankings.append(Ranking(user_id, pairs.item_ids[best], scores[best]))
+    return rankings

@@ -1,0 +1,131 @@
+"""Boosters and `MLmodel` files, damaged and whole, without an MLflow store."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+
+from batch.model import model_file
+from batch.model.model_file import UnfitError
+from tests.batch.model.test_registry import VALUES, trained
+
+RANDOM = bytes(np.random.default_rng(0).integers(0, 256, 5000, np.uint8))
+NESTED = "flavors: &l0 [x]\n" + "".join(
+    f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]\n" for i in range(1, 13)
+)
+"""YAML of a few hundred bytes for a list of a million million texts."""
+LIKELY = "model_class: xgboost.core.Booster, data: "
+TREE = ("learner", "gradient_booster", "model", "trees", 0)
+
+
+def changed(*path: str | int, value: object) -> bytes:
+    """Return a good booster's JSON with another value at a path."""
+    model = json.loads(trained().save_raw("json"))
+    node = model
+    for step in path[:-1]:
+        node = node[step]
+    node[path[-1]] = value
+    return json.dumps(model).encode()
+
+
+def grown(**parameters: Any) -> xgboost.Booster:
+    matrix = xgboost.DMatrix(VALUES, np.array([0, 1, 2, 1]))
+    return xgboost.train({"nthread": 1, **parameters}, matrix, 2)
+
+
+@pytest.mark.parametrize(
+    ("mlmodel", "expected"),
+    [
+        (RANDOM, "its MLmodel is damaged"),
+        (b"[" * 60_000, "its MLmodel is damaged"),
+        (b"flavors: {xgboost: !!python/name:os.system }", "its MLmodel is damaged"),
+        (b"[1]", "describes no xgboost model"),
+        (b"flavors: 1", "describes no xgboost model"),
+        (b"flavors: {sklearn: {pickled_model: model.pkl}}", "describes no xgboost"),
+        (b"flavors: {xgboost: {model_class: a.XGBClassifier, data: a}}", "is a XGBCl"),
+        (
+            f"{NESTED}flavors: {{xgboost: {{model_class: *l12, data: a}}}}".encode(),
+            "expected a native xgboost Booster",
+        ),
+        *(
+            (f"flavors: {{xgboost: {{{LIKELY}{name}}}}}".encode(), "outside its folder")
+            for name in ("../../model.json", "/etc/passwd", "null", "''", "[a]")
+        ),
+    ],
+)
+def test_an_mlmodel_that_names_no_booster(mlmodel: bytes, expected: str) -> None:
+    with pytest.raises(UnfitError, match=expected):
+        model_file.booster_name(mlmodel)
+
+
+def without_names() -> xgboost.Booster:
+    values = VALUES.to_pandas().to_numpy()
+    return xgboost.train({"nthread": 1}, xgboost.DMatrix(values, [0, 1, 0, 1]), 1)
+
+
+def with_categories() -> xgboost.Booster:
+    frame = VALUES.to_pandas().astype({"second": "int"}).astype({"second": "category"})
+    matrix = xgboost.DMatrix(frame, [0, 1, 0, 1], enable_categorical=True)
+    return xgboost.train({"nthread": 1}, matrix, 2)
+
+
+def several_targets() -> xgboost.Booster:
+    return grown(objective="reg:quantileerror", quantile_alpha=[0.1, 0.9])
+
+
+def infinite() -> xgboost.Booster:
+    conditions = [float("inf")] * 7
+    booster = trained()
+    n_nodes = booster.trees_to_dataframe().query("Tree == 0").shape[0]
+    return model_file.load(
+        changed(*TREE, "split_conditions", value=conditions[:n_nodes]).replace(
+            b"Infinity", b"1e39"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("booster", "expected"),
+    [
+        (without_names, "its features have no names"),
+        (with_categories, "second is a category, not a number"),
+        (several_targets, "it gives several scores a pair"),
+        (infinite, "its scores are not finite"),
+    ],
+)
+def test_a_booster_that_cannot_score_pairs(
+    booster: Callable[[], xgboost.Booster], expected: str
+) -> None:
+    with pytest.raises(UnfitError, match=expected):
+        model_file.check(booster())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (RANDOM, "xgboost refuses it: "),
+        (changed(*TREE, "left_children", 0, value=2**30), r"dies of it \(signal 11\)"),
+        (bytes(grown(booster="gblinear").save_raw("json")), "not supported"),
+    ],
+)
+def test_a_file_that_does_harm_does_it_to_a_child(
+    content: bytes, expected: str
+) -> None:
+    with pytest.raises(UnfitError, match=expected):
+        model_file.try_out(content)
+
+
+def test_a_file_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_file, "TRIAL_SECONDS", 0.01)
+    with pytest.raises(UnfitError, match="xgboost needs over"):
+        model_file.try_out(b"{}")
+
+
+@pytest.mark.parametrize("version", [[1, 6, 0], [9, 0, 0]])
+def test_files_of_other_versions_of_xgboost_are_loaded(version: list[int]) -> None:
+    loaded = model_file.load(changed("version", value=version))
+    expected = trained().inplace_predict(VALUES).tolist()
+    assert loaded.inplace_predict(VALUES).tolist() == expected

@@ -1,0 +1,221 @@
+"""The writers and the shared keys, with a real Redis and a small world."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import redis
+
+from batch import warehouse
+from batch.errors import BatchError
+from batch.features import tables
+from batch.publishing import pipeline, shared_keys, verify, writers
+from batch.publishing.shared_keys import Item
+from batch.scoring.ranking import Ranking
+from lookup.shared import contract
+from lookup.shared.contract import About
+from tests import worlds
+from tests.batch.publishing.test_generations import ITEMS, META, POPULAR, ranking
+from tests.worlds import Connection
+
+ABOUT = About(1, 2, [], [1], None, {})
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """Give a world where odd users rate odd items and even users even ones."""
+    with warehouse.connect(tmp_path_factory.mktemp("spill")) as connection:
+        worlds.stage(connection, worlds.checkerboard())
+        tables.build(connection, n_cuts=0)
+        yield connection
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The Parquet file."""
+    return tmp_path / "g.parquet"
+
+
+def seen(connection: Connection, user_id: int) -> list[int]:
+    """Return the items of a user's history, newest first."""
+    query = "select item_id from int_history where user_id = $1 order by n_back"
+    return [item for (item,) in connection.execute(query, [user_id]).fetchall()]
+
+
+def unseen(connection: Connection, user_id: int) -> Ranking:
+    """Rank what a user has not rated by item_id."""
+    left = sorted(set(range(1, 41)) - set(seen(connection, user_id)))
+    return ranking(user_id, *((item_id, -float(item_id)) for item_id in left))
+
+
+def write(
+    connection: Connection, client: redis.Redis, path: Path, *blocks: list[Ranking]
+) -> None:
+    """Write blocks with all writers."""
+    with writers.open_writers(client, connection, "g", path) as opened:
+        for block in blocks:
+            for writer in opened:
+                writer.write(block)
+
+
+def entries(client: redis.Redis, key: str) -> list[str]:
+    """Read a list."""
+    return list(map(str, client.lrange(key, 0, -1)))
+
+
+def contents(client: redis.Redis) -> dict[str, str]:
+    """Dump all keys."""
+    return {str(key): str(client.dump(key)) for key in client.keys("*")}
+
+
+def test_explanations_are_parallel_to_the_list(
+    board: Connection, redis_client: redis.Redis, path: Path
+) -> None:
+    """One to three of the user's own for items of their colour, none for others."""
+    rankings = [unseen(board, user_id) for user_id in (1, 2, 3)]
+    write(board, redis_client, path, rankings)
+    for one in rankings:
+        texts = entries(redis_client, contract.because_key("g", one.user_id))
+        found = contract.decode_because(texts)
+        assert contract.encode_because(found) == texts
+        own = set(seen(board, one.user_id))
+        for item_id, item_ids in zip(one.item_ids.tolist(), found, strict=True):
+            assert bool(item_ids) == (item_id % 2 == one.user_id % 2)
+            assert len(item_ids) <= 3
+            assert own.issuperset(item_ids)
+
+
+def test_histories_have_the_highest_and_the_last(
+    board: Connection, redis_client: redis.Redis, path: Path
+) -> None:
+    """Ten of each at most, the newest of equals first."""
+    write(board, redis_client, path, [unseen(board, 5)])
+    text = redis_client.get(contract.history_key("g", 5))
+    history = contract.decode_history(str(text))
+    newest = [(item_id, 4.0) for item_id in seen(board, 5)]
+    assert history.n_ratings == 15
+    assert history.highest == history.last == newest[:10]
+
+
+def test_blocks_of_any_size_give_the_same(
+    board: Connection,
+    redis_client: redis.Redis,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rankings = [unseen(board, user_id) for user_id in range(1, 8)]
+    write(board, redis_client, path, rankings)
+    whole, table = contents(redis_client), pq.read_table(path)
+    redis_client.flushall()
+    monkeypatch.setattr(writers, "LISTS_PER_TRIP", 2)
+    write(board, redis_client, path, rankings[:3], rankings[3:4], rankings[4:])
+    assert contents(redis_client) == whole
+    assert len(whole) == 3 * 7
+    assert pq.read_table(path) == table
+
+
+def test_a_user_who_has_seen_everything_has_empty_lists(
+    board: Connection, redis_client: redis.Redis, path: Path
+) -> None:
+    write(board, redis_client, path, [ranking(1), unseen(board, 2)])
+    for key_of in (contract.user_key, contract.because_key):
+        assert entries(redis_client, key_of("g", 1)) == [contract.NO_ITEMS]
+
+
+def test_no_users_give_no_keys(
+    board: Connection, redis_client: redis.Redis, path: Path
+) -> None:
+    write(board, redis_client, path)
+    assert redis_client.keys("*") == []
+    assert pq.read_table(path).num_rows == 0
+
+
+@pytest.mark.parametrize("key", ["user:1", "because:1"])
+def test_keys_that_existed_are_refused(
+    board: Connection, redis_client: redis.Redis, path: Path, key: str
+) -> None:
+    """There is no file then."""
+    redis_client.rpush(f"recs:g:{key}", "1")
+    with pytest.raises(BatchError, match=f"g is not new: recs:g:{key} existed"):
+        write(board, redis_client, path, [unseen(board, 1)])
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("user:1", "51 of 52 keys"),
+        ("because:3", "51 of 52 keys"),
+        ("history:2", "51 of 52 keys"),
+        ("similar:7", "51 of 52 keys"),
+        ("popular", "51 of 52 keys"),
+        ("about", "51 of 52 keys"),
+        ("meta", "51 of 52 keys"),
+        ("items", "0 of 2 items"),
+    ],
+)
+def test_a_lost_key_is_missed(
+    board: Connection,
+    redis_client: redis.Redis,
+    path: Path,
+    key: str,
+    found: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as by a server that evicts."""
+    monkeypatch.setattr(pipeline, "KEYS_PER_TRIP", 7)
+    write(board, redis_client, path, list(map(ranking, range(1, 4))))
+    shared_keys.write_items(redis_client, "g", ITEMS)
+    shared_keys.write_popular(redis_client, "g", POPULAR)
+    similar = shared_keys.write_similar(redis_client, "g", board, top_n=5)
+    shared_keys.write_about(redis_client, "g", ABOUT)
+    shared_keys.write_meta(redis_client, "g", META)
+    verify.verify(redis_client, "g", [1, 2, 3], len(ITEMS), similar)
+    assert redis_client.delete(f"recs:g:{key}") == 1
+    with pytest.raises(BatchError, match=f"{found}.*maxmemory-policy"):
+        verify.verify(redis_client, "g", [1, 2, 3], len(ITEMS), similar)
+
+
+def test_more_items_than_a_trip_takes(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_keys, "KEYS_PER_TRIP", 7)
+    items = [Item(item_id, str(item_id), [], None) for item_id in range(1, 20)]
+    shared_keys.write_items(redis_client, "g", items)
+    assert redis_client.hlen("recs:g:items") == 19
+
+
+def test_similar_items_are_lists_like_others(
+    board: Connection, redis_client: redis.Redis
+) -> None:
+    """Of one colour, best first, each item but itself."""
+    found = shared_keys.write_similar(redis_client, "g", board, top_n=5)
+    assert found == list(range(1, 41))
+    for item_id in found:
+        key = contract.similar_key("g", item_id)
+        pairs = contract.decode(entries(redis_client, key))
+        others = [other for other, _ in pairs]
+        assert len(others) == 5
+        assert item_id not in others
+        assert {other % 2 for other in others} == {item_id % 2}
+        assert pairs == sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
+    """Genres are sorted, examples spread over users; nothing is similar."""
+    metrics = {"model": {"ndcg_at_10": 0.25}}
+    items: list[tuple[int, int | None, list[str]]] = [
+        (1, 1990, ["War", "Drama"]),
+        (2, None, ["Drama"]),
+        (3, 1991, []),
+    ]
+    with warehouse.connect(tmp_path) as connection:
+        worlds.stage(connection, worlds.World([], items, []))
+        about = shared_keys.read_about(connection, range(1, 25), "by time", metrics)
+        tables.build(connection, n_cuts=0)
+        assert shared_keys.write_similar(redis_client, "g", connection, 5) == []
+        years = [item.year for item in shared_keys.read_items(connection)]
+    examples = [1, 4, 7, 10, 13, 16, 19, 22]
+    assert about == About(24, 3, ["Drama", "War"], examples, "by time", metrics)
+    assert years == [1990, None, 1991]

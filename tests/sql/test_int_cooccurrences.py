@@ -1,0 +1,303 @@
+"""The models of which items go together, and which follow which."""
+
+import pytest
+
+from tests.sql.given import Connection, Row, constant, expect, fetched, given
+
+MODEL = "intermediate/{}".format
+COUNTS = "item_id n_sampled n_sampled_liked"
+PAIR = "item_id other_item_id"
+RATINGS = "user_id item_id position rated_at is_liked"
+
+# --- which ratings are counted -------------------------------------------------------
+
+
+def users(connection: Connection, n_cooccurrences: int) -> set[object]:
+    """Return the co-occurrence users."""
+    model = MODEL("int_cooccurrence_users")
+    rows = fetched(connection, model, n_cooccurrences=n_cooccurrences)
+    return {user for (user,) in rows}
+
+
+def test_users_are_sampled_only_on_large_releases(connection: Connection) -> None:
+    """At most the last thousand ratings of a history count."""
+    histories = [(1, 3), (2, 4), (3, 5000)]
+    given(connection, "int_cutoffs", "user_id n_history", histories)
+    assert users(connection, 1_000_025) == {1, 2, 3}
+    assert len(users(connection, 1_000_024)) == 2
+    assert users(connection, 8) == set()
+
+
+def test_a_smaller_sample_of_users_is_part_of_a_larger(connection: Connection) -> None:
+    histories = [(user, 10) for user in range(1, 2001)]
+    given(connection, "int_cutoffs", "user_id n_history", histories)
+    few, many = users(connection, 100 * 200), users(connection, 100 * 1000)
+    assert (len(few), len(many)) == (200, 1000)
+    assert few < many
+    assert 400 < len(many & set(range(1, 1001))) < 600
+
+
+def test_ratings_are_the_last_thousand_of_compared_items(
+    connection: Connection,
+) -> None:
+    given(connection, "int_cooccurrence_users", "user_id", [(1,)])
+    counts = [(10, 1), (20, 2), (30, 3)]
+    given(connection, "int_item_counts", "item_id popularity_rank", counts)
+    given(
+        connection,
+        "int_history",
+        "user_id item_id position rated_at n_back is_liked",
+        [
+            (1, 10, 1, 5, 1000, True),
+            (1, 20, 2, 6, 999, True),
+            (1, 10, 3, 7, 998, False),
+            (1, 30, 4, 8, 0, True),
+            (2, 10, 1, 9, 0, True),
+        ],
+    )
+    expect(
+        fetched(connection, MODEL("int_cooccurrence_ratings"), n_compared=2),
+        [(1, 20, 2, 6, True), (1, 10, 3, 7, False)],
+    )
+
+
+def test_modelled_items_are_the_most_rated_with_five_ratings(
+    connection: Connection,
+) -> None:
+    model = MODEL("int_modelled_items")
+    names = "item_id n_sampled popularity_rank"
+    counts = [(30, 5, 3), (10, 900, 1), (20, 4, 4), (40, 6, 2)]
+    given(connection, "int_item_counts", names, counts)
+    expect(fetched(connection, model), [(10, 900), (30, 5), (40, 6)])
+    n = constant(model, r"popularity_rank <= (\d+)")
+    counts = [(item, 5, n + 3 - item) for item in range(1, n + 3)]
+    given(connection, "int_item_counts", names, counts)
+    modelled = fetched(connection, model, "item_id")
+    assert {item for (item,) in modelled} == set(range(3, n + 3))
+
+
+# --- pairs ---------------------------------------------------------------------------
+
+
+def test_pairs_of_items_are_counted_both_ways(connection: Connection) -> None:
+    """A session is shorter than five minutes; what follows at once counts most."""
+    given(
+        connection,
+        "int_cooccurrence_ratings",
+        RATINGS,
+        [
+            (1, 10, 1, 0, True),
+            (1, 20, 2, 299, False),
+            (1, 30, 3, 599, True),
+            (2, 10, 1, 0, True),
+            (2, 30, 2, 0, True),
+            (3, 40, 1, 0, True),
+        ],
+    )
+    expect(
+        fetched(connection, MODEL("int_item_pairs"), part=0, n_parts=1),
+        [
+            (10, 20, 1, 0, 1, 1.0, 0.0),
+            (20, 10, 1, 0, 1, 0.0, 1.0),
+            (20, 30, 1, 0, 0, 1.0, 0.0),
+            (30, 20, 1, 0, 0, 0.0, 1.0),
+            # two ratings later and one rating later: (19 + 20) / 20
+            (10, 30, 2, 2, 1, 1.95, 0.0),
+            (30, 10, 2, 2, 1, 0.0, 1.95),
+        ],
+    )
+
+
+def test_twenty_ratings_later_is_still_next(connection: Connection) -> None:
+    ratings = [(1, 10, 1, 0, True), (1, 20, 21, 0, True), (1, 30, 22, 0, True)]
+    given(connection, "int_cooccurrence_ratings", RATINGS, ratings)
+    model, names = MODEL("int_item_pairs"), "item_id other_item_id n_both n_next"
+    rows = fetched(connection, model, names, part=0, n_parts=1)
+    expect(
+        [row for row in rows if row[:2] in [(10, 20), (10, 30), (20, 30)]],
+        [(10, 20, 1, 0.05), (10, 30, 1, 0.0), (20, 30, 1, 1.0)],
+    )
+
+
+def test_the_parts_of_pairs_are_all_pairs(connection: Connection) -> None:
+    ratings = [(user, item, item, 0, True) for user in (1, 2) for item in range(1, 8)]
+    given(connection, "int_cooccurrence_ratings", RATINGS, ratings)
+    model = MODEL("int_item_pairs")
+    parts = [fetched(connection, model, part=part, n_parts=3) for part in range(3)]
+    assert all(parts)
+    expect(
+        fetched(connection, model, part=0, n_parts=1),
+        [row for part in parts for row in part],
+    )
+
+
+# --- transitions ---------------------------------------------------------------------
+
+
+def transitions(
+    connection: Connection,
+    ratings: list[Row],
+    modelled: range,
+    columns: str | None = None,
+    part: int = 0,
+    n_parts: int = 1,
+) -> list[Row]:
+    """Compute the transitions of ratings given as (user_id, item_id, position)."""
+    items = [(item, 5) for item in modelled]
+    given(connection, "int_modelled_items", "item_id n_ratings", items)
+    names = "user_id item_id position"
+    given(connection, "int_cooccurrence_ratings", names, ratings)
+    model = MODEL("int_item_transitions")
+    return fetched(connection, model, columns, part=part, n_parts=n_parts)
+
+
+def test_transitions_fade_with_the_distance(connection: Connection) -> None:
+    """By hand, for each of the three pairs of decays.
+
+    `next` at distance two: the sum over the state that ends at the first rating and the
+    state that ends at the rating between them.
+    """
+    one = (0.9, 0.5, 0.97, 0.03, 0.5, 0.7)
+    two = (
+        0.81,
+        0.5 * (0.9 + 0.5),
+        0.9409,
+        0.03 * (0.97 + 0.97),
+        0.25,
+        0.7 * (0.5 + 0.3),
+    )
+    ratings: list[Row] = [(1, 10, 1), (1, 20, 2), (1, 30, 3), (2, 10, 1), (2, 20, 2)]
+    expect(
+        transitions(connection, ratings, range(10, 31, 10)),
+        [
+            (10, 20, *(2 * value for value in one)),  # of two users
+            (20, 30, *one),
+            (10, 30, *two),
+        ],
+    )
+
+
+def test_transitions_are_of_modelled_items_within_a_hundred_ratings(
+    connection: Connection,
+) -> None:
+    """An item between them that is not modelled counts for the distance."""
+    ratings: list[Row] = [(1, 10, 1), (1, 99, 2), (1, 20, 101), (1, 30, 102)]
+    names = "item_id other_item_id near_together"
+    expect(
+        transitions(connection, ratings, range(10, 31, 10), names),
+        [(10, 20, 0.00002656), (20, 30, 0.9)],  # decimals of eight places
+    )
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_part_of_transitions_has_the_items_whose_id_leaves_it(
+    connection: Connection, part: int
+) -> None:
+    """Across every hundred of ratings."""
+    ratings: list[Row] = [(1, item, item) for item in range(1, 251)]
+    expect(
+        transitions(connection, ratings, range(1, 251), PAIR, part=part, n_parts=2),
+        [
+            (item, other)
+            for item in range(1, 251)
+            if item % 2 == part
+            for other in range(item + 1, min(item + 100, 250) + 1)
+        ],
+    )
+
+
+# --- the nearest ---------------------------------------------------------------------
+
+
+def test_neighbours_are_compared_by_shrunk_cosines(connection: Connection) -> None:
+    """An item that nobody liked has a liked similarity of 0."""
+    counts = [(1, 4, 0), (2, 9, 4), (3, 16, 9)]
+    given(connection, "int_item_counts", COUNTS, counts)
+    one_way = [(1, 2, 3, 0), (1, 3, 4, 0), (2, 3, 6, 2)]
+    pairs = one_way + [(b, a, *n) for a, b, *n in one_way]
+    given(connection, "int_item_pairs", f"{PAIR} n_both n_both_liked", pairs)
+    expected: list[Row] = [
+        (1, 2, 0.1875, 0.0),  # 3 / (6 + 10)
+        (1, 3, 0.222222, 0.0),  # 4 / (8 + 10)
+        (2, 3, 0.272727, 0.125),  # 6 / (12 + 10), 2 / (6 + 10)
+    ]
+    expect(
+        fetched(connection, MODEL("int_item_neighbours")),
+        expected + [(b, a, *values) for a, b, *values in expected],
+    )
+
+
+def test_neighbours_are_cut_by_item_where_they_tie(connection: Connection) -> None:
+    """The nearest by either similarity stay; among equals those of lower item_id."""
+    n = constant(MODEL("int_item_neighbours"), r"<= (\d+)")
+    others = range(2, n + 5)
+    counts = [(item, 1, 1) for item in (1, *others)]
+    given(connection, "int_item_counts", COUNTS, counts)
+    pairs = [(1, other, 1, int(other == others[-1])) for other in reversed(others)]
+    given(connection, "int_item_pairs", f"{PAIR} n_both n_both_liked", pairs)
+    kept = fetched(connection, MODEL("int_item_neighbours"), PAIR)
+    expect(kept, [(1, other) for other in (*others[:n], others[-1])])
+
+
+TIMES = ("n_next", "n_previous", "n_same_session")
+
+
+def sequences(
+    connection: Connection,
+    counts: list[Row],
+    pairs: list[Row],
+    columns: str | None = None,
+) -> list[Row]:
+    """Compute the sequences of pairs, given with the columns of TIMES."""
+    given(connection, "int_item_counts", "item_id n_sampled", counts)
+    given(connection, "int_item_pairs", f"{PAIR} {' '.join(TIMES)}", pairs)
+    return fetched(connection, MODEL("int_item_sequences"), columns)
+
+
+def test_sequences_are_shares_and_shrunk_cosines(connection: Connection) -> None:
+    """A pair that only shares a session is in, one far apart in time is not."""
+    pairs: list[Row] = [
+        (1, 2, 1.95, 0.5, 3),
+        (2, 1, 0.5, 1.95, 3),
+        (1, 3, 0.0, 0.0, 1),
+        (3, 1, 0.0, 0.0, 1),
+        (2, 3, 0.0, 0.0, 0),
+    ]
+    expect(
+        sequences(connection, [(1, 4), (2, 9), (3, 16)], pairs),
+        [
+            # 1.95 / (4 + 2.5), 1.95 / (6 + 2.5), 0.5 / (6 + 2.5), 3 / (6 + 10)
+            (1, 2, 0.3, 0.229412, 0.058824, 0.1875),
+            # 0.5 / (9 + 2.5), 0.5 / (6 + 2.5), 1.95 / (6 + 2.5), 3 / (6 + 10)
+            (2, 1, 0.043478, 0.058824, 0.229412, 0.1875),
+            (1, 3, 0.0, 0.0, 0.0, 0.055556),  # 1 / (8 + 10)
+            (3, 1, 0.0, 0.0, 0.0, 0.055556),
+        ],
+    )
+
+
+@pytest.mark.parametrize("best_by", TIMES)
+def test_sequences_are_cut_by_item_where_they_tie(
+    connection: Connection, best_by: str
+) -> None:
+    """The closest by any measure stay; among equals those of lower item_id."""
+    n = constant(MODEL("int_item_sequences"), r"<= (\d+)")
+    others = range(2, n + 5)
+    last = others[-1]
+    pairs: list[Row] = [
+        (1, other, *(1 + int(other == last and name == best_by) for name in TIMES))
+        for other in reversed(others)
+    ]
+    kept = sequences(connection, [(item, 1) for item in (1, *others)], pairs, PAIR)
+    expect(kept, [(1, other) for other in (*others[:n], last)])
+
+
+def test_sequences_keep_popular_items_that_follow_often(connection: Connection) -> None:
+    """They rank by share; the cosine alone would drop them."""
+    n = constant(MODEL("int_item_sequences"), r"<= (\d+)")
+    others = range(2, n + 3)
+    last = others[-1]
+    counts = [(other, 10_000 if other == last else 1) for other in others]
+    pairs: list[Row] = [(1, other, 2 if other == last else 1, 1, 1) for other in others]
+    kept = sequences(connection, [(1, 1), *counts], pairs, PAIR)
+    expect(kept, [(1, other) for other in others])

@@ -1,0 +1,154 @@
+from tests.sql.given import Connection, Row, expect, fetched, given
+
+COUNTS = "item_id n_ratings"
+NEIGHBOURS = "item_id other_item_id similarity"
+
+
+def test_popular_items(connection: Connection) -> None:
+    """By the number of ratings, then by item."""
+    counts = [(40, 1), (30, 3), (20, 5), (10, 3)]
+    given(connection, "int_item_counts", COUNTS, counts)
+    popular = fetched(connection, "marts/popular_items", top_n=3)
+    expect(popular, [(20, 5, 1), (10, 3, 2), (30, 3, 3)])
+
+
+def test_similar_items(connection: Connection) -> None:
+    """By similarity, then by item."""
+    rows = [(10, 40, 0.1), (10, 30, 0.5), (10, 20, 0.5), (10, 50, 0.05), (20, 10, 0.5)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, rows)
+    expect(
+        fetched(connection, "marts/similar_items", top_n=3),
+        [(10, 20, 0.5, 1), (10, 30, 0.5, 2), (10, 40, 0.1, 3), (20, 10, 0.5, 1)],
+    )
+
+
+def test_user_highlights(connection: Connection) -> None:
+    """The two highest, among equals the newer, and the two last."""
+    history = [
+        (1, 10, 5.0, 4, 3),
+        (1, 20, 5.0, 4, 2),
+        (1, 30, 1.0, 4, 1),
+        (1, 40, 4.5, 4, 0),
+        (2, 10, 3.0, 1, 0),
+        (3, 10, 3.0, 1, 0),
+    ]
+    columns = "user_id item_id rating n_history n_back"
+    given(connection, "int_history", columns, history)
+    expect(
+        fetched(connection, "marts/user_highlights", user_ids=[1, 2], n=2),
+        [
+            (1, 10, 5.0, 4, 2, 4),
+            (1, 20, 5.0, 4, 1, 3),
+            (1, 30, 1.0, 4, 4, 2),
+            (1, 40, 4.5, 4, 3, 1),
+            (2, 10, 3.0, 1, 1, 1),
+        ],
+    )
+
+
+# --- explanations --------------------------------------------------------------------
+
+
+def explanations(
+    connection: Connection, history: list[Row], near: list[Row], ranked: list[Row]
+) -> list[Row]:
+    """Explain rows of (user_id, rank, item_id)."""
+    columns = "user_id item_id weight is_disliked"
+    given(connection, "int_history", columns, history)
+    given(connection, "int_item_neighbours", NEIGHBOURS, near)
+    given(connection, "ranked_items", "user_id rank item_id", ranked)
+    return fetched(connection, "marts/explanations")
+
+
+def test_explanations_are_the_largest_terms_of_recent_similarity(
+    connection: Connection,
+) -> None:
+    """Similarity times weight: 0.3 × 1 before 0.32 × 0.9; then by item."""
+    history: list[Row] = [
+        (1, 10, 1.0, False),
+        (1, 20, 0.9, False),
+        (1, 30, 0.5, False),
+        (1, 40, 0.5, False),
+        (2, 40, 1.0, False),
+    ]
+    near: list[Row] = [(10, 50, 0.3), (20, 50, 0.32), (30, 50, 0.4), (40, 50, 0.4)]
+    near.append((10, 60, 0.1))
+    expect(
+        explanations(connection, history, near, [(1, 1, 60), (1, 2, 50), (2, 1, 50)]),
+        [(1, 1, "10"), (1, 2, "10,20,30"), (2, 1, "40")],
+    )
+
+
+def test_an_item_without_an_explanation_has_a_row(connection: Connection) -> None:
+    """The user rated no neighbour of it, or long ago, or disliked it."""
+    history: list[Row] = [(1, 10, 0.0, False), (1, 20, 1.0, True), (1, 30, 1.0, False)]
+    near: list[Row] = [(10, 50, 0.3), (20, 50, 0.3), (30, 60, 0.0)]
+    expect(
+        explanations(connection, history, near, [(1, 1, 50), (1, 2, 60), (1, 3, 70)]),
+        [(1, 1, ""), (1, 2, ""), (1, 3, "")],
+    )
+
+
+# --- baselines -----------------------------------------------------------------------
+
+
+def lists(connection: Connection, *user_ids: int) -> list[tuple[object, ...]]:
+    """Return the baselines' lists, as (baseline, user_id, item_id, rank)."""
+    return fetched(connection, "marts/baseline_lists", user_ids=list(user_ids))
+
+
+def test_baselines_list_unseen_items(connection: Connection) -> None:
+    """Popularity ranks by the number of ratings, item-kNN by summed similarities."""
+    history = [(1, 10), (2, 20), (2, 30), (3, 10)]
+    given(connection, "int_history", "user_id item_id", history)
+    counts = [(10, 4), (20, 4), (30, 1), (40, 9), (50, 1)]
+    given(connection, "int_item_counts", COUNTS, counts)
+    near = {(10, 20): 0.4, (10, 30): 0.2, (20, 30): 0.1, (20, 40): 0.3, (30, 50): 0.1}
+    pairs = [(a, b, n) for (a, b), n in near.items()]
+    pairs += [(b, a, n) for (a, b), n in near.items()]
+    given(connection, "int_item_neighbours", NEIGHBOURS, pairs)
+    expect(
+        lists(connection, 1, 2),
+        [
+            ("popularity", 1, 40, 1),
+            ("popularity", 1, 20, 2),
+            ("popularity", 1, 30, 3),
+            ("popularity", 1, 50, 4),
+            ("popularity", 2, 40, 1),
+            ("popularity", 2, 10, 2),
+            ("popularity", 2, 50, 3),
+            ("item_knn", 1, 20, 1),
+            ("item_knn", 1, 30, 2),
+            ("item_knn", 2, 10, 1),  # 0.4 + 0.2
+            ("item_knn", 2, 40, 2),
+            ("item_knn", 2, 50, 3),
+        ],
+    )
+
+
+def test_baselines_list_ten_and_break_ties_by_item(connection: Connection) -> None:
+    items = range(2, 14)
+    given(connection, "int_history", "user_id item_id", [(1, 1)])
+    counts = [(item, 1) for item in (1, *items)]
+    given(connection, "int_item_counts", COUNTS, counts)
+    pairs = [(item, 1, 0.5) for item in reversed(items)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, pairs)
+    expect(
+        lists(connection, 1),
+        [
+            (name, 1, item, item - 1)
+            for name in ("popularity", "item_knn")
+            for item in range(2, 12)
+        ],
+    )
+
+
+def test_item_knn_counts_the_nearest_hundred(connection: Connection) -> None:
+    """Of 101 equal neighbours of an item the one with the highest id does not count."""
+    given(connection, "int_history", "user_id item_id", [(1, 101), (2, 102)])
+    counts = [(item, 1) for item in range(1, 103)]
+    given(connection, "int_item_counts", COUNTS, counts)
+    pairs = [(1, item, 0.5) for item in range(2, 103)]
+    given(connection, "int_item_neighbours", NEIGHBOURS, pairs)
+    by_knn = [row for row in lists(connection, 1, 2) if row[0] == "item_knn"]
+    expect(by_knn, [("item_knn", 1, 1, 1)])
