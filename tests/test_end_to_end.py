@@ -259,10 +259,13 @@ def test_an_interrupted_batch_releases_its_lock(
     )
 
 
-def test_the_embedded_redis_is_found_by_batch_and_lookup(tmp_path: Path) -> None:
+def test_the_embedded_redis_is_found_by_batch_and_lookup(
+    tmp_path: Path, clone: Clone
+) -> None:
     """Without REDIS_URL there is a private server, gone when its last user ends."""
-    write_world(tmp_path / "world")
-    clone = Clone(tmp_path, {"MOVIELENS_RAW": "world"})
+    store = f"sqlite:///{clone.folder}/mlruns/mlflow.db"
+    raw = str(clone.folder / "world")
+    clone = Clone(tmp_path, {"MOVIELENS_RAW": raw, "MLFLOW_TRACKING_URI": store})
     first = clone.json("run")
     port = int(first["redis_url"].rpartition(":")[2].partition("/")[0])
     wait_until(lambda: not answers(port))
