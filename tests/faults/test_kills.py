@@ -1,6 +1,7 @@
 """Batches killed at any instant, with SIGKILL, as real processes."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
