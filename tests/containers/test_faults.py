@@ -1,4 +1,4 @@
-"""Each container killed under load, and what those who ask see of it."""
+"""Each container killed under load, and the answers meanwhile."""
 
 import json
 import time
@@ -24,7 +24,7 @@ PATHS = (
     "/popular?k=20",
     "/similar/50",
 )
-"""What is asked: users, one that nobody knows, and what is the same for all."""
+"""Users, an unknown one, and lists that are the same for all."""
 
 BACK_WITHIN = 30.0
 """Seconds from a kill to the first list, on a machine with other work."""
@@ -34,7 +34,7 @@ FORCED = ("run", "--detach", "batch", "run", "--force")
 
 @contextmanager
 def asked(stack: Stack) -> Iterator[Crowd]:
-    """Let many ask while a fault is injected; nothing wrong may be seen."""
+    """Ask from many connections while a fault is injected; no answer may be wrong."""
     lists = {path: [listed(stack, path)] for path in PATHS}
     with crowd(stack.lookup_port, N_CONNECTIONS, lists) as seen:
         time.sleep(2)
@@ -42,31 +42,27 @@ def asked(stack: Stack) -> Iterator[Crowd]:
         time.sleep(2)
     assert seen.wrong() == []
     assert seen.slowest() < WAITS_AT_MOST
-    print(
-        f"{dict(seen.statuses())}, {without_lists(seen):.2f} s without lists,"
-        f" the slowest answer in {seen.slowest():.2f} s"
-    )
 
 
 def without_lists(seen: Crowd) -> float:
-    """Say for how long at most nobody got a list."""
+    """Return the longest time in which no list was answered."""
     right = sorted(one.end for one in seen.heard if one.status == httpx.codes.OK)
     return max(after - before for before, after in pairwise(right))
 
 
 def listed(stack: Stack, path: str) -> list[int]:
-    """Give the list that is served now."""
+    """Return the list that is served now."""
     return [item["item_id"] for item in stack.get(path).json()["items"]]
 
 
 def serves_lists(stack: Stack) -> bool:
-    """Tell whether a list is served that no cache has."""
+    """Return whether a list is served that no cache holds."""
     path = f"/recommend/42?k=3&exclude={time.monotonic_ns()}"
     return stack.status_of(path) == httpx.codes.OK
 
 
 def test_redis_is_killed(stack: Stack) -> None:
-    """Only 503 while it is away; it is back with all lists, and so are the answers."""
+    """Only 503 while it is away; then it has all lists again."""
     before = stack.get("/ready").json()
     with asked(stack) as seen:
         restarts = stack.kill_inside("redis")
@@ -78,7 +74,7 @@ def test_redis_is_killed(stack: Stack) -> None:
 
 
 def test_redis_is_away_for_long(stack: Stack) -> None:
-    """Each who asks is told at once, with when to come back; the API stays up."""
+    """503 at once, and the API stays up."""
     restarts = stack.container("lookup")["RestartCount"]
     with asked(stack) as seen:
         since = time.monotonic()
@@ -96,7 +92,7 @@ def test_redis_is_away_for_long(stack: Stack) -> None:
 
 
 def test_mlflow_is_killed(stack: Stack) -> None:
-    """Nobody who asks for lists sees anything, and it is back with its models."""
+    """Lists are served on, and it returns with its models."""
     with asked(stack) as seen:
         restarts = stack.kill_inside("mlflow")
         stack.wait_until_restarted("mlflow", restarts)
@@ -105,7 +101,7 @@ def test_mlflow_is_killed(stack: Stack) -> None:
 
 
 def test_the_lookup_is_killed(stack: Stack) -> None:
-    """Connections are refused until it is back, and what is answered is right."""
+    """Connections are refused until it is back, and all answers are right."""
     with asked(stack) as seen:
         restarts = stack.kill_inside("lookup")
         stack.wait_until_restarted("lookup", restarts)
@@ -116,7 +112,7 @@ def test_the_lookup_is_killed(stack: Stack) -> None:
 
 @pytest.mark.parametrize("moment", ["reading", "building", "scoring: "])
 def test_a_batch_is_killed(stack: Stack, moment: str) -> None:
-    """Nobody sees anything: what was served is, until the next lists are whole."""
+    """The former lists are served until the next ones are complete."""
     before = stack.get("/ready").json()
     with asked(stack) as seen:
         batch = stack.compose(*FORCED).strip()
@@ -132,7 +128,7 @@ def test_a_batch_is_killed(stack: Stack, moment: str) -> None:
 
 
 def test_a_batch_has_too_little_memory(stack: Stack) -> None:
-    """It is killed for it, and nothing else is."""
+    """It is killed, and nothing else."""
     before = stack.get("/ready").json()
     with asked(stack) as seen:
         done = stack.attempt(
@@ -146,7 +142,7 @@ def test_a_batch_has_too_little_memory(stack: Stack) -> None:
 
 
 def said(container: str, what: str) -> Callable[[], bool]:
-    """Tell whether a container has said something."""
+    """Return a condition: a container has logged a text."""
 
     def is_said() -> bool:
         done = run(["docker", "logs", container])
@@ -156,22 +152,22 @@ def said(container: str, what: str) -> Callable[[], bool]:
 
 
 def has_prod(stack: Stack) -> bool:
-    """Tell whether MLflow answers which version is in production."""
+    """Return whether MLflow answers which version is `prod`."""
     with suppress(httpx.TransportError):
         return stack.prod().status_code == httpx.codes.OK
     return False
 
 
 def assert_the_next_run_is_served(stack: Stack) -> None:
-    """Run the batch, as soon as the lock of the killed one has run out."""
+    """Run the batch as soon as the killed one's lock has expired."""
 
     def is_done() -> bool:
         done = stack.attempt("run", "--rm", "-T", "batch", "run", "--force", "--json")
         assert done.returncode in (0, 75), done.stderr
         if done.returncode == 0:
-            told.append(json.loads(done.stdout)["generation"])
+            generations.append(json.loads(done.stdout)["generation"])
         return done.returncode == 0
 
-    told: list[str] = []
+    generations: list[str] = []
     wait_until(is_done, seconds=300)
-    assert stack.get("/recommend/42").json()["generation"] == told[0]
+    assert stack.get("/recommend/42").json()["generation"] == generations[0]
