@@ -19,7 +19,7 @@ from batch.ingest import load, release
 def parsed(
     description: str | None, more: Mapping[str, float] | None = None
 ) -> argparse.Namespace:
-    """Read the command line of a benchmark; `more` has its own numbers with defaults."""
+    """Read a benchmark's command line; `more` names further numbers with defaults."""
     arguments = parser(description)
     for name, usual in (more or {}).items():
         arguments.add_argument(f"--{name}", type=type(usual), default=usual)
