@@ -114,12 +114,13 @@ class Clone:
         return result
 
     def failure(self, *words: str, code: int = 1) -> str:
-        """Run a batch that must fail; return its one line of error."""
+        """Run a batch that must fail; return its one line of error, the last."""
         batch = self.start(*words, "--quiet")
         assert batch.wait() == code, batch.said
         assert batch.out == ""
-        (line,) = batch.said.splitlines()
-        assert line.startswith("error: "), line
+        *before, line = batch.said.splitlines()
+        assert line.startswith("error: "), batch.said
+        assert not [one for one in before if one.startswith(("error:", "Traceback"))]
         return line
 
 

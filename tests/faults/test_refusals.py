@@ -103,7 +103,7 @@ def test_a_redis_that_is_a_replica(site: Site, own_server: RedisServer) -> None:
         client.replicaof("127.0.0.1", primary)
     line = refusal(site, redis_url(own_server))
     assert f"is a replica of 127.0.0.1 port {primary}" in line
-    assert "name it in REDIS_URL" in line
+    assert "name the primary in REDIS_URL" in line
 
 
 def test_a_redis_that_wants_another_password(
@@ -144,16 +144,16 @@ def test_an_address_without_a_redis(site: Site, own_server: RedisServer) -> None
 
 
 WEB: dict[str, tuple[Reply, str]] = {
-    "500": (Reply(b"oops", 500), "the server answered 500; is MLFLOW_TRACKING_URI"),
-    "502 of a gateway": (Reply(b"<html>bad gateway</html>", 502), "answered 502"),
-    "401": (Reply(b'{"message": "who?"}', 401), "MLFLOW_TRACKING_URI"),
-    "a page": (Reply(b"<html><style>p{}</style>hello</html>"), "MLFLOW_TRACKING_URI"),
-    "nothing": (Reply(b""), "MLFLOW_TRACKING_URI"),
-    "less than it says": (Reply(b"{", length=99), "the connection broke"),
-    "half of JSON": (Reply(b'{"model_version": {'), "MLFLOW_TRACKING_URI"),
+    "500": (Reply(b"oops", 500), "(too many 500 error responses); is MLFLOW_TRACKING"),
+    "502 of a gateway": (Reply(b"<html>bad gateway</html>", 502), "(too many 502 "),
+    "401": (Reply(b'{"message": "who?"}', 401), "who?"),
+    "a page": (Reply(b"<html><style>p{}</style>hello</html>"), "valid JSON"),
+    "nothing": (Reply(b""), "the server answered with version ''"),
+    "less than it says": (Reply(b"{", length=99), "(Connection broken)"),
+    "half of JSON": (Reply(b'{"model_version": {'), "valid JSON"),
     "a version that is none": (
         Reply(b'{"model_version": {"name": "MovieLensXGB", "version": "../1"}}'),
-        "it says that this is version '../1'",
+        "the server answered with version '../1'",
     ),
 }
 
@@ -174,7 +174,7 @@ def test_a_server_that_redirects_for_ever(site: Site) -> None:
     with serving(Reply(status=302, to="/again")) as web:
         uri = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{web.port}"}
         line = refusal(site, uri | ANSWERS_LATE)
-    assert "the server redirects without end" in line
+    assert "(Exceeded 30 redirects); is MLFLOW_TRACKING_URI" in line
 
 
 def test_a_server_that_never_answers(site: Site) -> None:
@@ -184,15 +184,14 @@ def test_a_server_that_never_answers(site: Site) -> None:
         uri = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{line.port}"}
         said = refusal(site, uri | ANSWERS_LATE)
         line.well()
-    assert "no answer in time" in said
-    assert "MLFLOW_HTTP_REQUEST_TIMEOUT is how many seconds it has" in said
+    assert "cannot reach the server (timed out)" in said
     said = refusal(site, {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"})
-    assert "connection refused" in said
+    assert "(Connection refused)" in said
 
 
 def test_a_host_that_does_not_exist(site: Site) -> None:
     uri = {"MLFLOW_TRACKING_URI": "http://no.such.host.invalid:5000"}
-    assert "no such host" in refusal(site, uri | ANSWERS_LATE)
+    assert "(Failed to resolve)" in refusal(site, uri | ANSWERS_LATE)
 
 
 def store(site: Site, folder: Path, change: Callable[[Path], object]) -> dict[str, str]:
@@ -225,11 +224,11 @@ def a_folder(database: Path) -> None:
 
 
 STORES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "another version": (of_no_known_version, "of another version of MLflow; take the"),
-    "a table is gone": (without_tables, "restore it from a copy, or move it away"),
-    "malformed": (malformed, "restore it from a copy, or move it away"),
-    "no database": (lambda path: path.write_text("hello"), "restore it from a copy"),
-    "a folder": (a_folder, "may this user read and write there?"),
+    "another version": (of_no_known_version, "of another version of MLflow; install the"),
+    "a table is gone": (without_tables, "no such table: registered_model_aliases"),
+    "malformed": (malformed, "database disk image is malformed"),
+    "no database": (lambda path: path.write_text("hello"), "file is not a database"),
+    "a folder": (a_folder, "unable to open database file"),
 }
 
 
