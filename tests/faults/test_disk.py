@@ -53,14 +53,14 @@ def test_no_room_to_spill_is_named(tmp_path: Path) -> None:
         connection.execute("set threads = 1")
         connection.execute(query)
     assert str(caught.value).startswith(
-        f"no room in {spill}, where DuckDB puts data that does not fit into memory"
+        f"no room left in {spill}, where DuckDB puts data that does not fit into memory"
     )
     assert "\n" not in str(caught.value)
 
 
 def test_too_little_memory_is_told(tmp_path: Path) -> None:
     """What a single step needs at once cannot be spilled."""
-    said = r"run on one that has more \(Out of Memory Error: .*\)$"
+    said = r"run on a larger one \(Out of Memory Error: .*\)$"
     with (
         pytest.raises(BatchError, match=said),
         warehouse.spilling(tmp_path),
@@ -70,7 +70,6 @@ def test_too_little_memory_is_told(tmp_path: Path) -> None:
         connection.execute("select list(i) from range(4000000) r (i)").fetchall()
 
 
-@pytest.mark.slow
 def test_a_run_without_room_to_spill_ends_in_one_line(tmp_path: Path) -> None:
     """It writes no file; with room the next one succeeds."""
     crowd(tmp_path / "raw", 2500)
@@ -78,7 +77,7 @@ def test_a_run_without_room_to_spill_ends_in_one_line(tmp_path: Path) -> None:
     clone = Clone(tmp_path, {"MOVIELENS_RAW": "raw"}, memory=48 * 2**20)
     with tiny_disk(spill, "1m"):
         line = clone.failure("features")
-        assert line.startswith("error: no room in data/processed/spill, where ")
+        assert line.startswith("error: no room left in data/processed/spill, where ")
         assert [path.name for path in spill.parent.iterdir()] == ["spill"]
     clone.run("features")
     assert not list(spill.iterdir())

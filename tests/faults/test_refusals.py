@@ -224,7 +224,7 @@ def a_folder(database: Path) -> None:
 
 
 STORES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "another version": (of_no_known_version, "of another version of MLflow; install the"),
+    "another version": (of_no_known_version, "is of another version of MLflow"),
     "a table is gone": (without_tables, "no such table: registered_model_aliases"),
     "malformed": (malformed, "database disk image is malformed"),
     "no database": (lambda path: path.write_text("hello"), "file is not a database"),
