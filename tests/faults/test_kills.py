@@ -1,8 +1,7 @@
 """Batches killed at any instant, with SIGKILL, as real processes."""
 
-import shutil
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,52 +13,27 @@ from batch.model.registry import Registry
 from lookup.shared import contract, embedded_redis
 from tests.batch.ingest import test_download
 from tests.batch.ingest.test_download import Reply, serving
-from tests.conftest import RedisServer, Tally, answers, running, wait_until
+from tests.conftest import RedisServer, Tally, answers, wait_until
 from tests.faults.batches import Clone, Place
 from tests.faults.kills import (
     PLACES,
     Site,
     content,
     moments,
-    prepared,
     reading,
 )
+from tests.movielens import write_world
 from tests.sql import raw
-from tests.test_end_to_end import write_world
-
-pytestmark = pytest.mark.slow
 
 SEED = 1
-N_MOMENTS = 50
 LISTS_WRITTEN = Place("batch.publishing.writers:RedisWriter.write", "after", 4)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis for the batches of this file."""
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def site(
-    tmp_path_factory: pytest.TempPathFactory, server: RedisServer
-) -> Iterator[Site]:
-    """A clone whose first run has been made."""
-    with prepared(tmp_path_factory.mktemp("clone"), server.url) as site:
-        yield site
-
-
 @pytest.fixture
-def new(tmp_path: Path, server: RedisServer, empty_store: Path) -> Clone:
-    """A clone that has an empty store and has made no run, on a database of its own."""
-    write_world(tmp_path / "world")
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(empty_store, tmp_path / "mlruns/mlflow.db")
-    url = f"{server.url.removesuffix('/0')}/1"
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-    return Clone(tmp_path, {"REDIS_URL": url, "MOVIELENS_RAW": "world"})
+def new(new_clone: Clone, own_server: RedisServer) -> Clone:
+    """A clone that has an empty store, an empty Redis and has made no run."""
+    variables = {**new_clone.variables, "REDIS_URL": own_server.url}
+    return replace(new_clone, variables=variables)
 
 
 def connect(clone: Clone) -> redis.Redis:
@@ -85,16 +59,18 @@ def test_at_the_boundaries_of_stages(site: Site, tally: Tally) -> None:
     tally.faults(len(PLACES))
 
 
-def test_at_random_moments(site: Site, tally: Tally) -> None:
+@pytest.mark.parametrize("n", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_at_random_moments(site: Site, n: int, tally: Tally) -> None:
     """From the start of a run to just after its end."""
     with reading(site.clone.folder) as seen:
-        for moment in moments(N_MOMENTS, site, np.random.default_rng(SEED)):
+        for moment in moments(n, site, np.random.default_rng(n)):
             site.kill(moment)
-    assert seen["whole"] > N_MOMENTS
+    assert seen["whole"] > n
     assert set(seen) <= {"whole", "gone"}
-    tally.faults(N_MOMENTS)
+    tally.faults(n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [
@@ -130,6 +106,7 @@ def test_a_first_run(new: Clone, place: Place | float, tally: Tally) -> None:
     tally.faults()
 
 
+@pytest.mark.slow
 def test_promote(new: Clone, tally: Tally) -> None:
     """`prod` is the one version or the other, and loads."""
     new.run("run")
@@ -151,6 +128,7 @@ def test_promote(new: Clone, tally: Tally) -> None:
     tally.faults(11)
 
 
+@pytest.mark.slow
 def test_a_new_store(tmp_path: Path, tally: Tally) -> None:
     """MLflow cannot open tables that it has made by half: there are none such."""
     draw = np.random.default_rng(SEED)
@@ -167,6 +145,7 @@ def test_a_new_store(tmp_path: Path, tally: Tally) -> None:
     tally.faults(5)
 
 
+@pytest.mark.slow
 def test_a_download(tmp_path: Path, tally: Tally) -> None:
     """Nothing half-written is ever used, and nothing is left of it."""
     made = raw.tab(tmp_path / "made")
@@ -187,6 +166,7 @@ def test_a_download(tmp_path: Path, tally: Tally) -> None:
     tally.faults(12)
 
 
+@pytest.mark.slow
 def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
     """The server runs on until the next user leaves, and keeps all of its data."""
     write_world(tmp_path / "world")

@@ -2,15 +2,14 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from lookup.shared import contract
-from tests.conftest import RedisServer, Tally, running, wait_until
+from tests.conftest import Tally, wait_until
 from tests.faults.batches import Batch, Clone, Place
-from tests.faults.kills import LENGTHS, Site, content, prepared
+from tests.faults.kills import LENGTHS, Site, content
 
 pytestmark = pytest.mark.slow
 
@@ -24,22 +23,6 @@ SLEEPS = (
     Place("batch.publishing.lock:Lock.make_current", "after"),
 )
 """Where one falls asleep."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis for the batches of this file."""
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def site(
-    tmp_path_factory: pytest.TempPathFactory, server: RedisServer
-) -> Iterator[Site]:
-    """A clone whose first run has been made."""
-    with prepared(tmp_path_factory.mktemp("clone"), server.url) as site:
-        yield site
 
 
 def other_length(site: Site) -> int:
