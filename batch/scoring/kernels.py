@@ -548,22 +548,15 @@ def keep_contenders(
     forest: Any, first: Any, bound: Any, places: Any, n: Any, scratch: Any
 ) -> Any:
     """Keep those of n items that can reach the bound; return how many."""
-    most, n_kept = forest.remaining[first] + forest.slack, 0
+    gain, n_kept = forest.remaining[first] + forest.slack, 0
+    least = to_score(bound, forest.is_logistic)
     for k in range(n):
         i = places[k]
-        if not scratch.is_excluded[i] and can_reach(
-            scratch.scores[i], most, bound, forest.is_logistic
-        ):
+        most = np.float32(scratch.scores[i] + gain)
+        if not scratch.is_excluded[i] and to_score(most, forest.is_logistic) >= least:
             places[n_kept] = i
             n_kept += 1
     return n_kept
-
-
-@compiled
-def can_reach(score: Any, remaining: Any, bound: Any, is_logistic: Any) -> Any:
-    """Return whether the remaining trees could lift a score to the bound."""
-    most = np.float32(score + remaining)
-    return to_score(most, is_logistic) >= to_score(bound, is_logistic)
 
 
 @compiled
@@ -683,7 +676,9 @@ def add_tree(
         for at in range(0, 1 << level, 4):
             node, first = (1 << level) - 1 + at, leaf.dtype.type(at)
             split_four(bit, leaf, first, codes, f[node:], shifts[node:], cuts[node:])
-        go_down(leaf, bit)
+        for i in range(len(leaf)):
+            leaf[i] = leaf.dtype.type(leaf[i] + leaf[i] + bit[i])
+            bit[i] = 0
     for i in range(len(scores)):
         scores[i] += leaves[leaf[i]]
 
@@ -730,22 +725,6 @@ def split_four(
         right = right1 if at == 1 else right
         right = right0 if at == 0 else right
         bit[i] = kind(bit[i] | right)
-
-
-@compiled
-def go_down(leaf: Any, bit: Any) -> None:
-    """Go down one level, to the left or the right by the bit, and reset the bit."""
-    kind = leaf.dtype.type
-    for i in range(len(leaf)):
-        leaf[i] = kind(leaf[i] + leaf[i] + bit[i])
-        bit[i] = 0
-
-
-@compiled
-def to_scores(margins: Any, is_logistic: Any) -> None:
-    """Turn sums of leaves into the scores that xgboost gives, in place."""
-    for i in range(len(margins)):
-        margins[i] = to_score(margins[i], is_logistic)
 
 
 @compiled

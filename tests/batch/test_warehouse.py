@@ -78,18 +78,6 @@ def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> 
         assert warehouse.n_unseen(connection) == n_pairs
 
 
-def test_popular_items_come_best_first(connection: Connection) -> None:
-    world = World(
-        [(1, 3, 4.0, 1), (2, 3, 1.0, 1), (1, 2, 5.0, 2), (2, 1, 5.0, 2)],
-        [(item, None, []) for item in (1, 2, 3, 4)],
-        [(user, None, None, None) for user in (1, 2)],
-    )
-    worlds.stage(connection, world)
-    tables.build(connection, n_cuts=0)
-    assert warehouse.popular(connection, 2) == [(3, 2.0), (1, 1.0)]
-    assert warehouse.popular(connection, 9) == [(3, 2.0), (1, 1.0), (2, 1.0)]
-
-
 def test_a_check_that_finds_a_row_says_which(connection: Connection) -> None:
     worlds.stage(connection, RAGGED)
     warehouse.check(connection)
