@@ -1,4 +1,3 @@
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,16 +53,6 @@ def test_a_cutoff_replaces_the_one_before(connection: Connection) -> None:
     tables.build(connection, n_cuts=1)
     for name, rows in wanted.items():
         assert sorted(connection.table(name).fetchall(), key=repr) == rows
-
-
-def test_users_without_a_history_have_no_cutoff(connection: Connection) -> None:
-    worlds.stage(connection, RAGGED)
-    tables.build(connection, n_cuts=0, n_next=3)
-    n_ratings = Counter(user for user, _, _, _ in RAGGED.ratings)
-    expected = sorted(user for user, n in n_ratings.items() if n > 3)
-    assert warehouse.user_ids(connection) == expected
-    assert 1 not in expected
-    assert warehouse.count(connection, "int_future") == 3 * len(expected)
 
 
 def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> None:
