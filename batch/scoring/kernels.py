@@ -679,7 +679,8 @@ def split_two(leaf: Any, codes: Any, f: Any, shifts: Any, cuts: Any) -> None:
         right0 = kind(kind(q0[i] + s0) > c0)
         right1 = kind(kind(q1[i] + s1) > c1)
         at = leaf[i]
-        leaf[i] = kind(at + at + (right1 if at else right0))
+        right = (right0 & kind(at == 0)) | (right1 & kind(at == 1))
+        leaf[i] = kind(at + at + right)
 
 
 @compiled
@@ -691,17 +692,15 @@ def split_four(
     q0, q1, q2, q3 = codes[f[0]], codes[f[1]], codes[f[2]], codes[f[3]]
     s0, s1, s2, s3 = shifts[0], shifts[1], shifts[2], shifts[3]
     c0, c1, c2, c3 = cuts[0], cuts[1], cuts[2], cuts[3]
-    nothing = kind(0)
     for i in range(len(leaf)):
         right0 = kind(kind(q0[i] + s0) > c0)
         right1 = kind(kind(q1[i] + s1) > c1)
         right2 = kind(kind(q2[i] + s2) > c2)
         right3 = kind(kind(q3[i] + s3) > c3)
         at = kind(leaf[i] - first)
-        right = right3 if at == 3 else nothing
-        right = right2 if at == 2 else right
-        right = right1 if at == 1 else right
-        right = right0 if at == 0 else right
+        # masks: LLVM turns conditions into a switch, which it does not vectorize
+        right = (right0 & kind(at == 0)) | (right1 & kind(at == 1))
+        right |= (right2 & kind(at == 2)) | (right3 & kind(at == 3))
         bit[i] = kind(bit[i] | right)
 
 
