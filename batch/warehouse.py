@@ -300,12 +300,12 @@ def spilling(spill: Path) -> Iterator[None]:
     except duckdb.Error as error:
         if DISK_FULL.search(str(error)):
             raise BatchError(
-                f"no room left in {spill}, where DuckDB puts data that does not fit "
+                f"no room in {spill}, where DuckDB puts data that does not fit "
                 f"into memory: free some space there ({explain(error)})"
             ) from error
         if isinstance(error, duckdb.OutOfMemoryException):
             raise BatchError(
                 "these raw files need more memory than DuckDB can use on this machine; "
-                f"run on a larger one ({explain(error)})"
+                f"run on one that has more ({explain(error)})"
             ) from error
         raise

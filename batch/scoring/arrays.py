@@ -77,12 +77,7 @@ class Catalogue:
 
 
 def read_catalogue(connection: duckdb.DuckDBPyConnection, forest: Forest) -> Catalogue:
-    """Read the items.
-
-    Args:
-        connection: holds the cutoff's tables.
-        forest: gives the thresholds of the codes; its features are FEATURES.
-    """
+    """Read the items of a cutoff, encoded with the thresholds of a forest."""
     table = warehouse.fetch(connection, "marts/scorer_items", {})
     ids = table["item_id"].to_numpy()
     genres, genre_set, set_starts, set_genres = genre_sets(table["genres"])
@@ -139,13 +134,7 @@ def read_users(
     catalogue: Catalogue,
     user_ids: Sequence[int],
 ) -> Users:
-    """Read a block of users.
-
-    Args:
-        connection: holds the cutoff's tables.
-        catalogue: read from the same tables.
-        user_ids: rising, each with a history.
-    """
+    """Read a block of users, rising, who all have a history at the cutoff."""
     wanted = {"user_ids": list(user_ids)}
     table = warehouse.fetch(connection, "marts/scorer_users", wanted)
     history = warehouse.fetch(connection, "marts/scorer_histories", wanted)

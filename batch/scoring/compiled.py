@@ -27,12 +27,7 @@ the users' lists, of shape (n_users,)."""
 
 
 class Scorer:
-    """Ranks the items of a cutoff with one model.
-
-    Args:
-        connection: holds the tables of the cutoff to score for.
-        forest: the model; its features are FEATURES.
-    """
+    """Ranks the items of a cutoff with a model whose features are FEATURES."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, forest: Forest) -> None:
         self._connection = connection
@@ -45,14 +40,10 @@ class Scorer:
         top_n: int,
         workers: "Workers | None" = None,
     ) -> Iterator[list[Ranking]]:
-        """Yield the users' rankings block by block, in the order given.
+        """Yield the users' rankings block by block; see `batch.scoring.rank`.
 
-        The next block of users is read while the last one is ranked.
-
-        Args:
-            user_ids: rising.
-            top_n: the length of the lists.
-            workers: rank in place of this process's threads.
+        Reads the next block of users while the workers, or threads of this process if
+        there are none, rank the last one.
         """
         top_n = min(top_n, len(self.catalogue.item_ids))
         with ExitStack() as stack:
@@ -80,15 +71,10 @@ class Scorer:
 
 
 class Workers(Protocol):
-    """Ranks users in parallel.
-
-    Attributes:
-        users_per_task: how many users to submit at once.
-        blocks_ahead: how many blocks may be waiting.
-    """
+    """Ranks users in parallel."""
 
     users_per_task: int
-    blocks_ahead: int
+    blocks_ahead: int  # how many blocks may be waiting
 
     def submit(self, users: Users, top_n: int) -> "Task":
         """Start to rank users."""

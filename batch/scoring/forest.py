@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batch.scoring.kernels import CHUNK, Codes, Floats, Forest, add_trees, to_scores
+from batch.scoring.kernels import CHUNK, Codes, Floats, Forest, add_trees, to_score
 
 if TYPE_CHECKING:
     import xgboost
@@ -229,8 +229,8 @@ def verified(forest: Forest, booster: "xgboost.Booster", rows: Sequence[int]) ->
         candidate = forest._replace(base=base)
         sums = predicted(candidate, values)
         if np.array_equal(sums, margins):
-            to_scores(sums, forest.is_logistic)
-            if np.array_equal(sums, scores):
+            own = [to_score(margin, forest.is_logistic) for margin in sums]
+            if np.array_equal(np.array(own, np.float32), scores):
                 return candidate
     raise UnsupportedError("its scores are not those that xgboost gives")
 

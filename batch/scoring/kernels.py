@@ -112,10 +112,13 @@ class Scratch(NamedTuple):
     by_genre: Longs  # (n_genres, 6)
 
 
-class Thresholds(NamedTuple):
-    """The part of a forest that turns values into codes."""
+class Encoder(NamedTuple):
+    """The codes of a user's features, and what turns values into them."""
 
-    values: Floats
+    codes: Codes  # (n_features, n_items)
+    values: Floats  # (n_items,): the values of one feature
+    buffer: Codes  # (n_items,): the codes of some items
+    thresholds: Floats
     starts: Longs
     missing: np.unsignedinteger[Any]
 
@@ -154,68 +157,69 @@ def rank(
 @compiled
 def encode_user(u: Any, users: Any, items: Any, forest: Any, scratch: Any) -> None:
     """Encode a user's features; the rows of the item features are filled already."""
-    codes, values, buffer = scratch.codes, scratch.values[0], scratch.buffers[2]
-    cuts = Thresholds(forest.thresholds, forest.threshold_starts, forest.missing)
-    sums, touched = scratch.sums, scratch.touched
-    rows, scales = items.rows, items.scales
-    encode_constants(codes, rows[0], users.floats[u], cuts)
+    to = Encoder(
+        scratch.codes, scratch.values[0], scratch.buffers[2], forest.thresholds,
+        forest.threshold_starts, forest.missing,
+    )  # fmt: skip
+    rows, sums, touched = items.rows, scratch.sums, scratch.touched
+    encode_constants(to, rows[0], users.floats[u])
     for i in range(2):
-        codes[rows[1] + i] = items.weeks[users.places[u, 0], i]
-        codes[rows[2] + i] = items.audiences[users.places[u, 1 + i], i]
-    encode_gaps(codes, items.gaps, items.doubles, users.doubles[u], values, cuts)
+        to.codes[rows[1] + i] = items.weeks[users.places[u, 0], i]
+        to.codes[rows[2] + i] = items.audiences[users.places[u, 1 + i], i]
+    encode_gaps(to, items.gaps, items.doubles, users.doubles[u])
 
     genres = users.genres[users.genre_starts[u] : users.genre_starts[u + 1]]
     read_genres(genres, scratch.by_genre)
     encode_genres(
-        codes, rows[3], scratch.by_genre, items.set_starts, items.set_genres,
-        items.genre_set, values, buffer, cuts,
-    )  # fmt: skip
+        to,
+        rows[3],
+        scratch.by_genre,
+        items.genre_set,
+        items.set_starts,
+        items.set_genres,
+    )
 
     history = users.history[users.history_starts[u] : users.history_starts[u + 1]]
     n = sum_neighbours(history, items.neighbour_starts, items.neighbours, sums, touched)
-    encode_sums(codes, rows[4], 6, sums, touched[:n], scales[0], values, buffer, cuts)
+    encode_sums(to, rows[4], 6, sums, touched[:n], items.scales[0])
     n = sum_sequences(history, items.sequence_starts, items.sequences, sums, touched)
-    encode_sums(codes, rows[5], 7, sums, touched[:n], scales[1], values, buffer, cuts)
+    encode_sums(to, rows[5], 7, sums, touched[:n], items.scales[1])
 
     states = users.states[users.state_starts[u] : users.state_starts[u + 1]]
     sum_linear(states, items.weights, items.scores, scratch.linear)
-    encode_linear(
-        codes, rows[6], scratch.linear, items.unit, items.modelled, values, buffer, cuts
-    )
+    encode_linear(to, rows[6], scratch.linear, items.unit, items.modelled)
 
 
 # --- a user's features ---------------------------------------------------------------
 
 
 @compiled
-def encode_constants(codes: Any, row: Any, values: Any, cuts: Any) -> None:
+def encode_constants(to: Any, row: Any, values: Any) -> None:
     """Encode the features that are the same for all of the user's items."""
     for i in range(len(values)):
-        thresholds = thresholds_of(row + i, cuts)
-        codes[row + i, :] = code_of(values[i], thresholds, cuts.missing)
+        thresholds = thresholds_of(to, row + i)
+        to.codes[row + i, :] = code_of(values[i], thresholds, to.missing)
 
 
 @compiled
-def encode_gaps(
-    codes: Any, gaps: Any, of_items: Any, of_user: Any, values: Any, cuts: Any
-) -> None:
+def encode_gaps(to: Any, gaps: Any, of_items: Any, of_user: Any) -> None:
     """Encode the differences between attributes of the items and of the user.
 
     Kinds of gaps: 1 is item minus user, -1 user minus item, 0 the absolute difference.
     """
     for g in range(len(gaps)):
         row, kind, user = gaps[g, 0], gaps[g, 3], of_user[gaps[g, 2]]
-        thresholds = thresholds_of(row, cuts)
+        thresholds = thresholds_of(to, row)
         if not len(thresholds):
             continue
         items = of_items[gaps[g, 1]]
         if kind == 0:
             for i in range(len(items)):
-                values[i] = abs(items[i] - user)
+                to.values[i] = abs(items[i] - user)
         else:
             for i in range(len(items)):
-                values[i] = (items[i] - user) * kind
-        encode(codes[row], values, thresholds, cuts.missing)
+                to.values[i] = (items[i] - user) * kind
+        encode(to.codes[row], to.values, thresholds, to.missing)
 
 
 @compiled
@@ -230,27 +234,19 @@ def read_genres(genres: Any, by_genre: Any) -> None:
 
 @compiled
 def encode_genres(
-    codes: Any,
-    row: Any,
-    by_genre: Any,
-    set_starts: Any,
-    set_genres: Any,
-    genre_set: Any,
-    values: Any,
-    buffer: Any,
-    cuts: Any,
+    to: Any, row: Any, by_genre: Any, genre_set: Any, starts: Any, set_genres: Any
 ) -> None:
     """Encode the user's taste for the items' genres, once for each set of genres."""
-    n_sets = len(set_starts) - 1
+    n_sets = len(starts) - 1
     for which in range(6):
         for s in range(n_sets):
-            genres = set_genres[set_starts[s] : set_starts[s + 1]]
-            values[s] = genre_value(which, genres, by_genre)
-        thresholds = thresholds_of(row + which, cuts)
-        encode(buffer[:n_sets], values, thresholds, cuts.missing)
+            genres = set_genres[starts[s] : starts[s + 1]]
+            to.values[s] = genre_value(which, genres, by_genre)
+        thresholds = thresholds_of(to, row + which)
+        encode(to.buffer[:n_sets], to.values, thresholds, to.missing)
         for i in range(len(genre_set)):
             s = genre_set[i]
-            codes[row + which, i] = buffer[s] if s >= 0 else cuts.missing
+            to.codes[row + which, i] = to.buffer[s] if s >= 0 else to.missing
 
 
 @compiled
@@ -332,21 +328,13 @@ def sum_sequences(
 
 @compiled
 def encode_sums(
-    codes: Any,
-    row: Any,
-    n_columns: Any,
-    sums: Any,
-    touched: Any,
-    scales: Any,
-    values: Any,
-    buffer: Any,
-    cuts: Any,
+    to: Any, row: Any, n_columns: Any, sums: Any, touched: Any, scales: Any
 ) -> None:
     """Encode the sums of the touched items, and reset them."""
     for column in range(n_columns):
         for i in range(len(touched)):
-            values[i] = as_float(sums[touched[i], column], scales[column])
-        encode_places(codes, row + column, touched, values, buffer, cuts)
+            to.values[i] = as_float(sums[touched[i], column], scales[column])
+        encode_places(to, row + column, touched)
     for i in range(len(touched)):
         sums[touched[i], :] = 0
 
@@ -359,41 +347,31 @@ def sum_linear(states: Any, weights: Any, scores: Any, linear: Any) -> None:
         for k in range(len(scores)):
             factor = float(states[i, 1 + scores[k, 1]])
             if factor != 0:
-                row, to = weights[scores[k, 0], states[i, 0]], linear[k]
-                for j in range(len(to)):
-                    to[j] += row[j] * factor
+                row, own = weights[scores[k, 0], states[i, 0]], linear[k]
+                for j in range(len(own)):
+                    own[j] += row[j] * factor
 
 
 @compiled
-def encode_linear(
-    codes: Any,
-    row: Any,
-    linear: Any,
-    unit: Any,
-    modelled: Any,
-    values: Any,
-    buffer: Any,
-    cuts: Any,
-) -> None:
+def encode_linear(to: Any, row: Any, linear: Any, unit: Any, modelled: Any) -> None:
     """Encode the scores of the linear models."""
     for k in range(len(linear)):
         for j in range(len(modelled)):
-            values[j] = linear[k, j] * unit
-        encode_places(codes, row + k, modelled, values, buffer, cuts)
+            to.values[j] = linear[k, j] * unit
+        encode_places(to, row + k, modelled)
 
 
 # --- values to codes -----------------------------------------------------------------
 
 
 @compiled
-def encode_places(
-    codes: Any, row: Any, places: Any, values: Any, buffer: Any, cuts: Any
-) -> None:
+def encode_places(to: Any, row: Any, places: Any) -> None:
     """Encode a feature that has values at some items only and is missing elsewhere."""
-    encode(buffer[: len(places)], values, thresholds_of(row, cuts), cuts.missing)
-    codes[row, :] = cuts.missing
+    codes = to.buffer[: len(places)]
+    encode(codes, to.values, thresholds_of(to, row), to.missing)
+    to.codes[row, :] = to.missing
     for i in range(len(places)):
-        codes[row, places[i]] = buffer[i]
+        to.codes[row, places[i]] = codes[i]
 
 
 @compiled
@@ -404,13 +382,13 @@ def encode(codes: Any, values: Any, thresholds: Any, missing: Any) -> None:
             codes[i] = code_of(values[i], thresholds, missing)
         return
     for start in range(0, len(codes), CHUNK):
-        to, some = codes[start : start + CHUNK], values[start : start + CHUNK]
-        to[:] = 0
+        own, some = codes[start : start + CHUNK], values[start : start + CHUNK]
+        own[:] = 0
         for threshold in thresholds:
-            for i in range(len(to)):
-                to[i] = to[i] + (some[i] >= threshold)
-        for i in range(len(to)):
-            to[i] = missing if np.isnan(some[i]) else to[i]
+            for i in range(len(own)):
+                own[i] = own[i] + (some[i] >= threshold)
+        for i in range(len(own)):
+            own[i] = missing if np.isnan(some[i]) else own[i]
 
 
 @compiled
@@ -429,9 +407,9 @@ def code_of(value: Any, thresholds: Any, missing: Any) -> Any:
 
 
 @compiled
-def thresholds_of(row: Any, cuts: Any) -> Any:
+def thresholds_of(to: Any, row: Any) -> Any:
     """Return the thresholds of a feature."""
-    return cuts.values[cuts.starts[row] : cuts.starts[row + 1]]
+    return to.thresholds[to.starts[row] : to.starts[row + 1]]
 
 
 @compiled
@@ -548,22 +526,15 @@ def keep_contenders(
     forest: Any, first: Any, bound: Any, places: Any, n: Any, scratch: Any
 ) -> Any:
     """Keep those of n items that can reach the bound; return how many."""
-    most, n_kept = forest.remaining[first] + forest.slack, 0
+    gain, n_kept = forest.remaining[first] + forest.slack, 0
+    least = to_score(bound, forest.is_logistic)
     for k in range(n):
         i = places[k]
-        if not scratch.is_excluded[i] and can_reach(
-            scratch.scores[i], most, bound, forest.is_logistic
-        ):
+        most = np.float32(scratch.scores[i] + gain)
+        if not scratch.is_excluded[i] and to_score(most, forest.is_logistic) >= least:
             places[n_kept] = i
             n_kept += 1
     return n_kept
-
-
-@compiled
-def can_reach(score: Any, remaining: Any, bound: Any, is_logistic: Any) -> Any:
-    """Return whether the remaining trees could lift a score to the bound."""
-    most = np.float32(score + remaining)
-    return to_score(most, is_logistic) >= to_score(bound, is_logistic)
 
 
 @compiled
@@ -683,7 +654,9 @@ def add_tree(
         for at in range(0, 1 << level, 4):
             node, first = (1 << level) - 1 + at, leaf.dtype.type(at)
             split_four(bit, leaf, first, codes, f[node:], shifts[node:], cuts[node:])
-        go_down(leaf, bit)
+        for i in range(len(leaf)):
+            leaf[i] = leaf.dtype.type(leaf[i] + leaf[i] + bit[i])
+            bit[i] = 0
     for i in range(len(scores)):
         scores[i] += leaves[leaf[i]]
 
@@ -706,7 +679,8 @@ def split_two(leaf: Any, codes: Any, f: Any, shifts: Any, cuts: Any) -> None:
         right0 = kind(kind(q0[i] + s0) > c0)
         right1 = kind(kind(q1[i] + s1) > c1)
         at = leaf[i]
-        leaf[i] = kind(at + at + (right1 if at else right0))
+        right = (right0 & kind(at == 0)) | (right1 & kind(at == 1))
+        leaf[i] = kind(at + at + right)
 
 
 @compiled
@@ -718,34 +692,16 @@ def split_four(
     q0, q1, q2, q3 = codes[f[0]], codes[f[1]], codes[f[2]], codes[f[3]]
     s0, s1, s2, s3 = shifts[0], shifts[1], shifts[2], shifts[3]
     c0, c1, c2, c3 = cuts[0], cuts[1], cuts[2], cuts[3]
-    nothing = kind(0)
     for i in range(len(leaf)):
         right0 = kind(kind(q0[i] + s0) > c0)
         right1 = kind(kind(q1[i] + s1) > c1)
         right2 = kind(kind(q2[i] + s2) > c2)
         right3 = kind(kind(q3[i] + s3) > c3)
         at = kind(leaf[i] - first)
-        right = right3 if at == 3 else nothing
-        right = right2 if at == 2 else right
-        right = right1 if at == 1 else right
-        right = right0 if at == 0 else right
+        # masks: LLVM turns conditions into a switch, which it does not vectorize
+        right = (right0 & kind(at == 0)) | (right1 & kind(at == 1))
+        right |= (right2 & kind(at == 2)) | (right3 & kind(at == 3))
         bit[i] = kind(bit[i] | right)
-
-
-@compiled
-def go_down(leaf: Any, bit: Any) -> None:
-    """Go down one level, to the left or the right by the bit, and reset the bit."""
-    kind = leaf.dtype.type
-    for i in range(len(leaf)):
-        leaf[i] = kind(leaf[i] + leaf[i] + bit[i])
-        bit[i] = 0
-
-
-@compiled
-def to_scores(margins: Any, is_logistic: Any) -> None:
-    """Turn sums of leaves into the scores that xgboost gives, in place."""
-    for i in range(len(margins)):
-        margins[i] = to_score(margins[i], is_logistic)
 
 
 @compiled

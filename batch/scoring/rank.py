@@ -8,6 +8,7 @@ Each run compares the two for a few users before it trusts `compiled` with all o
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -102,12 +103,10 @@ def compare(
     """
     from batch.scoring.forest import UnsupportedError
 
-    expected = [
-        ranking
-        for block in plain.rank_users(connection, booster, user_ids, top_n)
-        for ranking in block
-    ]
-    (found,) = scorer.rank_users(user_ids, top_n)
+    expected = chain.from_iterable(
+        plain.rank_users(connection, booster, user_ids, top_n)
+    )
+    found = chain.from_iterable(scorer.rank_users(user_ids, top_n))
     for one, other in zip(expected, found, strict=True):
         if not np.array_equal(one.item_ids, other.item_ids):
             raise UnsupportedError(

@@ -1,4 +1,3 @@
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,16 +55,6 @@ def test_a_cutoff_replaces_the_one_before(connection: Connection) -> None:
         assert sorted(connection.table(name).fetchall(), key=repr) == rows
 
 
-def test_users_without_a_history_have_no_cutoff(connection: Connection) -> None:
-    worlds.stage(connection, RAGGED)
-    tables.build(connection, n_cuts=0, n_next=3)
-    n_ratings = Counter(user for user, _, _, _ in RAGGED.ratings)
-    expected = sorted(user for user, n in n_ratings.items() if n > 3)
-    assert warehouse.user_ids(connection) == expected
-    assert 1 not in expected
-    assert warehouse.count(connection, "int_future") == 3 * len(expected)
-
-
 def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> None:
     worlds.stage(connection, RAGGED)
     for n_cuts in (0, 1):
@@ -76,18 +65,6 @@ def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> 
         warehouse.build(connection, "marts/candidate_pairs", parameters)
         n_pairs = warehouse.count(connection, "candidate_pairs")
         assert warehouse.n_unseen(connection) == n_pairs
-
-
-def test_popular_items_come_best_first(connection: Connection) -> None:
-    world = World(
-        [(1, 3, 4.0, 1), (2, 3, 1.0, 1), (1, 2, 5.0, 2), (2, 1, 5.0, 2)],
-        [(item, None, []) for item in (1, 2, 3, 4)],
-        [(user, None, None, None) for user in (1, 2)],
-    )
-    worlds.stage(connection, world)
-    tables.build(connection, n_cuts=0)
-    assert warehouse.popular(connection, 2) == [(3, 2.0), (1, 1.0)]
-    assert warehouse.popular(connection, 9) == [(3, 2.0), (1, 1.0), (2, 1.0)]
 
 
 def test_a_check_that_finds_a_row_says_which(connection: Connection) -> None:

@@ -13,12 +13,14 @@ Without `--model` (a booster in a file of xgboost's) it trains one as the batch 
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import duckdb
 import numpy as np
@@ -34,6 +36,9 @@ from batch.scoring.ranking import Ranking
 from tests.benchmarks import frame
 
 TOP_N = 100
+
+Function = tuple[ModuleType, str, str]
+"""A function's module and name, and the step that its seconds belong to."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +154,35 @@ def shares(
     user_ids: Sequence[int],
 ) -> dict[str, object]:
     """Print where either scorer spends its time."""
-    found = {"xgboost": plain_shares(connection, booster, user_ids)}
-    found["compiled"] = own_shares(connection, booster, user_ids)
+
+    def clocked(scorer: str, *functions: Function) -> tuple[dict[str, float], float]:
+        steps: dict[str, float] = {}
+        start = time.perf_counter()
+        with ExitStack() as stack:
+            for module, name, step in functions:
+                timed = timed_as(step, steps, getattr(module, name))
+                stack.enter_context(patch.object(module, name, timed))
+            deque(rank.rank_users(connection, booster, user_ids, TOP_N, scorer), 0)
+        return steps, time.perf_counter() - start - sum(steps.values())
+
+    plainly, rest = clocked(
+        "xgboost",
+        (warehouse, "build", "SQL: candidate pairs"),
+        (warehouse, "fetch", "SQL: pair features, to Arrow"),
+        (item_models, "scores", "numpy: linear models"),
+        (plain, "predict", "xgboost: inplace_predict"),
+    )
+    plainly["numpy: ranking, and the rest"] = rest
+    own, rest = clocked(
+        "compiled",
+        (forest, "lay_out", "the model's trees to arrays"),
+        (arrays, "read_catalogue", "SQL: tables of items, to arrays"),
+        (rank, "compare", "comparison with the plain scorer"),
+    )
+    share = share_of_features(connection, booster, user_ids)
+    own["machine code: features to codes"] = rest * share
+    own["machine code: trees, and the best"] = rest * (1 - share)
+    found = {"xgboost": plainly, "compiled": own}
     frame.header("scorer", "step", "seconds", "share")
     for scorer, steps in found.items():
         for step, seconds in steps.items():
@@ -160,82 +192,22 @@ def shares(
     return {"seconds": found}
 
 
-@contextmanager
-def clocked(
-    steps: dict[str, float], *functions: tuple[ModuleType, str, str]
-) -> Iterator[None]:
-    """Add up the seconds that functions of modules take, by step."""
-    with ExitStack() as stack:
-        for module, name, step in functions:
-            stack.enter_context(replaced(module, name, step, steps))
-        yield
-
-
-@contextmanager
-def replaced(
-    module: ModuleType, name: str, step: str, steps: dict[str, float]
-) -> Iterator[None]:
-    """Time a function of a module."""
-    former: Callable[..., object] = getattr(module, name)
+def timed_as(
+    step: str, steps: dict[str, float], function: Callable[..., object]
+) -> Callable[..., object]:
+    """Wrap a function so that it adds its seconds to those of a step."""
 
     def timed(*arguments: object, **named: object) -> object:
         start = time.perf_counter()
         try:
-            return former(*arguments, **named)
+            return function(*arguments, **named)
         finally:
             steps[step] = steps.get(step, 0.0) + time.perf_counter() - start
 
-    setattr(module, name, timed)
-    try:
-        yield
-    finally:
-        setattr(module, name, former)
+    return timed
 
 
-def plain_shares(
-    connection: duckdb.DuckDBPyConnection,
-    booster: xgboost.Booster,
-    user_ids: Sequence[int],
-) -> dict[str, float]:
-    """Time the steps of the plain scorer."""
-    steps: dict[str, float] = {}
-    start = time.perf_counter()
-    with clocked(
-        steps,
-        (warehouse, "build", "SQL: candidate pairs"),
-        (warehouse, "fetch", "SQL: pair features, to Arrow"),
-        (item_models, "scores", "numpy: linear models"),
-        (plain, "predict", "xgboost: inplace_predict"),
-    ):
-        list(rank.rank_users(connection, booster, user_ids, TOP_N, "xgboost"))
-    rest = time.perf_counter() - start - sum(steps.values())
-    return steps | {"numpy: ranking, and the rest": rest}
-
-
-def own_shares(
-    connection: duckdb.DuckDBPyConnection,
-    booster: xgboost.Booster,
-    user_ids: Sequence[int],
-) -> dict[str, float]:
-    """Time the steps of the compiled scorer."""
-    steps: dict[str, float] = {}
-    start = time.perf_counter()
-    with clocked(
-        steps,
-        (forest, "lay_out", "the model's trees to arrays"),
-        (arrays, "read_catalogue", "SQL: tables of items, to arrays"),
-        (rank, "compare", "comparison with the plain scorer"),
-    ):
-        list(rank.rank_users(connection, booster, user_ids, TOP_N, "compiled"))
-    rest = time.perf_counter() - start - sum(steps.values())
-    filling = share_of_filling(connection, booster, user_ids)
-    return steps | {
-        "machine code: features to codes": rest * filling,
-        "machine code: trees, and the best": rest * (1 - filling),
-    }
-
-
-def share_of_filling(
+def share_of_features(
     connection: duckdb.DuckDBPyConnection,
     booster: xgboost.Booster,
     user_ids: Sequence[int],
@@ -249,10 +221,10 @@ def share_of_filling(
     start = time.thread_time()
     for u in range(len(some)):
         kernels.encode_user(u, users, catalogue.items, trees, scratch)
-    filling = time.thread_time() - start
+    features = time.thread_time() - start
     start = time.thread_time()
     compiled.rank(users, catalogue.items, trees, TOP_N)
-    return min(1.0, filling / (time.thread_time() - start))
+    return min(1.0, features / (time.thread_time() - start))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ TYPES: dict[str, str] = {
     "slow_ease_score float, recent_ease_score float, liked_ease_score float, "
     "near_score float, far_score float, soon_score float",
 }
-"""The columns of each table, as the models before it give them; Python the last's."""
+"""The columns of each table, with the types that the models give them."""
 
 
 @pytest.fixture(name="connection")
@@ -83,14 +83,7 @@ def opened(tmp_path: Path) -> Iterator[Connection]:
 def given(
     connection: Connection, table: str, columns: str, rows: Iterable[Row]
 ) -> None:
-    """Create a table of the warehouse with its right types.
-
-    Args:
-        connection: where to.
-        table: one of `TYPES`.
-        columns: those that the rows give, in their order; the others are null.
-        rows: literal ones.
-    """
+    """Create a table of TYPES from literal rows; columns that they lack are null."""
     connection.execute(f"create or replace table {table} ({TYPES[table]})")
     names = columns.split()
     records = [dict(zip(names, row, strict=True)) for row in rows]
@@ -104,14 +97,7 @@ def given(
 def fetched(
     connection: Connection, model: str, columns: str | None = None, **parameters: object
 ) -> list[Row]:
-    """Run one model and return its rows, sorted.
-
-    Args:
-        connection: holds the tables that the model reads.
-        model: by its path below `sql/`.
-        columns: those to return, all of them if not given.
-        parameters: those of the query.
-    """
+    """Run a model and return its rows, sorted, with some or all columns."""
     table = warehouse.fetch(connection, model, parameters)
     names = table.column_names if columns is None else columns.split()
     rows = (tuple(plain(record[n]) for n in names) for record in table.to_pylist())
@@ -119,12 +105,12 @@ def fetched(
 
 
 def plain(value: object) -> object:
-    """Take a decimal for a number like others."""
+    """Turn a decimal into a float."""
     return float(value) if isinstance(value, Decimal) else value
 
 
 def expect(got: Sequence[Row], rows: Iterable[Row]) -> None:
-    """See that rows are as expected: all of them, in any order, floats nearly so."""
+    """Assert that rows are as expected, in any order, floats approximately."""
     expected = sorted(rows, key=repr)
     assert len(got) == len(expected), f"{len(got)} rows, not {len(expected)}: {got}"
     for row, wanted in zip(got, expected, strict=True):
@@ -132,11 +118,11 @@ def expect(got: Sequence[Row], rows: Iterable[Row]) -> None:
 
 
 def nearly(value: object, rel: float = 1e-9) -> Any:
-    """Let a float be equal to those near it; the others only to themselves."""
+    """Return a value that compares approximately if it is a float."""
     return pytest.approx(value, rel=rel) if isinstance(value, float) else value
 
 
 def constant(model: str, pattern: str) -> int:
-    """Return the number that a pattern finds in a model, the same wherever it does."""
+    """Return the one number that a pattern finds in a model."""
     (number,) = set(re.findall(pattern, warehouse.read(model)))
     return int(number)

@@ -116,7 +116,9 @@ RATINGS = [
 CUTOFFS = [(1, 3, 4), (2, 1, 1)]
 
 
-def test_history_ends_at_the_cutoff_and_fades(connection: Connection) -> None:
+def test_history_ends_at_the_cutoff_and_future_follows(
+    connection: Connection,
+) -> None:
     given(
         connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
     )
@@ -130,12 +132,4 @@ def test_history_ends_at_the_cutoff_and_fades(connection: Connection) -> None:
             (2, 10, 3.0, 700, 1, 1, 0, 1.0, False, False, 1.0, 1.0, 1.0, 1.0),
         ],
     )
-
-
-def test_future_is_what_comes_next_and_no_more(connection: Connection) -> None:
-    """It ends where the future of a later cutoff starts; a user may have none."""
-    given(
-        connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
-    )
-    given(connection, "int_cutoffs", "user_id n_history n_with_future", CUTOFFS)
     expect(fetched(connection, MODEL("int_future")), [(1, 40, 3.5)])

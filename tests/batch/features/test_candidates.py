@@ -6,7 +6,6 @@ import pyarrow.compute as pc
 import pytest
 
 from batch import warehouse
-from batch.errors import BatchError
 from batch.features import candidates, tables
 from batch.features.candidates import Pairs
 from batch.features.columns import FEATURES
@@ -75,13 +74,6 @@ def test_windows_are_numbered_in_one_table() -> None:
     assert table.column_names == ["window", "user_id", "item_id", "label", "item"]
     assert table["window"].to_pylist() == [1, 1, 3]
     assert table["item_id"].to_pylist() == [10, 20, 30]
-
-
-def test_a_missing_feature_is_named(connection: Connection) -> None:
-    worlds.stage(connection, RAGGED)
-    tables.build(connection, n_cuts=0)
-    with pytest.raises(BatchError, match=r"gives no moon_phase, which .* train"):
-        candidates.pairs(connection, [1], names=["item_n_ratings", "moon_phase"])
 
 
 @pytest.mark.parametrize("cutoff", [Cutoff(0), Cutoff(1), Cutoff(2), Cutoff(0, 3)])

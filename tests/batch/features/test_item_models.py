@@ -42,13 +42,6 @@ def sums(connection: Connection, n_ratings: Sequence[int]) -> None:
 # --- the models ----------------------------------------------------------------------
 
 
-def test_ease_of_two_items() -> None:
-    """The inverse of [[3, 1], [1, 5]] is [[5, -1], [-1, 3]] / 14."""
-    gram = np.array([[2.0, 1.0], [1.0, 4.0]])
-    weights = item_models.ease(gram, penalty=1.0)
-    assert np.allclose(weights, [[0, 1 / 3], [1 / 5, 0]], rtol=0, atol=1e-12)
-
-
 def test_ease_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     draw = np.random.default_rng(0)
     rated = (draw.random((30, 6)) < 0.4).astype(float)
@@ -111,22 +104,6 @@ def test_models_of_transitions_solve_the_normal_equations(
         # a weight is rounded by half a unit, and rows of the gram sum to some hundreds
         assert np.abs(left - following).max() < UNIT * np.abs(gram).sum(axis=1).max()
         assert following.max() > 100 * UNIT * np.abs(gram).sum(axis=1).max()
-
-
-def test_weights_are_read_as_they_were_built(connection: Connection) -> None:
-    """As whole numbers; no other table is left."""
-    sums(connection, n_ratings=(40, 60))
-    item_models.build(connection)
-    tables = {name for (name,) in connection.sql("show tables").fetchall()}
-    assert tables == {
-        "int_modelled_items",
-        "int_item_pairs",
-        "int_item_transitions",
-        "int_item_weights",
-    }
-    for model in item_models.read(connection).models.values():
-        assert model.shape == (2, 2)
-        assert (model == np.rint(model)).all()
 
 
 # --- the scores ----------------------------------------------------------------------
@@ -268,19 +245,3 @@ def test_scores_are_null_just_for_items_that_are_not_modelled(
     assert {True, False} == set(unknown)
     for name in SCORES:
         assert pairs.values[name].is_null().to_pylist() == unknown
-
-
-def test_threads_change_no_weight_and_no_score(connection: Connection) -> None:
-    found = []
-    for threads, world in ((1, RAGGED), (2, RAGGED), (4, RAGGED.shuffled(3))):
-        connection.execute(f"set threads = {threads}")
-        worlds.stage(connection, world)
-        tables.build(connection, n_cuts=1)
-        weights = connection.table("int_item_weights").to_arrow_table()
-        scores = scored(connection, warehouse.user_ids(connection))
-        found.append((weights.sort_by("item_id"), worlds.ordered(scores)))
-    (weights, scores), *others = found
-    assert weights.num_rows > 10
-    for other_weights, other_scores in others:
-        assert worlds.moved(weights, other_weights) == []
-        assert worlds.moved(scores, other_scores) == []

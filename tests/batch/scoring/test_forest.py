@@ -17,7 +17,7 @@ NAMES = ("a", "b", "c", "d")
 
 
 def features_of(draw: np.random.Generator, n: int) -> Floats:
-    """Draw features with gaps, ties, and values that are thresholds of others."""
+    """Draw features with missing values, ties, and values that are thresholds."""
     values = draw.normal(size=(n, len(NAMES))).astype(np.float32)
     values[:, 1] = draw.integers(0, 4, n)
     values[:, 2] = np.round(values[:, 2], 1)
@@ -28,7 +28,7 @@ def features_of(draw: np.random.Generator, n: int) -> Floats:
 def trained(
     seed: int, objective: str, depth: int, n_trees: int, n: int = 400, **more: Any
 ) -> xgboost.Booster:
-    """Train a model on noise that the features explain a part of."""
+    """Train a model on noise and a sum of the features."""
     draw = np.random.default_rng(seed)
     values = features_of(draw, n)
     wish = np.nan_to_num(values).sum(axis=1) + draw.normal(size=n)
@@ -47,7 +47,7 @@ def trained(
 
 
 def scratch_for(trees: Forest, values: Floats) -> Scratch:
-    """Put the codes of one user's items where the kernels look for them."""
+    """Put the codes of one user's items into the buffers of a thread."""
     n = len(values)
     scratch = compiled.new_scratch(trees, n)
     for row, column in enumerate(values.T):
@@ -94,17 +94,17 @@ def test_lists_are_those_of_xgboost(
     top_n: int,
     eta: float,
 ) -> None:
-    """To the last bit, with gaps, ties and seen items, trees of any depth."""
+    """To the last bit, with missing values, ties and seen items."""
     booster = trained(seed, objective, depth, n_trees, eta=eta)
     trees = forest.lay_out(booster, NAMES)
     draw = np.random.default_rng(seed + 1)
     values = features_of(draw, n_items)
-    # items that are just alike tie
+    # equal items tie
     values[n_items // 2 :] = values[: n_items - n_items // 2]
     n_seen = min(n_items, int(draw.integers(0, 40)))
     seen = draw.permutation(n_items)[:n_seen].astype(np.int32)
-    mine = ranked(trees, values, seen, top_n)
-    assert mine == plainly_ranked(booster, values, seen, top_n)
+    own = ranked(trees, values, seen, top_n)
+    assert own == plainly_ranked(booster, values, seen, top_n)
 
 
 @pytest.mark.slow
@@ -115,8 +115,8 @@ def test_hundreds_of_trees_and_thousands_of_thresholds() -> None:
     assert trees.cuts.dtype == np.uint16
     values = features_of(np.random.default_rng(2), 2000)
     nothing = np.zeros(0, np.int32)
-    mine = ranked(trees, values, nothing, 100)
-    assert mine == plainly_ranked(booster, values, nothing, 100)
+    own = ranked(trees, values, nothing, 100)
+    assert own == plainly_ranked(booster, values, nothing, 100)
 
 
 def test_where_the_missing_go_is_kept() -> None:
@@ -127,12 +127,11 @@ def test_where_the_missing_go_is_kept() -> None:
         matrix = xgboost.DMatrix(values, label=label, feature_names=["a"])
         booster = xgboost.train({"max_depth": 1, "min_child_weight": 0}, matrix, 1)
         trees = forest.lay_out(booster, ["a"])
-        mine = ranked(trees, values[:2], np.zeros(0, np.int32), 2)
-        assert [place for place, _ in mine] == ([1, 0] if not is_good else [0, 1])
+        own = ranked(trees, values[:2], np.zeros(0, np.int32), 2)
+        assert [place for place, _ in own] == ([1, 0] if not is_good else [0, 1])
 
 
 def test_features_are_found_by_name() -> None:
-    """The model's may be fewer than those that are known, and in another order."""
     booster = trained(3, "rank:ndcg", 4, 30)
     shuffled = ("d", "x", "b", "a", "y", "c")
     trees = forest.lay_out(booster, shuffled)
@@ -140,12 +139,11 @@ def test_features_are_found_by_name() -> None:
     wide = np.zeros((300, 6), np.float32)
     wide[:, [shuffled.index(name) for name in NAMES]] = values
     nothing = np.zeros(0, np.int32)
-    mine = ranked(trees, wide, nothing, 10)
-    assert mine == plainly_ranked(booster, values, nothing, 10)
+    own = ranked(trees, wide, nothing, 10)
+    assert own == plainly_ranked(booster, values, nothing, 10)
 
 
 def test_only_the_trees_up_to_the_best_iteration_count() -> None:
-    """As in `score.predict`, which leaves out those after training stopped early."""
     booster = trained(5, "rank:ndcg", 3, 30)
     booster.set_attr(best_iteration="9")
     trees = forest.lay_out(booster, NAMES)
@@ -163,7 +161,6 @@ def test_only_the_trees_up_to_the_best_iteration_count() -> None:
     ],
 )
 def test_other_boosters_are_refused(parameters: dict[str, Any], reason: str) -> None:
-    """They are left to xgboost."""
     draw = np.random.default_rng(6)
     values = np.nan_to_num(features_of(draw, 100))
     label = draw.integers(0, 2, 100) + (parameters.get("objective") == "reg:gamma")
@@ -174,6 +171,5 @@ def test_other_boosters_are_refused(parameters: dict[str, Any], reason: str) -> 
 
 
 def test_unknown_features_are_refused() -> None:
-    """A model that was trained on what the kernels cannot compute."""
     with pytest.raises(UnsupportedError, match="it wants d"):
         forest.lay_out(trained(7, "rank:ndcg", 2, 2), ("a", "b", "c"))
