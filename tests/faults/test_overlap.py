@@ -2,15 +2,14 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from lookup.shared import contract
-from tests.conftest import RedisServer, Tally, running, wait_until
-from tests.faults.batches import Batch, Clone, Place
-from tests.faults.kills import LENGTHS, Site, content, prepared
+from tests.conftest import wait_until
+from tests.faults.batches import Place
+from tests.faults.kills import LENGTHS, Site, asleep, content
 
 pytestmark = pytest.mark.slow
 
@@ -26,36 +25,12 @@ SLEEPS = (
 """Where one falls asleep."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis for the batches of this file."""
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def site(
-    tmp_path_factory: pytest.TempPathFactory, server: RedisServer
-) -> Iterator[Site]:
-    """A clone whose first run has been made."""
-    with prepared(tmp_path_factory.mktemp("clone"), server.url) as site:
-        yield site
-
-
 def other_length(site: Site) -> int:
     """Choose a length of lists that are not served yet, so that there is work."""
     return sum(LENGTHS) - site.length
 
 
-def asleep(clone: Clone, place: Place, length: int) -> Batch:
-    """Start a batch and wait until it sleeps."""
-    batch = clone.start("run", "--top-n", str(length), place=place, how=signal.SIGSTOP)
-    wait_until(lambda: batch.has_ended or batch.is_stopped, seconds=60)
-    assert not batch.has_ended, batch.said
-    return batch
-
-
-def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
+def test_cron_comes_while_a_person_runs_it(site: Site) -> None:
     """One works, the other ends at once with 75, and says who is at it."""
     length = other_length(site)
     working = asleep(site.clone, AMID_LISTS, length)
@@ -69,10 +44,9 @@ def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
     assert working.wait() == 0
     site.check_served(length)
     site.check_swept()
-    tally.faults()
 
 
-def test_two_at_once(site: Site, tally: Tally) -> None:
+def test_two_at_once(site: Site) -> None:
     """Whichever comes first; what one wrote is served."""
     for _ in range(3):
         length = other_length(site)
@@ -82,11 +56,10 @@ def test_two_at_once(site: Site, tally: Tally) -> None:
         assert codes in ([0, 75], [0, 0])
         site.check_served(length)
         site.check_swept()
-    tally.faults(3)
 
 
-def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
-    """Nobody has to remove it."""
+def test_the_lock_of_the_dead_expires(site: Site) -> None:
+    """Without being removed."""
     clone, length = replace(site.clone, lock_seconds=LOCK_SECONDS), other_length(site)
     died = clone.start("run", "--top-n", str(length), place=AMID_LISTS)
     assert died.wait() == -signal.SIGKILL
@@ -95,13 +68,10 @@ def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
     clone.run("run", "--top-n", str(length))
     site.check_served(length)
     site.check_swept()
-    tally.faults()
 
 
 @pytest.mark.parametrize("place", SLEEPS, ids=str)
-def test_who_sleeps_past_its_lock_changes_nothing(
-    site: Site, place: Place, tally: Tally
-) -> None:
+def test_who_sleeps_past_its_lock_changes_nothing(site: Site, place: Place) -> None:
     """Neither by a flip nor by what it writes and removes, however late."""
     length = other_length(site)
     clone = replace(site.clone, lock_seconds=LOCK_SECONDS)
@@ -126,4 +96,3 @@ def test_who_sleeps_past_its_lock_changes_nothing(
     site.check_served(other)
     site.run(other)
     site.check_swept()
-    tally.faults()
