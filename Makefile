@@ -1,4 +1,5 @@
 # Two commands do all the set-up: `make run` serves recommendations, `make test` tests.
+# `make test-all` adds the tests that take longer.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,20 +27,21 @@ ACCEPTED :=
 PYTHON_IMAGE := python:3.11-slim-bookworm
 REDIS_IMAGE := redis:7-bookworm
 
-# tests side by side, file by file: what a file's tests share is made once
-AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# four workers also where there are fewer cores, since tests wait for programs;
+# file by file, because the tests of a file share a Redis or a trained model
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test quick lint lock audit digests redis clean
+.PHONY: run test test-all lint lock audit digests redis clean
 
 run: $(VENV)/batch $(if $(REDIS_URL),,redis)
 	$(BIN)/python -m batch run
 	exec $(BIN)/python -m lookup
 
 test: $(VENV)/test redis
-	$(BIN)/python -m pytest $(AT_ONCE)
+	$(PYTEST) -m "not slow and not docker"
 
-quick: $(VENV)/test redis
-	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow and not docker"
+test-all: $(VENV)/test redis
+	$(PYTEST) -m "not docker"
 
 lint: $(VENV)/test $(VENV)/lint
 	$(BIN)/ruff check

@@ -245,13 +245,28 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that run whole programs.
+LONGEST = (
+    "faults/test_kills.py",
+    "test_end_to_end.py",
+    "commands/test_train.py",
+    "features/test_candidates.py",
+    "faults/test_connections.py",
+    "faults/test_flips.py",
+    "faults/test_refusals.py",
+    "faults/test_redis.py",
+    "faults/test_publishing.py",
+    "lookup/test_page_in_browser.py",
+)
 
-    Workers take file by file, and whoever got one of these last would end long after
-    the others.
-    """
-    items.sort(key=lambda item: len(item.path.parts))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker ends with one alone."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((i for i, end in enumerate(LONGEST) if path.endswith(end)), 99)
+
+    items.sort(key=place)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -1,20 +1,24 @@
-"""The real MovieLens-100K, which may not be part of this repository."""
+"""The real MovieLens-100K, where it is available, and a small release of its form."""
 
+import csv
+import math
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.sql import raw
+
 NAMED = os.environ.get("MOVIELENS_TEST_RAW")
-BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "ml-100k"
+DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "ml-100k"
 
 
 def ml_100k() -> Path:
-    """Give its folder, or skip the test and say so.
+    """Return its folder, or skip the test and say why.
 
-    A MOVIELENS_TEST_RAW that leads nowhere is a failure: somebody wanted the test.
+    A MOVIELENS_TEST_RAW without u.data is a failure: somebody wanted the test.
     """
-    folder = Path(NAMED or BESIDE).resolve()
+    folder = Path(NAMED or DEFAULT).resolve()
     if not (folder / "u.data").exists():
         if NAMED:
             pytest.fail(f"MOVIELENS_TEST_RAW={NAMED} has no u.data")
@@ -23,3 +27,61 @@ def ml_100k() -> Path:
             "to the folder of MovieLens-100K"
         )
     return folder
+
+
+def write_world(folder: Path) -> Path:
+    """Write 40 users with one of two tastes, who watch 60 items in an order."""
+    n_items, n_users = 60, 40
+    ratings: list[raw.Row] = []
+    for user_id in range(1, n_users + 1):
+        taste, n_ratings = user_id % 2, 10 + user_id % 7
+        for step in range(n_ratings):
+            item_id = 1 + taste + 2 * ((user_id + step) % (n_items // 2))
+            rating = 1 + (user_id * 7 + step * 3) % 5
+            rated_at = 880000000 + 1000 * step + user_id
+            ratings.append((user_id, item_id, rating, rated_at))
+    genres = (["Comedy"], ["Drama", "Romance"])
+    items: list[raw.Row] = [
+        (item_id, f"Movie {item_id} (19{40 + item_id % 50})", genres[item_id % 2])
+        for item_id in range(1, n_items + 1)
+    ]
+    users: list[raw.Row] = [
+        (user_id, 20 + user_id % 40, "FM"[user_id % 2], "artist")
+        for user_id in range(1, n_users + 1)
+    ]
+    folder.mkdir(parents=True)
+    raw.tab(folder, ratings, items, users)
+    return folder
+
+
+def write_first_80_percent(source: Path, folder: Path) -> dict[int, set[int]]:
+    """Write a release without its hold-out; return that as user_id → item_ids."""
+    by_user: dict[int, list[list[int]]] = {}
+    for row in read_ratings(source):
+        by_user.setdefault(row[0], []).append(row)
+    kept, held_out = [], {}
+    for user_id, rows in by_user.items():
+        rows.sort(key=lambda row: (row[3], row[1]))
+        cut = math.ceil(0.8 * len(rows))
+        kept += rows[:cut]
+        held_out[user_id] = {row[1] for row in rows[cut:]}
+    folder.mkdir()
+    for name in ("u.item", "u.user"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    lines = ("\t".join(map(str, row)) for row in kept)
+    (folder / "u.data").write_text("\n".join(lines) + "\n")
+    return held_out
+
+
+def read_ratings(folder: Path) -> list[list[int]]:
+    """Read a folder's u.data."""
+    with (folder / "u.data").open(newline="") as file:
+        return [[int(cell) for cell in row] for row in csv.reader(file, delimiter="\t")]
+
+
+def rated_items(folder: Path) -> dict[int, set[int]]:
+    """Read a folder's u.data as user_id → item_ids."""
+    rated: dict[int, set[int]] = {}
+    for user_id, item_id, *_ in read_ratings(folder):
+        rated.setdefault(user_id, set()).add(item_id)
+    return rated

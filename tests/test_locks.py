@@ -2,9 +2,9 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
@@ -19,30 +19,26 @@ DEPENDENCIES: Mapping[str, Sequence[str]] = {
 }
 DIRECT = "movielens-xgb (pyproject.toml)"
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+PIN = re.compile(
+    r"^(\w.*?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)((?:    #.*\n)*)",
+    re.M,
+)
 PLACES = [
-    {
-        "python_version": python,
-        "python_full_version": f"{python}.9",
-        "platform_machine": machine,
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "platform_python_implementation": "CPython",
-        "implementation_name": "cpython",
-    }
+    {"python_version": python, "platform_machine": machine}
     for python in ("3.11", "3.12", "3.13")
     for machine in ("x86_64", "aarch64")
 ]
 """Where the images are built, and where they could be."""
+LINUX = {
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "platform_python_implementation": "CPython",
+    "implementation_name": "cpython",
+}
 
 
-def name(place: Mapping[str, str]) -> str:
-    """Name a place for the list of tests."""
-    return f"{place['python_version']}-{place['platform_machine']}"
-
-
-@dataclass(frozen=True)
-class Pin:
-    """A package as it is locked: which, where, its files' hashes, who wants it."""
+class Pin(NamedTuple):
+    """A locked package: its version and place, its files' hashes, who wants it."""
 
     requirement: Requirement
     hashes: frozenset[str]
@@ -50,60 +46,47 @@ class Pin:
 
     @property
     def version(self) -> Version:
-        """The one that it is pinned to."""
+        """The version that it is pinned to."""
         (only,) = self.requirement.specifier
         assert only.operator == "==", self.requirement
         return Version(only.version)
 
 
 def pins(part: str) -> list[Pin]:
-    """Read a lock; anything in it that is no pin, hash or comment is a failure."""
+    """Read a lock, which must hold pins, hashes and comments only."""
     text = (ROOT / part / "requirements.txt").read_text(encoding="utf-8")
-    return [read(block) for block in blocks(text.splitlines())]
+    assert re.sub(r"^ *#.*\n", "", PIN.sub("", text), flags=re.M) == ""
+    return [
+        Pin(Requirement(pin), frozenset(HASH.findall(hashes)), DIRECT in comments)
+        for pin, hashes, comments in PIN.findall(text)
+    ]
 
 
-def blocks(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Give the lines of each package, without the head of the file."""
-    begins = [i for i, line in enumerate(lines) if line[:1] not in ("", " ", "#")]
-    assert begins
-    for begin, end in zip(begins, [*begins[1:], len(lines)], strict=True):
-        yield [line.rstrip("\\ ") for line in lines[begin:end]]
-
-
-def read(block: Sequence[str]) -> Pin:
-    """Read what is said of a package."""
-    rest = [line.strip() for line in block[1:]]
-    hashes = [HASH.fullmatch(line) for line in rest if not line.startswith("#")]
-    assert hashes, f"{block[0]} has no hash"
-    assert all(hashes), block
-    via = [line.removeprefix("#").removeprefix(" via").strip() for line in rest]
-    found = frozenset(match[1] for match in hashes if match)
-    return Pin(Requirement(block[0]), found, DIRECT in via)
-
-
-def of(place: Mapping[str, str], requirement: Requirement) -> bool:
-    """Tell whether a requirement applies at a place."""
-    return requirement.marker is None or requirement.marker.evaluate(dict(place))
-
-
-def applying(part: str, place: Mapping[str, str]) -> dict[str, Pin]:
-    """Give what is installed at a place; two versions of one package are a failure."""
+def applying(part: str, place: dict[str, str]) -> dict[str, Pin]:
+    """Return what is installed in a place, which must be one version of a package."""
     found: dict[str, Pin] = {}
     for pin in pins(part):
-        if of(place, pin.requirement):
+        if applies(pin.requirement, place):
             assert pin.requirement.name not in found, pin.requirement
             found[pin.requirement.name] = pin
     return found
 
 
-@pytest.mark.parametrize("place", PLACES, ids=name)
+def applies(requirement: Requirement, place: dict[str, str]) -> bool:
+    """Return whether a requirement applies in a place."""
+    full = {"python_full_version": f"{place['python_version']}.9"}
+    marker = requirement.marker
+    return marker is None or marker.evaluate({**LINUX, **place, **full})
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: "-".join(place.values()))
 @pytest.mark.parametrize("part", DEPENDENCIES)
 def test_the_lock_is_what_the_project_asks_for(
-    part: str, place: Mapping[str, str]
+    part: str, place: dict[str, str]
 ) -> None:
     """Nothing is missing, too old or left over; else run `make lock`."""
     asked = [Requirement(text) for text in DEPENDENCIES[part]]
-    wanted = {one.name: one for one in asked if of(place, one)}
+    wanted = {one.name: one for one in asked if applies(one, place)}
     locked = applying(part, place)
     assert {one for one, pin in locked.items() if pin.is_direct} == set(wanted)
     for package, requirement in wanted.items():
@@ -111,8 +94,7 @@ def test_the_lock_is_what_the_project_asks_for(
 
 
 @pytest.mark.parametrize("part", DEPENDENCIES)
-def test_a_lock_says_nothing_of_where_packages_come_from(part: str) -> None:
-    """No index, file or repository: only names, versions and hashes."""
+def test_a_lock_names_no_index_file_or_repository(part: str) -> None:
     for pin in pins(part):
         assert pin.requirement.url is None
         assert pin.version

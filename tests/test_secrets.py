@@ -1,4 +1,4 @@
-"""Secrets in files: what needs them gets them, and nothing prints them."""
+"""Secrets in files: the programs read them, and print them nowhere."""
 
 import base64
 import json
@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from tests.conftest import RedisServer, publish, running
+from tests.faults.batches import Clone
 from tests.faults.lookups import lookup
 from tests.lookup.programs import environment
 
@@ -33,38 +34,27 @@ def guarded(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def in_url(folder: Path, server: RedisServer) -> dict[str, str]:
-    """Give its URL, with the password, in a file that ends as an editor would."""
+    """Put the URL with the password into a file with a line end."""
     path = folder / "redis_url"
     path.write_text(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0\n")
     return {"REDIS_URL_FILE": str(path)}
 
 
 def apart(folder: Path, server: RedisServer) -> dict[str, str]:
-    """Give the password in a file, and the URL without it."""
+    """Put the password into a file, and not into the URL."""
     path = folder / "redis_password"
     path.write_text(PASSWORD)
     return {"REDIS_URL": server.url, "REDIS_PASSWORD_FILE": str(path)}
 
 
-def batch(
-    folder: Path, *words: str, **settings: str
-) -> "subprocess.CompletedProcess[str]":
-    """Run a command of the batch."""
-    command = [sys.executable, "-m", "batch", *words]
-    environ = environment(**settings)
-    return subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120
-    )
-
-
 @contextmanager
 def tracking_server() -> Iterator[tuple[str, list[str | None]]]:
-    """Refuse all, as a server of MLflow, and note who they said they were."""
-    said: list[str | None] = []
+    """Refuse every request, as an MLflow server, and note its credentials."""
+    authorizations: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            said.append(self.headers["Authorization"])
+            authorizations.append(self.headers["Authorization"])
             self.send_error(401)
 
         def log_message(self, *_: object) -> None:
@@ -74,7 +64,7 @@ def tracking_server() -> Iterator[tuple[str, list[str | None]]]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", said
+            yield f"http://127.0.0.1:{server.server_port}", authorizations
         finally:
             server.shutdown()
             thread.join()
@@ -95,31 +85,29 @@ def test_the_lookup_reads_them_and_so_do_its_workers(
 
 
 @pytest.mark.parametrize("given", [in_url, apart])
-def test_the_batch_reads_it_and_tells_the_address_without_it(
+def test_the_batch_reads_them_and_shows_the_address_without_them(
     tmp_path: Path, guarded: RedisServer, given: Given
 ) -> None:
-    done = batch(tmp_path, "status", "--json", **given(tmp_path, guarded))
-    told = json.loads(done.stdout)
-    assert told["generation"] == "g1"
-    assert told["redis_url"] == f"redis://…@127.0.0.1:{guarded.port}/0"
-    assert PASSWORD not in done.stdout + done.stderr
+    batch = Clone(tmp_path, given(tmp_path, guarded)).start("status", "--json")
+    assert batch.wait() == 0, batch.said
+    status = json.loads(batch.out)
+    assert status["generation"] == "g1"
+    assert status["redis_url"] == f"redis://…@127.0.0.1:{guarded.port}/0"
+    assert PASSWORD not in batch.said
 
 
-@pytest.mark.slow
 def test_mlflow_is_given_the_credentials(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("hidden\n")
-    with tracking_server() as (address, said):
-        done = batch(
-            tmp_path,
-            *("promote", "--version", "1"),
-            MLFLOW_TRACKING_URI=address,
-            MLFLOW_TRACKING_USERNAME="batch",
-            MLFLOW_TRACKING_PASSWORD_FILE="password",  # noqa: S106 (a file's name)
-        )
-    assert done.returncode == 1
-    assert set(said) == {"Basic " + base64.b64encode(b"batch:hidden").decode()}
-    assert "hidden" not in done.stdout + done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    with tracking_server() as (address, authorizations):
+        settings = {
+            "MLFLOW_TRACKING_URI": address,
+            "MLFLOW_TRACKING_USERNAME": "batch",
+            "MLFLOW_TRACKING_PASSWORD_FILE": "password",
+        }
+        line = Clone(tmp_path, settings).failure("promote", "--version", "1")
+    expected = "Basic " + base64.b64encode(b"batch:hidden").decode()
+    assert set(authorizations) == {expected}
+    assert "hidden" not in line
 
 
 @pytest.mark.parametrize("program", ["batch", "lookup"])

@@ -22,7 +22,7 @@ from batch.model.alias import MODEL_NAME
 from batch.model.registry import EVALUATED, Record, Registry
 from batch.model.train import to_matrix
 from batch.settings import Settings
-from tests.test_end_to_end import write_first_80_percent, write_world
+from tests.movielens import write_first_80_percent, write_world
 
 
 @pytest.fixture

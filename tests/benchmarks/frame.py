@@ -1,4 +1,4 @@
-"""What all the benchmarks of quality are asked, and the raw files that they read."""
+"""The command line, raw files and tables of the benchmarks of quality."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from batch.ingest import load, release
 def parsed(
     description: str | None, more: Mapping[str, float] | None = None
 ) -> argparse.Namespace:
-    """Read the command line of a benchmark, and numbers of its own with their usual."""
+    """Read a benchmark's command line; `more` names further numbers with defaults."""
     arguments = parser(description)
     for name, usual in (more or {}).items():
         arguments.add_argument(f"--{name}", type=type(usual), default=usual)
@@ -38,7 +38,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def staged(path: Path) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
-    """Read a release; give its name and a warehouse with the staging tables."""
+    """Read a release; yield its name and a warehouse with the staging tables."""
     with tempfile.TemporaryDirectory() as scratch:
         raw = release.find(path, Path(scratch) / "unpacked")
         with warehouse.connect(Path(scratch) / "spill") as connection:
@@ -47,7 +47,7 @@ def staged(path: Path) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
 
 
 def sample_windows(connection: duckdb.DuckDBPyConnection) -> list[Pairs]:
-    """Sample what the batch trains the model on that it evaluates."""
+    """Sample the windows that the batch trains the evaluated model on."""
     watch = Stopwatch()
     return [
         sample_window(connection, watch, n_cuts=1, n_next=N_NEAR),

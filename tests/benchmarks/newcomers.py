@@ -1,9 +1,9 @@
-"""How good the lists are of users who have rated one to five items.
+"""The quality of the lists of users with one to five ratings.
 
     python -m tests.benchmarks.newcomers [--raw DIR_OR_ZIP] [--json]
 
-Every fifth user loses all but the first one to five ratings; the next twenty are what
-the lists are measured by. The model learns from what is left.
+Every fifth user keeps only the first one to five ratings; the lists are measured by the
+next twenty. The model learns from the remaining ratings.
 """
 
 from itertools import chain

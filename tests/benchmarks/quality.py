@@ -1,15 +1,15 @@
-"""How good the lists are beside those of the usual libraries, on one split.
+"""The quality of the lists and of the usual libraries' lists, on one split.
 
     python -m tests.benchmarks.quality [--raw DIR_OR_ZIP] [--json]
 
-EASE is computed here with numpy; ALS and BPR need `pip install implicit`, and are left
-out with a word where it is not installed.
+EASE is computed here with numpy. ALS and BPR need `pip install implicit`; without it
+they are left out, with a message.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from itertools import chain
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def columns(metrics: Metrics) -> tuple[float, ...]:
-    """Give what a table tells of a ranker, in its order."""
+    """Return the cells of a ranker."""
     return (
         metrics.ndcg_at_10,
         metrics.ndcg_at_10_liked,
@@ -48,7 +48,7 @@ def columns(metrics: Metrics) -> tuple[float, ...]:
 
 
 def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
-    """Measure the baselines, the libraries' models and our own on the hold-out."""
+    """Measure the baselines, the libraries' models and this one on the hold-out."""
     trained = train.train(frame.sample_windows(connection))
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
@@ -67,7 +67,7 @@ def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
 def measure_libraries(
     connection: duckdb.DuckDBPyConnection, user_ids: list[int]
 ) -> dict[str, Metrics]:
-    """Rank with each library what is not in the history."""
+    """Rank with each library the items that are not in the history."""
     items = connection.sql("select item_id from stg_items order by item_id").fetchall()
     item_ids = np.array([item_id for (item_id,) in items])
     seen = np.zeros((len(user_ids), len(item_ids)))
@@ -107,9 +107,7 @@ def als(seen: Matrix) -> Matrix:
     from implicit.als import AlternatingLeastSquares
 
     return factorised(
-        AlternatingLeastSquares,
-        seen,
-        {"iterations": 15, "regularization": 0.05, "alpha": 10},
+        AlternatingLeastSquares(64, 0.05, alpha=10, iterations=15, random_state=0), seen
     )
 
 
@@ -118,21 +116,17 @@ def bpr(seen: Matrix) -> Matrix:
     from implicit.bpr import BayesianPersonalizedRanking
 
     return factorised(
-        BayesianPersonalizedRanking,
+        BayesianPersonalizedRanking(64, 0.02, 0.02, iterations=200, random_state=0),
         seen,
-        {"iterations": 200, "learning_rate": 0.02, "regularization": 0.02},
     )
 
 
-def factorised(
-    kind: Callable[..., object], seen: Matrix, options: dict[str, float]
-) -> Matrix:
-    """Fit one of implicit's models of 64 factors and multiply them out."""
+def factorised(model: Any, seen: Matrix) -> Matrix:
+    """Fit one of implicit's models and multiply its factors out."""
     from scipy.sparse import csr_matrix
 
-    model = kind(factors=64, random_state=0, **options)
-    model.fit(csr_matrix(seen, dtype=np.float32), show_progress=False)  # type: ignore[attr-defined]
-    users, items = model.user_factors, model.item_factors  # type: ignore[attr-defined]
+    model.fit(csr_matrix(seen, dtype=np.float32), show_progress=False)
+    users, items = model.user_factors, model.item_factors
     return np.asarray(users, dtype=np.float64) @ np.asarray(items, dtype=np.float64).T
 
 

@@ -1,4 +1,4 @@
-"""What a first run and a rescoring cost, by the size of the release.
+"""The cost of a first run and of a rescoring, by the size of the release.
 
     python -m tests.benchmarks.scale [--shapes ml-100k,ml-1m] [--users N] [--json]
     python -m tests.benchmarks.scale --raw DIR_OR_ZIP [--json]
@@ -6,7 +6,7 @@
 Raw files of each shape are generated, or the real ones of `--raw` are taken, and
 `python -m batch run` is started in an empty folder: once, which trains, and once more
 with `--force`, which only scores. Memory is the most that the batch's own process had
-resident at any time; the redis-server is another one.
+resident at any time; the redis-server is another process.
 """
 
 import argparse
@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +24,6 @@ from tests.benchmarks.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("features", "train", "score", "publish", "total")
-MILLION = 1_000_000
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run of the batch.
-
-    Attributes:
-        n_users: who were scored.
-        n_items: of the catalogue.
-        n_pairs: how many were scored.
-        seconds: by stage, and the total.
-        peak_bytes: the most that was resident.
-    """
-
-    n_users: int
-    n_items: int
-    n_pairs: int
-    seconds: Mapping[str, float]
-    peak_bytes: int
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the JSON form."""
-        return asdict(self) | {
-            "score_seconds_per_million_pairs": self.score_seconds_per_million,
-            "peak_bytes_per_million_pairs": self.bytes_per_million,
-        }
-
-    @property
-    def score_seconds_per_million(self) -> float:
-        """How long a million pairs take to be scored, their features in it."""
-        return self.seconds["score"] / max(self.n_pairs, 1) * MILLION
-
-    @property
-    def bytes_per_million(self) -> float:
-        """How much memory there was for a million pairs."""
-        return self.peak_bytes / max(self.n_pairs, 1) * MILLION
 
 
 def main() -> None:
@@ -79,50 +40,45 @@ def main() -> None:
     if unknown:
         parser.error(f"--shapes: {', '.join(sorted(unknown))}: not of {list(SHAPES)}")
     frame.header(
-        "release", "run", "users", "items", "pairs", *(f"{s}, s" for s in STAGES),
-        "peak, MB", "scoring, s a million pairs", "peak, kB a million pairs",
-    )  # fmt: skip
+        *("release", "run", "users", "items", "pairs"),
+        *(f"{stage}, s" for stage in STAGES),
+        *("peak, MB", "scoring, s a million pairs", "peak, kB a million pairs"),
+    )
     results: dict[str, dict[str, object]] = {}
     for name, raw in releases(arguments):
         for run, measured in measure(raw):
-            results.setdefault(name, {})[run] = measured.as_dict()
+            results.setdefault(name, {})[run] = measured
             frame.row(name, run, *columns(measured))
     frame.finish(arguments, results)
 
 
 def releases(arguments: argparse.Namespace) -> Iterator[tuple[str, Path]]:
-    """Give the raw files that are asked for, one release after the other."""
+    """Give the raw files to run on, one release after the other."""
     if arguments.raw is not None:
         yield arguments.raw.name, arguments.raw.resolve()
         return
     for name in arguments.shapes.split(","):
-        with generated(name, arguments.users) as folder:
-            yield name, folder
+        n_users = min(arguments.users or sys.maxsize, SHAPES[name].n_users)
+        with tempfile.TemporaryDirectory() as folder:
+            # in a process of its own, whose memory is not the batch's
+            words = ("--shape", name, "--out", folder, "--users", str(n_users))
+            command = [sys.executable, "-m", "tests.benchmarks.generate", *words]
+            subprocess.run(command, cwd=ROOT, check=True)
+            yield name, Path(folder)
 
 
-@contextmanager
-def generated(name: str, n_users: int | None) -> Iterator[Path]:
-    """Generate a release, in a process of its own, whose memory is not the batch's."""
-    with tempfile.TemporaryDirectory() as scratch:
-        wanted = min(n_users or SHAPES[name].n_users, SHAPES[name].n_users)
-        words = ("--shape", name, "--out", scratch, "--users", str(wanted))
-        command = [sys.executable, "-m", "tests.benchmarks.generate", *words]
-        subprocess.run(command, cwd=ROOT, check=True)
-        yield Path(scratch)
-
-
-def measure(raw: Path) -> Iterator[tuple[str, Measured]]:
+def measure(raw: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Make a first run and another one in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         yield "first", run(raw, Path(folder))
         yield "again", run(raw, Path(folder), "--force")
 
 
-def run(raw: Path, folder: Path, *words: str) -> Measured:
-    """Start the batch, wait for its end, and ask the system for its memory.
+def run(raw: Path, folder: Path, *words: str) -> dict[str, Any]:
+    """Run the batch and ask the system for its memory.
 
     Raises:
-        RuntimeError: the batch failed; it has said why.
+        RuntimeError: the batch failed, and has printed why.
     """
     command = [sys.executable, "-m", "batch", "run", "--raw", str(raw), "--json"]
     settings = ("REDIS_URL", "MLFLOW_TRACKING_URI", "MOVIELENS_RAW", "TOP_N")
@@ -141,35 +97,31 @@ def run(raw: Path, folder: Path, *words: str) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"batch run of {raw} ended with {process.returncode}")
-    return told(json.loads(lines[-1]), resident(usage.ru_maxrss))
+    # macOS counts bytes, Linux kB
+    unit = 1 if sys.platform == "darwin" else 1024
+    return summary(json.loads(lines[-1]), usage.ru_maxrss * unit)
 
 
-def resident(maximum: int) -> int:
-    """Turn what the system says of memory into bytes: macOS counts these at once."""
-    return maximum if sys.platform == "darwin" else maximum * 1024
-
-
-def told(result: Mapping[str, Any], peak_bytes: int) -> Measured:
+def summary(result: Mapping[str, Any], peak_bytes: int) -> dict[str, Any]:
     """Keep what is compared of the JSON that a run ends with."""
-    return Measured(
-        n_users=result["n_users"],
-        n_items=result["n_items"],
-        n_pairs=result["n_pairs"],
-        seconds={stage: result["seconds"][stage] for stage in STAGES},
-        peak_bytes=peak_bytes,
-    )
+    millions = result["n_pairs"] / 1e6
+    return {
+        **{name: result[name] for name in ("n_users", "n_items", "n_pairs")},
+        "seconds": {stage: result["seconds"][stage] for stage in STAGES},
+        "peak_bytes": peak_bytes,
+        "score_seconds_per_million_pairs": result["seconds"]["score"] / millions,
+        "peak_bytes_per_million_pairs": peak_bytes / millions,
+    }
 
 
-def columns(measured: Measured) -> tuple[str, ...]:
-    """Give what a table tells of a run, in its order."""
+def columns(measured: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a run."""
     return (
-        f"{measured.n_users:,}",
-        f"{measured.n_items:,}",
-        f"{measured.n_pairs:,}",
-        *(f"{measured.seconds[stage]:.1f}" for stage in STAGES),
-        f"{measured.peak_bytes / 1e6:.0f}",
-        f"{measured.score_seconds_per_million:.2f}",
-        f"{measured.bytes_per_million / 1e3:.0f}",
+        *(f"{measured[name]:,}" for name in ("n_users", "n_items", "n_pairs")),
+        *(f"{measured['seconds'][stage]:.1f}" for stage in STAGES),
+        f"{measured['peak_bytes'] / 1e6:.0f}",
+        f"{measured['score_seconds_per_million_pairs']:.2f}",
+        f"{measured['peak_bytes_per_million_pairs'] / 1e3:.0f}",
     )
 
 

@@ -1,4 +1,4 @@
-"""A Compose project of its own, and what can be asked of it and done to it."""
+"""A Compose project of its own, and helpers to ask and to break it."""
 
 import json
 import os
@@ -25,14 +25,14 @@ SETTINGS = (
     "MLFLOW_",
     "BATCH_",
 )
-"""What the settings' names begin with, which whoever works here may have set."""
+"""Prefixes of settings, which a developer's shell may contain."""
 SERVICES = ("redis", "mlflow", "lookup")
-"""Those that keep running."""
+"""The services that keep running."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A project beside any other, with ports and volumes of its own."""
+    """A project with its own ports and volumes."""
 
     raw: Path
     project: str = field(default_factory=lambda: f"movielens-{secrets.token_hex(4)}")
@@ -50,7 +50,7 @@ class Stack:
         self, *arguments: str, **settings: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run one command of Compose that may fail."""
-        # the .env of whoever works here is not for us
+        # not the developer's .env
         program = ["docker", "compose", "--progress", "quiet", "--env-file", os.devnull]
         return run([*program, *arguments], self._environment() | settings)
 
@@ -71,11 +71,11 @@ class Stack:
         return f"{self.project}-{service}"
 
     def container(self, service: str) -> dict[str, Any]:
-        """Tell all about a service's container."""
+        """Return what Docker knows about a service's container."""
         return inspected(self.compose("ps", "--all", "--quiet", service).strip())
 
     def health(self, service: str) -> str:
-        """Tell what a service's health check says."""
+        """Return the status of a service's health check."""
         status: str = self.container(service)["State"]["Health"]["Status"]
         return status
 
@@ -87,9 +87,9 @@ class Stack:
         return run(["docker", "exec", container["Id"], *command]).returncode == 0
 
     def kill_inside(self, service: str) -> int:
-        """Kill all that a service runs, as if each had crashed; return its restarts.
+        """Kill all processes of a service; return its restarts so far.
 
-        An engine takes `docker kill` for a wish, and leaves the container dead.
+        After `docker kill` an engine would not restart it.
         """
         container = self.container(service)
         restarts: int = container["RestartCount"]
@@ -112,13 +112,13 @@ class Stack:
         return httpx.get(url, headers=headers, timeout=10)
 
     def prod(self, **headers: str) -> httpx.Response:
-        """Ask MLflow, as its published port shows it, for the version in production."""
+        """Ask MLflow on its published port for `prod`."""
         path = "/api/2.0/mlflow/registered-models/alias?name=MovieLensXGB&alias=prod"
         url = f"http://127.0.0.1:{self.mlflow_port}{path}"
         return httpx.get(url, headers=headers, timeout=30)
 
     def status_of(self, path: str) -> int | None:
-        """Tell with which status the API answers, None where it does not."""
+        """Return the status of the API's answer, None without one."""
         with suppress(httpx.TransportError):
             return self.get(path).status_code
         return None
@@ -130,12 +130,10 @@ class Stack:
         return served
 
     def _environment(self) -> dict[str, str]:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(SETTINGS)
-        }
-        return environment | {
+        inherited = [
+            pair for pair in os.environ.items() if not pair[0].startswith(SETTINGS)
+        ]
+        return dict(inherited) | {
             "COMPOSE_PROJECT_NAME": self.project,
             "MOVIELENS_RAW": str(self.raw),
             "LOOKUP_BIND": "127.0.0.1",
@@ -146,7 +144,7 @@ class Stack:
 
 
 def succeeds(*program: str) -> bool:
-    """Tell whether a program is there and succeeds."""
+    """Return whether a program exists and succeeds."""
     if shutil.which(program[0]) is None:
         return False
     return subprocess.run(program, capture_output=True).returncode == 0
@@ -169,8 +167,7 @@ def checked(program: list[str], environment: Mapping[str, str] | None = None) ->
 
 
 def inspected(container: str) -> dict[str, Any]:
-    """Tell all about a container."""
-    described: list[dict[str, Any]] = json.loads(
-        checked(["docker", "inspect", container])
-    )
-    return described[0]
+    """Return what Docker knows about a container."""
+    (found,) = json.loads(checked(["docker", "inspect", container]))
+    described: dict[str, Any] = found
+    return described

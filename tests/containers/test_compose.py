@@ -12,6 +12,8 @@ from lookup.shared import contract
 from tests.conftest import wait_until
 from tests.containers.stack import SERVICES, Stack, checked, succeeds
 
+pytestmark = pytest.mark.docker
+
 HEAVY = ("xgboost", "mlflow", "duckdb", "pyarrow", "numpy", "pandas", "batch")
 RUN = ("run", "--rm", "-T", "batch", "run", "--quiet", "--json")
 
@@ -25,7 +27,6 @@ def test_the_compose_file_is_valid_for_compose_v2() -> None:
     checked(config, os.environ | {"MOVIELENS_RAW": "data/raw", "TOP_N": "50"})
 
 
-@pytest.mark.docker
 def test_one_command_brings_up_what_redis_cli_shows(stack: Stack) -> None:
     """The batch has bootstrapped, and the API answers with what is in Redis."""
     answer = stack.get("/recommend/42?k=5").json()
@@ -38,7 +39,6 @@ def test_one_command_brings_up_what_redis_cli_shows(stack: Stack) -> None:
         assert client.get(contract.CURRENT) == answer["generation"]
 
 
-@pytest.mark.docker
 def test_every_service_becomes_healthy(stack: Stack) -> None:
     """The health checks pass, and the batch has ended well."""
     for service in SERVICES:
@@ -46,9 +46,8 @@ def test_every_service_becomes_healthy(stack: Stack) -> None:
     assert stack.container("batch")["State"]["ExitCode"] == 0
 
 
-@pytest.mark.docker
 def test_the_lookup_image_holds_nothing_of_the_batch(stack: Stack) -> None:
-    """Of what the batch computes with, nothing can be imported."""
+    """None of the batch's libraries can be imported."""
     code = (
         "import importlib.util, sys; "
         "print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
@@ -58,7 +57,6 @@ def test_the_lookup_image_holds_nothing_of_the_batch(stack: Stack) -> None:
     assert found.strip() == "['starlette']"
 
 
-@pytest.mark.docker
 @pytest.mark.parametrize("name", ["batch", "lookup"])
 def test_an_image_does_not_run_as_root(stack: Stack, name: str) -> None:
     """Even without Compose."""
@@ -66,16 +64,14 @@ def test_an_image_does_not_run_as_root(stack: Stack, name: str) -> None:
     assert checked(program).strip() == "10001"
 
 
-@pytest.mark.docker
 def test_mlflow_shows_prod_and_refuses_other_names(stack: Stack) -> None:
     """A page that resolves its own name to this machine learns nothing."""
     assert stack.prod().json()["model_version"]["aliases"] == ["prod"]
     assert stack.prod(host="evil.example").status_code == httpx.codes.FORBIDDEN
 
 
-@pytest.mark.docker
 def test_a_run_skips_and_a_forced_run_is_served(stack: Stack) -> None:
-    """What cron calls does nothing twice, and the API follows without a restart."""
+    """The second run skips, and the API follows a forced one without a restart."""
     before = stack.get("/ready").json()["generation"]
     skipped = json.loads(stack.compose(*RUN))
     assert (skipped["skipped"], skipped["generation"]) == (True, before)
@@ -85,9 +81,8 @@ def test_a_run_skips_and_a_forced_run_is_served(stack: Stack) -> None:
     assert forced["generation"] != before
 
 
-@pytest.mark.docker
 def test_the_volumes_outlive_the_containers(stack: Stack) -> None:
-    """Down and up again: the same model and lists, and nothing is trained."""
+    """Down and up again: the same model and lists, no training."""
     before = stack.wait_until_ready()
     stack.compose("down")
     stack.compose("up", "--detach")
@@ -96,7 +91,6 @@ def test_the_volumes_outlive_the_containers(stack: Stack) -> None:
     assert "skipped        True" in stack.compose("logs", "--no-log-prefix", "batch")
 
 
-@pytest.mark.docker
 def test_a_batch_that_fails_keeps_the_api_from_nothing(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -116,7 +110,6 @@ def test_a_batch_that_fails_keeps_the_api_from_nothing(
     assert stack.wait_until_ready() == before
 
 
-@pytest.mark.docker
 def test_secrets_are_read_from_files_and_shown_nowhere(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -138,9 +131,8 @@ def test_secrets_are_read_from_files_and_shown_nowhere(
             pytest.raises(redis.AuthenticationError),
         ):
             client.ping()
-        with redis.Redis(
-            port=stack.redis_port, password=texts["REDIS_PASSWORD"]
-        ) as client:
+        password = texts["REDIS_PASSWORD"]
+        with redis.Redis(port=stack.redis_port, password=password) as client:
             assert client.ping()
         status = stack.compose("run", "--rm", "-T", "batch", "status", **files)
         assert "redis://…@redis:6379/0" in status

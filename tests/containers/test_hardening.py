@@ -1,9 +1,8 @@
-"""What a container may not do, tried from within; what its health check notices."""
+"""What a container may not do, and what its health check notices."""
 
 import pytest
 import redis
 
-from tests.conftest import Tally
 from tests.containers.stack import SERVICES, Stack
 
 pytestmark = pytest.mark.docker
@@ -26,11 +25,13 @@ HOG = "import sys; held = bytearray(int(sys.argv[1]) * 1024 * 1024); print(len(h
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_it_runs_has_no_rights(stack: Stack, service: str) -> None:
-    """Neither root nor any capability, nor a way to get them."""
+    """No root, no capability, no way to get them."""
     assert stack.inside(service, "id -u").stdout.strip() not in ("", "0")
     # its own processes, not only those that are started in it
-    told = stack.inside(service, "cat /proc/[0-9]*/status").stdout.splitlines()
-    said = {line for line in told if line.startswith(("Cap", "NoNewPrivs", "Seccomp:"))}
+    status = stack.inside(service, "cat /proc/[0-9]*/status").stdout.splitlines()
+    said = {
+        line for line in status if line.startswith(("Cap", "NoNewPrivs", "Seccomp:"))
+    }
     rights = {tuple(line.split()) for line in said if not line.startswith("CapBnd")}
     assert rights == {
         ("CapInh:", "0" * 16),
@@ -46,10 +47,9 @@ def test_what_it_runs_has_no_rights(stack: Stack, service: str) -> None:
 @pytest.mark.parametrize("command", ATTEMPTS)
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_it_may_not_do_is_refused(
-    stack: Stack, service: str, command: str, tally: Tally
+    stack: Stack, service: str, command: str
 ) -> None:
-    """By the kernel, whatever runs in it."""
-    tally.inputs()
+    """By the kernel."""
     done = stack.inside(service, command)
     assert done.returncode != 0
     assert any(said in done.stderr for said in ATTEMPTS[command].split("|")), done
@@ -57,7 +57,7 @@ def test_what_it_may_not_do_is_refused(
 
 @pytest.mark.parametrize("service", [*SERVICES, "batch"])
 def test_it_is_locked_down_and_limited(stack: Stack, service: str) -> None:
-    """The batch too, which has ended: as the engine was told."""
+    """As the engine reports; also the batch, which has ended."""
     container = stack.container(service)
     host = container["HostConfig"]
     assert host["ReadonlyRootfs"] is True
@@ -75,12 +75,11 @@ def test_it_is_locked_down_and_limited(stack: Stack, service: str) -> None:
 
 @pytest.mark.parametrize("service", ["mlflow", "lookup"])
 def test_what_takes_more_memory_than_it_may_is_killed(
-    stack: Stack, service: str, tally: Tally
+    stack: Stack, service: str
 ) -> None:
-    """Itself and nothing beside it; what serves goes on."""
+    """Only that process; the service goes on."""
     before = stack.container(service)["RestartCount"]
     limit = stack.container(service)["HostConfig"]["Memory"] // 1024 // 1024
-    tally.faults()
     assert stack.inside(service, f"python -c '{HOG}' {limit}").returncode == 137
     few = stack.inside(service, f"python -c '{HOG}' 50")
     assert few.stdout.strip() == str(50 * 1024 * 1024)
@@ -98,13 +97,13 @@ def test_redis_is_full_before_its_container_is(stack: Stack) -> None:
 
 
 def test_only_this_machine_reaches_redis_and_mlflow(stack: Stack) -> None:
-    """Neither of them asks for a password, unless told to."""
+    """By default neither of them asks for a password."""
     assert stack.compose("port", "redis", "6379").startswith("127.0.0.1:")
     assert stack.compose("port", "mlflow", "5000").startswith("127.0.0.1:")
 
 
 def test_redis_refuses_to_be_open_to_others_without_a_password(stack: Stack) -> None:
-    """Who asks for that in error is told so, and nothing listens."""
+    """The message says so, and nothing listens."""
     command = ("run", "--rm", "-T", "--no-deps", "redis")
     done = stack.attempt(*command, REDIS_BIND="0.0.0.0")  # noqa: S104 (asked for)
     assert done.returncode == 1
@@ -115,7 +114,7 @@ def test_redis_refuses_to_be_open_to_others_without_a_password(stack: Stack) -> 
     ("service", "other"), [("lookup", "mlflow"), ("mlflow", "redis")]
 )
 def test_who_need_not_talk_cannot(stack: Stack, service: str, other: str) -> None:
-    """A service knows the others that it needs, and no more."""
+    """A service resolves only those that it needs."""
     code = f"import socket; socket.getaddrinfo('{other}', 80)"
     done = stack.inside(service, f'python -c "{code}"')
     assert "socket.gaierror" in done.stderr
@@ -123,10 +122,9 @@ def test_who_need_not_talk_cannot(stack: Stack, service: str, other: str) -> Non
     assert stack.inside(service, f'python -c "{code}"').returncode == 0
 
 
-def test_a_redis_that_takes_no_lists_is_not_healthy(stack: Stack, tally: Tally) -> None:
+def test_a_redis_that_takes_no_lists_is_not_healthy(stack: Stack) -> None:
     """A replica answers PING, and refuses the batch."""
     assert stack.is_well("redis")
-    tally.faults()
     with redis.Redis(port=stack.redis_port) as client:
         client.replicaof("127.0.0.1", "1")
         try:
@@ -137,11 +135,8 @@ def test_a_redis_that_takes_no_lists_is_not_healthy(stack: Stack, tally: Tally) 
     assert stack.is_well("redis")
 
 
-def test_a_lookup_that_cannot_recommend_is_not_healthy(
-    stack: Stack, tally: Tally
-) -> None:
+def test_a_lookup_that_cannot_recommend_is_not_healthy(stack: Stack) -> None:
     """It answers, and says that Redis does not."""
-    tally.faults()
     stack.compose("pause", "redis")
     try:
         assert not stack.is_well("lookup")
@@ -152,12 +147,9 @@ def test_a_lookup_that_cannot_recommend_is_not_healthy(
     assert stack.is_well("lookup")
 
 
-def test_an_mlflow_that_does_not_answer_is_not_healthy(
-    stack: Stack, tally: Tally
-) -> None:
+def test_an_mlflow_that_does_not_answer_is_not_healthy(stack: Stack) -> None:
     """Its process is there, and stopped."""
     assert stack.is_well("mlflow")
-    tally.faults()
     pids = "$(grep -l '^mlflow\\|python' /proc/[0-9]*/comm | cut -d / -f 3)"
     assert stack.inside("mlflow", f"kill -STOP {pids}").returncode == 0
     try:

@@ -1,10 +1,11 @@
-"""Batches that are killed: real processes, each forked from one that has all imported.
+"""Batches as processes forked from one that has imported everything.
 
-What a batch imports takes seconds, and dozens are killed. The one that they are forked
-from has no threads of ours and never runs a batch itself.
+Imports take a batch seconds, and the tests start hundreds. The process that they are
+forked from starts no threads and runs no batch itself.
 """
 
 import importlib
+import json
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from batch import __main__ as main
 
 PRELOADED = ("tests.faults.preloaded",)
 PATIENCE_SECONDS = 300.0
+NUMBERS = count(1)
 
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload(list(PRELOADED))
@@ -72,12 +75,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Clone:
-    """A folder in which batches run, and their settings."""
+    """A folder in which batches run, and their settings.
+
+    Attributes:
+        folder: the working folder.
+        variables: the settings, as environment variables.
+        lock_seconds: how long a lock lasts, where not as long as usual.
+        answer_seconds: how long Redis may take to answer, where not as usual.
+        memory: the most that DuckDB may use, in bytes.
+    """
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     lock_seconds: int | None = None
     answer_seconds: float | None = None
+    memory: int | None = None
 
     def start(
         self,
@@ -89,10 +101,26 @@ class Clone:
         return Batch(self, words, place, how)
 
     def run(self, *words: str, code: int = 0) -> str:
-        """Run a batch to its end; return its stderr."""
+        """Run a batch to its end; return what it printed."""
         batch = self.start(*words)
         assert batch.wait() == code, batch.said
         return batch.said
+
+    def json(self, *words: str) -> dict[str, Any]:
+        """Run a batch with `--json`; return the object that it prints last."""
+        batch = self.start(*words, "--json")
+        assert batch.wait() == 0, batch.said
+        result: dict[str, Any] = json.loads(batch.out.splitlines()[-1])
+        return result
+
+    def failure(self, *words: str, code: int = 1) -> str:
+        """Run a batch that must fail; return its one line of error."""
+        batch = self.start(*words, "--quiet")
+        assert batch.wait() == code, batch.said
+        assert batch.out == ""
+        (line,) = batch.said.splitlines()
+        assert line.startswith("error: "), line
+        return line
 
 
 class Batch:
@@ -102,9 +130,14 @@ class Batch:
         self, clone: Clone, words: Sequence[str], place: Place | None, how: int
     ) -> None:
         self.began_at = time.monotonic()
-        self._log = clone.folder / "batch.log"
+        name = f"batch-{next(NUMBERS)}"
+        self._out, self._err = (
+            clone.folder / f"{name}.{end}" for end in ("out", "err")
+        )
+        self._out.touch()
+        self._err.touch()
         self._process = forked.Process(
-            target=work, args=(clone, words, place, how, self._log)
+            target=work, args=(clone, words, place, how, self._out, self._err)
         )
         self._process.start()
 
@@ -115,9 +148,14 @@ class Batch:
         return self._process.pid
 
     @property
+    def out(self) -> str:
+        """What it has printed to stdout."""
+        return self._out.read_text()
+
+    @property
     def said(self) -> str:
-        """What it has printed."""
-        return self._log.read_text() if self._log.exists() else ""
+        """What it has printed to stderr, and then that to stdout."""
+        return self._err.read_text() + self.out
 
     @property
     def has_ended(self) -> bool:
@@ -150,13 +188,16 @@ class Batch:
 
 
 def work(
-    clone: Clone, words: Sequence[str], place: Place | None, how: int, log: Path
+    clone: Clone,
+    words: Sequence[str],
+    place: Place | None,
+    how: int,
+    *streams: Path,
 ) -> None:
     """Do in the forked process what `python -m batch` does in one of its own."""
     os.chdir(clone.folder)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
+    for number, path in enumerate(streams, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_TRUNC), number)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     for name in ("REDIS_URL", "TOP_N", "MOVIELENS_RAW", "MLFLOW_TRACKING_URI"):
@@ -173,6 +214,7 @@ def work(
 
 def make_small(clone: Clone) -> None:
     """Let little be enough: trees, users a block, seconds of a lock."""
+    from batch import warehouse
     from batch.model import train
     from batch.publishing import connections, lock
     from batch.scoring import compiled
@@ -184,3 +226,5 @@ def make_small(clone: Clone) -> None:
         lock.LOCK_SECONDS = clone.lock_seconds
     if clone.answer_seconds is not None:
         connections.ANSWER_SECONDS = clone.answer_seconds
+    if clone.memory is not None:
+        warehouse.LARGEST_MEMORY = clone.memory

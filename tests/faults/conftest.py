@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import running
 from tests.faults.batches import Clone
 from tests.faults.kills import Site, prepared
-from tests.test_end_to_end import write_world
+from tests.movielens import write_world
 
 
 @pytest.fixture(scope="session")

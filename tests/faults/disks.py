@@ -1,4 +1,4 @@
-"""Disks of a few bytes: real ones, which nobody but root may mount."""
+"""Tiny disks, which only root may mount."""
 
 import os
 import shutil
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 PAGE = 4096
-"""Bytes; room on a tmpfs is counted in such."""
+"""Bytes in which a tmpfs counts room."""
 
 
 @contextmanager
 def tiny_disk(folder: Path, size: str) -> Iterator[None]:
-    """Mount a disk over a folder, with what is in it, which stays there afterwards."""
+    """Mount a disk over a folder; its files move there and, at the end, back."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     with tempfile.TemporaryDirectory() as elsewhere:
@@ -37,7 +37,7 @@ def tiny_disk(folder: Path, size: str) -> Iterator[None]:
 
 @contextmanager
 def filled(folder: Path, pages: int = 0) -> Iterator[None]:
-    """Leave so much room on the disk of a folder, for the length of a block."""
+    """Fill the disk of a folder but for so many pages, for the length of a block."""
     disk = os.statvfs(folder)
     ballast = folder / "ballast"
     ballast.write_bytes(bytes(max(0, disk.f_bavail - pages) * PAGE))

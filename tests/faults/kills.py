@@ -25,8 +25,8 @@ import redis
 from lookup.shared import contract
 from tests.conftest import running, wait_until
 from tests.faults.batches import Batch, Clone, Place
+from tests.movielens import write_world
 from tests.sql import raw
-from tests.test_end_to_end import write_world
 
 Content = Mapping[str, Any]
 

@@ -19,9 +19,10 @@ from batch.ingest import archive, release
 from lookup.shared import contract
 from tests.conftest import RedisServer, Tally, publish
 from tests.faults import files
+from tests.faults.batches import Clone
 from tests.faults.files import Reader, Rows
+from tests.movielens import write_world
 from tests.sql import raw
-from tests.test_end_to_end import Clone, write_world
 
 DELIMITERS = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::", "ml-csv": ","}
 RATINGS = {"ml-100k": "u.data", "ml-csv": "ratings.csv"}

@@ -18,7 +18,7 @@ from tests.conftest import publish as write
 from tests.lookup.conftest import start  # noqa: F401 (a fixture)
 from tests.lookup.programs import Start, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.anyio]
+pytestmark = pytest.mark.anyio
 
 N_FLIPS = 200
 N_CONNECTIONS = 64

@@ -1,12 +1,8 @@
-"""Disks, and a stderr, that are full while features, models, lists or Redis write."""
+"""Disks that are full while features, models, lists or Redis write."""
 
-import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,49 +12,19 @@ import redis
 from lookup.shared import contract
 from lookup.shared.embedded_redis import EmbeddedRedisError
 from tests.conftest import (
-    RedisServer,
-    Tally,
     free_port,
     publish,
-    running,
     wait_until,
 )
 from tests.faults.batches import Clone, Place
 from tests.faults.disks import filled, tiny_disk
-from tests.faults.kills import LENGTHS, Site, content, prepared
+from tests.faults.kills import LENGTHS, Site, content
 from tests.faults.test_kills import kept, prod_of
 from tests.lookup.programs import ask, command, environment, wait_for
-from tests.test_end_to_end import ROOT, write_world
 
 pytestmark = pytest.mark.slow
 
 ROOM = "free some space there"
-FULL = Path("/dev/full")
-"""What takes nothing, as a full disk does."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis for the batches of this file."""
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def site(
-    tmp_path_factory: pytest.TempPathFactory, server: RedisServer
-) -> Iterator[Site]:
-    """A clone whose first run has been made."""
-    with prepared(tmp_path_factory.mktemp("clone"), server.url) as site:
-        yield site
-
-
-def failure(clone: Clone, *words: str) -> str:
-    """Run a batch that must fail with one line, and nothing else; return that."""
-    said = clone.run(*words, "--quiet", code=1)
-    assert said.startswith("error: "), said
-    assert len(said.splitlines()) == 1, said
-    return said
 
 
 def check_nothing_is_left(folder: Path) -> None:
@@ -68,15 +34,15 @@ def check_nothing_is_left(folder: Path) -> None:
 
 @pytest.mark.parametrize("pages", [0, 1])
 @pytest.mark.parametrize("command", ["run", "features"])
-def test_features(site: Site, command: str, pages: int, tally: Tally) -> None:
+def test_features(site: Site, command: str, pages: int) -> None:
     processed = site.clone.folder / "data/processed"
     length, former = sum(LENGTHS) - site.length, site.served
     words = (command, "--top-n", str(length))
     with tiny_disk(processed, "2m"):
         with filled(processed, pages):
-            said = failure(site.clone, *words)
+            said = site.clone.failure(*words)
             assert ".parquet into data/processed: No space left on device" in said
-            assert said.endswith(f"{ROOM}\n")
+            assert said.endswith(ROOM)
             check_nothing_is_left(processed)
             assert site.served == former
             site.check_served(sum(LENGTHS) - length)
@@ -85,7 +51,6 @@ def test_features(site: Site, command: str, pages: int, tally: Tally) -> None:
         site.check_tables()
     site.run(length)
     site.check_swept()
-    tally.faults()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +61,7 @@ def test_features(site: Site, command: str, pages: int, tally: Tally) -> None:
     ],
     ids=str,
 )
-def test_lists(site: Site, place: Place, tally: Tally) -> None:
+def test_lists(site: Site, place: Place) -> None:
     processed = site.clone.folder / "data/processed"
     length, former = sum(LENGTHS) - site.length, site.served
     words = ("run", "--top-n", str(length), "--quiet")
@@ -118,10 +83,9 @@ def test_lists(site: Site, place: Place, tally: Tally) -> None:
         site.run(length)
         site.check_served(length)
     site.check_swept()
-    tally.faults()
 
 
-def test_models(site: Site, tally: Tally) -> None:
+def test_models(site: Site) -> None:
     """Wherever MLflow is when there is no more room: `prod` stays, and what it names.
 
     Version 1 is scored with meanwhile, which takes no room there.
@@ -131,7 +95,7 @@ def test_models(site: Site, tally: Tally) -> None:
     with tiny_disk(mlruns, "16m"):
         for n in pages:
             with filled(mlruns, n):
-                said = failure(site.clone, "train", "--promote")
+                said = site.clone.failure("train", "--promote")
                 assert "in MLflow at sqlite:///mlruns/mlflow.db: " in said
                 assert "make room there" in said
                 site.run(sum(LENGTHS) - site.length)
@@ -140,13 +104,12 @@ def test_models(site: Site, tally: Tally) -> None:
         version = prod_of(site.clone)
         assert version not in (None, "1")
         with filled(mlruns):
-            said = failure(site.clone, "promote", "--version", "1")
+            said = site.clone.failure("promote", "--version", "1")
             assert "could not point prod at version 1" in said
             assert "make room there" in said
         assert prod_of(site.clone) == version
         site.clone.run("promote", "--version", "1")
     site.check_swept()
-    tally.faults(len(pages) + 1)
 
 
 def servers_of(folder: Path) -> list[int]:
@@ -159,12 +122,9 @@ def servers_of(folder: Path) -> list[int]:
     return found
 
 
-def test_the_embedded_redis(tmp_path: Path, empty_store: Path, tally: Tally) -> None:
+def test_the_embedded_redis(tmp_path: Path, new_clone: Clone) -> None:
     """One that cannot save ends all the same, and keeps what it had saved before."""
-    write_world(tmp_path / "world")
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(empty_store, tmp_path / "mlruns/mlflow.db")
-    clone, folder = Clone(tmp_path, {"MOVIELENS_RAW": "world"}), tmp_path / "data/redis"
+    clone, folder = new_clone, tmp_path / "data/redis"
     clone.run("run")
     with tiny_disk(folder, "2m"):
         with kept(folder) as client:
@@ -175,10 +135,10 @@ def test_the_embedded_redis(tmp_path: Path, empty_store: Path, tally: Tally) -> 
         assert servers_of(folder) == []
         with filled(folder, 5):
             began_at = time.monotonic()
-            said = failure(clone, "run", "--force")
+            said = clone.failure("run", "--force")
             assert time.monotonic() - began_at < 15
         assert f"published, but Redis cannot save it in {folder} (" in said
-        assert said.endswith(f"ends: {ROOM} and run again\n")
+        assert said.endswith(f"ends: {ROOM} and run again")
         assert servers_of(folder) == []
         with kept(folder) as client:
             assert client.get(contract.CURRENT) == served
@@ -196,33 +156,15 @@ def test_the_embedded_redis(tmp_path: Path, empty_store: Path, tally: Tally) -> 
         kept(empty),
     ):
         pass
-    tally.faults(3)
-
-
-@pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1"])
-def test_stderr(tmp_path: Path, redis_url: str, url: str, tally: Tally) -> None:
-    """Whoever listens to nothing still learns by the exit code."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": url or redis_url}
-    environ.pop("PYTHONUNBUFFERED", None)
-    with FULL.open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "batch", "status"],
-            cwd=tmp_path,
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=full,
-        )
-    assert done.returncode == (1 if url else 0)
-    tally.faults()
 
 
 def test_the_log_of_a_lookup(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis, tally: Tally
+    tmp_path: Path, redis_url: str, redis_client: redis.Redis
 ) -> None:
     """It serves on where its log is full."""
     publish(redis_client)
     port = free_port()
-    with FULL.open("w") as full:
+    with Path("/dev/full").open("w") as full:
         process = subprocess.Popen(
             command("--port", port),
             cwd=tmp_path,
@@ -240,5 +182,3 @@ def test_the_log_of_a_lookup(
     finally:
         process.kill()
         process.wait()
-    tally.faults()
-    tally.requests(100)

@@ -20,10 +20,7 @@ from tests.faults.batches import Clone, Place
 from tests.faults.kills import PLACES, Site, content, moments, reading
 from tests.sql import raw
 
-pytestmark = pytest.mark.slow
-
 SEED = 1
-N_MOMENTS = 10
 LISTS_WRITTEN = Place("batch.publishing.writers:RedisWriter.write", "after", 4)
 
 
@@ -50,15 +47,17 @@ def test_at_the_boundaries_of_stages(site: Site) -> None:
     assert set(seen) <= {"whole", "gone"}
 
 
-def test_at_random_moments(site: Site) -> None:
+@pytest.mark.parametrize("n", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_at_random_moments(site: Site, n: int) -> None:
     """From the start of a run to just after its end."""
     with reading(site.clone.folder) as seen:
-        for moment in moments(N_MOMENTS, site, np.random.default_rng(SEED)):
+        for moment in moments(n, site, np.random.default_rng(n)):
             site.kill(moment)
-    assert seen["whole"] > N_MOMENTS
+    assert seen["whole"] > n
     assert set(seen) <= {"whole", "gone"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [

@@ -22,7 +22,8 @@ from batch.publishing.generations import Meta
 from batch.settings import Settings
 from lookup.shared import contract
 from tests.conftest import free_port
-from tests.test_end_to_end import ROOT, write_world
+from tests.lookup.programs import ROOT
+from tests.movielens import write_world
 
 N_USERS = 40
 

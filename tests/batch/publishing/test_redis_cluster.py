@@ -24,7 +24,10 @@ from tests import staged
 from tests.batch.publishing.test_generations import ITEMS, META, POPULAR, ranking
 from tests.cluster import Cluster, clustered
 from tests.conftest import wait_until
-from tests.test_end_to_end import Clone, get, serving, write_world
+from tests.faults.batches import Clone
+from tests.faults.lookups import lookup
+from tests.lookup.programs import ask
+from tests.movielens import write_world
 
 USER_IDS = range(1, 301)
 RANKINGS = [ranking(user_id, (50, 2.0), (73, -user_id)) for user_id in USER_IDS]
@@ -200,13 +203,13 @@ def test_the_commands(tmp_path: Path, cluster: Cluster) -> None:
     """As on one server: run, skip, status, rollback, and the API."""
     write_world(tmp_path / "world")
     clone = Clone(tmp_path, {"REDIS_URL": cluster.url, "MOVIELENS_RAW": "world"})
-    first = clone.told("run")
+    first = clone.json("run")
     assert (first["skipped"], first["n_users"]) == (False, 40)
-    assert clone.told("run")["skipped"] is True
-    second = clone.told("run", "--force")["generation"]
-    assert clone.told("status")["generations"] == [first["generation"], second]
-    assert clone.told("rollback")["generation"] == first["generation"]
-    with serving(clone) as url:
-        answer = get(f"{url}/recommend/7?k=3")
+    assert clone.json("run")["skipped"] is True
+    second = clone.json("run", "--force")["generation"]
+    assert clone.json("status")["generations"] == [first["generation"], second]
+    assert clone.json("rollback")["generation"] == first["generation"]
+    with lookup(tmp_path, REDIS_URL=cluster.url) as served:
+        answer = ask(served.port, "/recommend/7?k=3").json()
     assert answer["generation"] == first["generation"]
     assert len(answer["items"]) == 3
