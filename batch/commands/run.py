@@ -110,10 +110,10 @@ def publish(
                 for block in progress.counted(blocks, len(user_ids)):
                     for writer in opened:  # Parquet, lists, explanations, histories
                         writer.write(block)
-            lock.check()
             about = shared_keys.read_about(db, user_ids, model.protocol, model.metrics)
             meta = meta_of(db, inputs, settings, began_at, len(user_ids))
             similar = shared_keys.write(client, generation, db, about, meta)
+            lock.check()  # another batch would have removed some of the keys
             verify.verify(client, generation, user_ids, about.n_items, similar)
             former = generations.current(client)
             lock.make_current(generation, time.time())  # the one write that counts

@@ -8,7 +8,6 @@ padded with NULs, which are deleted at the end. The result equals `contract.enco
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +86,7 @@ def _argument(text: str) -> bytes:
 def _entries(item_ids: Ids, scores: Scores) -> tuple[Bytes, Integers]:
     """Encode entries; return them and the number of bytes of each."""
     names, n_digits = _items(int(item_ids.max(initial=1)).bit_length())
-    tables = _tables()
+    heads, wholes, fractions = _tables()
     # exact, since 24 bits times 14 fit into 53: it rounds as Python's format does
     rounded = np.rint(scores * np.float64(UNIT)).astype(np.int64)
     is_negative = rounded < 0
@@ -102,10 +101,10 @@ def _entries(item_ids: Ids, scores: Scores) -> tuple[Bytes, Integers]:
     buffer = bytearray(24 * len(item_ids))
     units = np.frombuffer(buffer, dtype=np.uint64).reshape(-1, 3)
     halves = units.view(np.uint32)
-    units[:, 0] = tables.heads[lengths]
+    units[:, 0] = heads[lengths]
     units[:, 1] = names[item_ids]
-    halves[:, 4] = tables.wholes[whole]
-    halves[:, 5] = tables.fractions[rounded]
+    halves[:, 4] = wholes[whole]
+    halves[:, 5] = fractions[rounded]
     # the head of a text of ten characters or more has two digits
     n_bytes = lengths + 6 + (lengths > 9)
     return buffer.translate(None, b"\0"), n_bytes
@@ -119,28 +118,19 @@ def _items(n_bits: int) -> tuple[npt.NDArray[np.uint64], Integers]:
     return np.array(names, dtype="S8").view(np.uint64), n_digits
 
 
-class Tables(NamedTuple):
-    """The bytes of an entry's other parts.
-
-    Attributes:
-        heads: the length of an entry, by that.
-        wholes: a score's digits before the point, and the point, by the former; those
-            of negative scores 100 further on.
-        fractions: a score's digits after the point.
-    """
-
-    heads: npt.NDArray[np.uint64]
-    wholes: npt.NDArray[np.uint32]
-    fractions: npt.NDArray[np.uint32]
-
-
 @cache
-def _tables() -> Tables:
+def _tables() -> tuple[
+    npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]
+]:
+    """Return the heads, by the length of an entry, and the parts of scores.
+
+    The digits before the point are followed by those of negative scores.
+    """
     heads = [f"\r\n${length}\r\n" for length in range(100)]
     wholes = [f"{sign}{whole}." for sign in ("", "-") for whole in range(100)]
     fractions = [f"{i:0{contract.DECIMALS}}" for i in range(UNIT)]
-    return Tables(
-        heads=np.array(heads, dtype="S8").view(np.uint64),
-        wholes=np.array(wholes, dtype="S4").view(np.uint32),
-        fractions=np.array(fractions, dtype="S4").view(np.uint32),
+    return (
+        np.array(heads, dtype="S8").view(np.uint64),
+        np.array(wholes, dtype="S4").view(np.uint32),
+        np.array(fractions, dtype="S4").view(np.uint32),
     )

@@ -20,13 +20,7 @@ def encode(
     generation: str,
     rankings: Sequence[Ranking],
 ) -> Trip:
-    """Encode the explanations of rankings.
-
-    Args:
-        connection: holds the tables of the cutoff; no other query may run on it.
-        generation: to write under.
-        rankings: as many as one query should explain.
-    """
+    """Encode the explanations of rankings; no other query may use the connection."""
     ordered = sorted(rankings, key=lambda ranking: ranking.user_id)
     keys = [contract.because_key(generation, ranking.user_id) for ranking in ordered]
     commands, lengths = [], []
@@ -39,11 +33,9 @@ def encode(
 def read(
     connection: duckdb.DuckDBPyConnection, rankings: Sequence[Ranking]
 ) -> Iterator[list[str]]:
-    """Yield the entries of each list of explanations, as `contract.encode_because`.
+    """Yield the explanations of each ranking as `contract.encode_because` has them.
 
-    Args:
-        connection: as for `encode`.
-        rankings: sorted by user_id.
+    The rankings must be sorted by user_id.
     """
     connection.register(RANKED_TABLE, as_table(rankings))
     table = warehouse.fetch(connection, "marts/explanations", {})

@@ -121,11 +121,7 @@ def remove_unheld(
 ) -> None:
     """Remove all generations but these, and what interrupted batches left.
 
-    Args:
-        client: of the Redis.
-        lock: acquired.
-        keep: generations to hold.
-        folders: with the Parquet files of generations, and others.
+    The folders are those with Parquet files.
     """
     gone = [name for name in held(client) if name not in keep]
     if gone:

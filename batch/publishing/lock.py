@@ -103,11 +103,8 @@ class Lock:
 
         A server that crashed may come back with this lock and half of the lists. The
         step therefore requires the generation's meta, which is written last. In a
-        cluster the meta may be on another node, out of the script's reach.
-
-        Args:
-            generation: complete and verified.
-            published_at: in unix seconds; ignored if it was published before.
+        cluster the meta may be on another node, out of the script's reach. If the
+        generation was published before, `published_at` is ignored.
 
         Raises:
             BatchError: the lock is lost, or the generation is.

@@ -63,13 +63,7 @@ def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
 def write_popular(
     client: Client, generation: str, popular: Sequence[tuple[int, float]]
 ) -> None:
-    """Write `recs:{generation}:popular`, the fallback for unknown users.
-
-    Args:
-        client: of the Redis.
-        generation: to write under.
-        popular: item_id and score, best first.
-    """
+    """Write `recs:{generation}:popular`, the fallback for unknown users."""
     client.rpush(contract.popular_key(generation), *contract.encode(popular))
 
 
@@ -102,12 +96,7 @@ def read_items(connection: Connection) -> list[Item]:
 
 
 def read_similar(connection: Connection, top_n: int) -> Iterator[Ranking]:
-    """Rank for each item those most similar to it; `user_id` is the item's id.
-
-    Args:
-        connection: holds the tables of the cutoff.
-        top_n: how many to keep. An item without ratings is similar to none.
-    """
+    """Rank for each item those most similar to it; `user_id` is the item's id."""
     table = warehouse.fetch(connection, "marts/similar_items", {"top_n": top_n})
     item_ids = table["item_id"].to_numpy()
     owners, starts = np.unique(item_ids, return_index=True)
@@ -124,14 +113,7 @@ def read_about(
     protocol: str | None,
     metrics: Mapping[str, float],
 ) -> About:
-    """Describe a generation as a whole.
-
-    Args:
-        connection: holds the staging tables.
-        user_ids: the users with a list, rising.
-        protocol: of the evaluation, None if unknown.
-        metrics: by the flat names that MLflow has them under.
-    """
+    """Describe a generation as a whole; `metrics` have the flat names of MLflow."""
     query = "select distinct unnest(genres) as genre from stg_items order by genre"
     genres = [genre for (genre,) in connection.sql(query).fetchall()]
     return About(

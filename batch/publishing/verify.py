@@ -17,14 +17,7 @@ def verify(
     n_items: int,
     similar: Sequence[int],
 ) -> None:
-    """Check that Redis holds all keys of a generation.
-
-    Args:
-        client: of the Redis.
-        generation: complete.
-        user_ids: all users.
-        n_items: the size of the catalogue.
-        similar: all items with a list of similar ones.
+    """Check that Redis holds all keys of a generation; `similar` are item_ids.
 
     Raises:
         BatchError: Redis holds less.

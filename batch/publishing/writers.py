@@ -37,13 +37,7 @@ def open_writers(
 ) -> Iterator[Sequence[Writer]]:
     """Open the writers of a generation.
 
-    The file is closed last, so that it appears only if Redis has everything.
-
-    Args:
-        client: of the Redis.
-        connection: holds the tables of the cutoff.
-        generation: to write under.
-        path: of the Parquet file.
+    The Parquet file is closed last, so that it appears only if Redis has everything.
 
     Raises:
         BatchError: keys of the generation existed, or the file cannot be written.
@@ -63,10 +57,7 @@ def open_writers(
 class RedisWriter:
     """Sends each trip while Redis executes the one before.
 
-    Args:
-        client: of the Redis.
-        encode: makes a trip of rankings.
-        size: the number of rankings in a trip, a whole block if None.
+    `encode` makes a trip of `size` rankings, or of a whole block.
     """
 
     def __init__(
@@ -105,11 +96,9 @@ class RedisWriter:
     def _receive(self) -> None:
         trip, answers = self._pipeline.receive()
         if answers != trip.expected:
-            pairs = zip(answers, trip.expected, strict=True)
-            differ = [answer != expected for answer, expected in pairs]
-            key = trip.keys[differ.index(True)]
-            generation = contract.generation_of(key)
-            raise BatchError(f"{generation} is not new: {key} existed")
+            places = zip(trip.keys, answers, trip.expected, strict=True)
+            key = next(key for key, answer, expected in places if answer != expected)
+            raise BatchError(f"{contract.generation_of(key)} is not new: {key} existed")
 
 
 def list_writer(
@@ -117,13 +106,7 @@ def list_writer(
     generation: str,
     key_of: Callable[[str, int], str] = contract.user_key,
 ) -> RedisWriter:
-    """Return a writer of lists of `item_id:score`.
-
-    Args:
-        client: of the Redis.
-        generation: to write under.
-        key_of: returns the key of a list, given the generation and the `user_id`.
-    """
+    """Return a writer of lists of `item_id:score` to `key_of(generation, user_id)`."""
 
     def encode(rankings: Sequence[Ranking]) -> Trip:
         keys = [key_of(generation, ranking.user_id) for ranking in rankings]

@@ -6,6 +6,7 @@ moments of rescorings and, as the tests do too, at the boundaries of its stages.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -22,15 +23,15 @@ import pyarrow.parquet as pq
 import redis
 
 from lookup.shared import contract
-from tests.conftest import running
-from tests.faults.batches import Clone, Place
+from tests.conftest import running, wait_until
+from tests.faults.batches import Batch, Clone, Place
 from tests.movielens import write_world
 from tests.sql import raw
 
 Content = Mapping[str, Any]
 
 LENGTHS = (9, 10)
-"""Of lists, by turns: whoever runs after a kill has something to do."""
+"""Of lists, in turns, so that each run has something to do."""
 
 PLACES = (
     Place("batch.publishing.generations:remove_leftovers", "after"),
@@ -150,7 +151,7 @@ class Site:
         return has_flipped
 
     def check_served(self, length: int) -> None:
-        """See that what is served is whole: each list, and all that stands beside."""
+        """See that what is served is whole: each list and all other keys."""
         assert content(self.client, str(self.served)) == self.whole[length]
 
     def check_tables(self) -> None:
@@ -218,9 +219,18 @@ def prepared(folder: Path, url: str) -> Iterator[Site]:
         yield site
 
 
+def asleep(clone: Clone, place: Place, length: int) -> Batch:
+    """Start a run and wait until it sleeps at a place."""
+    words = ("run", "--top-n", str(length), "--quiet")
+    batch = clone.start(*words, place=place, how=signal.SIGSTOP)
+    wait_until(lambda: batch.has_ended or batch.is_stopped, seconds=60)
+    assert not batch.has_ended, batch.said
+    return batch
+
+
 @contextmanager
 def reading(folder: Path) -> Iterator[Counter[str]]:
-    """Read the tables over and over beside the block; count, and note what failed."""
+    """Read the tables over and over during the block; count, and note what failed."""
     done, seen = threading.Event(), Counter[str]()
 
     def read() -> None:
@@ -271,8 +281,8 @@ def main(argv: Sequence[str]) -> int:
                 print(f"{number} {where}: LOST {error}", flush=True)
                 break  # what comes after would be no news
             n_flipped += has_flipped
-            told = "the new" if has_flipped else "the former"
-            print(f"{number} {where}: {told} is served, whole")
+            served = "the new" if has_flipped else "the former"
+            print(f"{number} {where}: {served} is served, whole")
     losses += sum(seen.values()) - seen["whole"] - seen["gone"]
     print(
         f"{site.n_kills} kills ({len(PLACES)} at boundaries of stages), "

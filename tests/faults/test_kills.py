@@ -1,6 +1,8 @@
 """Batches killed at any instant, with SIGKILL, as real processes."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +15,9 @@ from batch.model.registry import Registry
 from lookup.shared import contract, embedded_redis
 from tests.batch.ingest import test_download
 from tests.batch.ingest.test_download import Reply, serving
-from tests.conftest import RedisServer, Tally, answers, wait_until
+from tests.conftest import answers, wait_until
 from tests.faults.batches import Clone, Place
-from tests.faults.kills import (
-    PLACES,
-    Site,
-    content,
-    moments,
-    reading,
-)
-from tests.movielens import write_world
+from tests.faults.kills import PLACES, Site, content, moments, reading
 from tests.sql import raw
 
 SEED = 1
@@ -30,19 +25,13 @@ LISTS_WRITTEN = Place("batch.publishing.writers:RedisWriter.write", "after", 4)
 
 
 @pytest.fixture
-def new(new_clone: Clone, own_server: RedisServer) -> Clone:
-    """A clone that has an empty store, an empty Redis and has made no run."""
-    variables = {**new_clone.variables, "REDIS_URL": own_server.url}
-    return replace(new_clone, variables=variables)
-
-
-def connect(clone: Clone) -> redis.Redis:
-    """Talk to a clone's Redis."""
-    return redis.Redis.from_url(clone.variables["REDIS_URL"], decode_responses=True)
+def new(new_clone: Clone, redis_url: str) -> Clone:
+    """A clone that has made no run, on an empty Redis."""
+    return replace(new_clone, variables={**new_clone.variables, "REDIS_URL": redis_url})
 
 
 def prod_of(clone: Clone) -> str | None:
-    """Tell which version is prod; it loads, if there is one."""
+    """Return the version that is prod and check that it loads."""
     registry = Registry(f"sqlite:///{clone.folder}/mlruns/mlflow.db")
     version = registry.prod_version()
     if version is not None:
@@ -50,24 +39,22 @@ def prod_of(clone: Clone) -> str | None:
     return version
 
 
-def test_at_the_boundaries_of_stages(site: Site, tally: Tally) -> None:
+def test_at_the_boundaries_of_stages(site: Site) -> None:
     """The one generation or the other is served whole; the next run leaves nothing."""
     with reading(site.clone.folder) as seen:
         n_flipped = sum(map(site.kill, PLACES))
     assert n_flipped == 5
     assert set(seen) <= {"whole", "gone"}
-    tally.faults(len(PLACES))
 
 
 @pytest.mark.parametrize("n", [10, pytest.param(40, marks=pytest.mark.slow)])
-def test_at_random_moments(site: Site, n: int, tally: Tally) -> None:
+def test_at_random_moments(site: Site, n: int) -> None:
     """From the start of a run to just after its end."""
     with reading(site.clone.folder) as seen:
         for moment in moments(n, site, np.random.default_rng(n)):
             site.kill(moment)
     assert seen["whole"] > n
     assert set(seen) <= {"whole", "gone"}
-    tally.faults(n)
 
 
 @pytest.mark.slow
@@ -82,7 +69,9 @@ def test_at_random_moments(site: Site, n: int, tally: Tally) -> None:
     ],
     ids=str,
 )
-def test_a_first_run(new: Clone, place: Place | float, tally: Tally) -> None:
+def test_a_first_run(
+    new: Clone, redis_client: redis.Redis, place: Place | float
+) -> None:
     """Nothing or a whole generation is served, and `prod` is nothing or loads."""
     if isinstance(place, Place):
         batch = new.start("run", place=place)
@@ -94,20 +83,16 @@ def test_a_first_run(new: Clone, place: Place | float, tally: Tally) -> None:
     prod = prod_of(new)
     if isinstance(place, Place):
         assert prod == (None if place.when == "before" else "1")
-    with connect(new) as client:
-        client.delete(contract.LOCK)
-        new.run("run")
-        served = client.get(contract.CURRENT)
-        (held,) = client.zrange(contract.GENERATIONS, 0, -1)
-        assert served == held
-        kinds = content(client, str(held))
-        assert sum(kind.startswith("user:") for kind in kinds) == 40
-        assert kinds["meta"]["model_version"] == prod_of(new)
-    tally.faults()
+    redis_client.delete(contract.LOCK)
+    new.run("run")
+    (held,) = redis_client.zrange(contract.GENERATIONS, 0, -1)
+    assert redis_client.get(contract.CURRENT) == held
+    kinds = content(redis_client, str(held))
+    assert sum(kind.startswith("user:") for kind in kinds) == 40
+    assert kinds["meta"]["model_version"] == prod_of(new)
 
 
-@pytest.mark.slow
-def test_promote(new: Clone, tally: Tally) -> None:
+def test_promote(new: Clone) -> None:
     """`prod` is the one version or the other, and loads."""
     new.run("run")
     new.run("train")
@@ -125,11 +110,9 @@ def test_promote(new: Clone, tally: Tally) -> None:
     assert prod_of(new) == "3"
     new.run("promote", "--version", "2")
     assert prod_of(new) == "2"
-    tally.faults(11)
 
 
-@pytest.mark.slow
-def test_a_new_store(tmp_path: Path, tally: Tally) -> None:
+def test_a_new_store(tmp_path: Path) -> None:
     """MLflow cannot open tables that it has made by half: there are none such."""
     draw = np.random.default_rng(SEED)
     for number in range(5):
@@ -142,11 +125,9 @@ def test_a_new_store(tmp_path: Path, tally: Tally) -> None:
         said = clone.run("promote", "--version", "1", code=1)
         assert "has no version 1, only: none yet" in said
         assert [path.name for path in (folder / "mlruns").iterdir()] == ["mlflow.db"]
-    tally.faults(5)
 
 
-@pytest.mark.slow
-def test_a_download(tmp_path: Path, tally: Tally) -> None:
+def test_a_download(tmp_path: Path) -> None:
     """Nothing half-written is ever used, and nothing is left of it."""
     made = raw.tab(tmp_path / "made")
     body = raw.zipped(made, tmp_path / "made.zip", "ml-100k/").read_bytes()
@@ -163,16 +144,12 @@ def test_a_download(tmp_path: Path, tally: Tally) -> None:
             assert there <= {PARTIAL, "ml-100k"}
             clone.run("download")
             test_download.expect(folder / "data/raw")
-    tally.faults(12)
 
 
-@pytest.mark.slow
-def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
+def test_the_user_of_the_embedded_redis(new_clone: Clone) -> None:
     """The server runs on until the next user leaves, and keeps all of its data."""
-    write_world(tmp_path / "world")
-    clone = Clone(tmp_path, {"MOVIELENS_RAW": "world"}, lock_seconds=2)
+    clone, folder = replace(new_clone, lock_seconds=2), new_clone.folder / "data/redis"
     clone.run("run")
-    folder = tmp_path / "data/redis"
     with kept(folder) as client:
         served = str(client.get(contract.CURRENT))
         before = content(client, served)
@@ -190,21 +167,13 @@ def test_the_user_of_the_embedded_redis(tmp_path: Path, tally: Tally) -> None:
     with kept(folder) as client:
         names = map(str, client.scan_iter("recs:*"))
         assert {contract.generation_of(name) for name in names} == {None, served}
-    tally.faults()
 
 
-class kept:  # noqa: N801
-    """The data of an embedded Redis, for the length of a block."""
-
-    def __init__(self, folder: Path) -> None:
-        self._redis = embedded_redis.redis(folder)
-
-    def __enter__(self) -> redis.Redis:
-        self._client = redis.Redis.from_url(
-            self._redis.__enter__(), decode_responses=True
-        )
-        return self._client
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-        self._redis.__exit__(None, None, None)
+@contextmanager
+def kept(folder: Path) -> Iterator[redis.Redis]:
+    """Open the data of an embedded Redis."""
+    with (
+        embedded_redis.redis(folder) as url,
+        redis.Redis.from_url(url, decode_responses=True) as client,
+    ):
+        yield client

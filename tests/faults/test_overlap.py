@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from lookup.shared import contract
-from tests.conftest import Tally, wait_until
-from tests.faults.batches import Batch, Clone, Place
-from tests.faults.kills import LENGTHS, Site, content
+from tests.conftest import wait_until
+from tests.faults.batches import Place
+from tests.faults.kills import LENGTHS, Site, asleep, content
 
 pytestmark = pytest.mark.slow
 
@@ -30,15 +30,7 @@ def other_length(site: Site) -> int:
     return sum(LENGTHS) - site.length
 
 
-def asleep(clone: Clone, place: Place, length: int) -> Batch:
-    """Start a batch and wait until it sleeps."""
-    batch = clone.start("run", "--top-n", str(length), place=place, how=signal.SIGSTOP)
-    wait_until(lambda: batch.has_ended or batch.is_stopped, seconds=60)
-    assert not batch.has_ended, batch.said
-    return batch
-
-
-def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
+def test_cron_comes_while_a_person_runs_it(site: Site) -> None:
     """One works, the other ends at once with 75, and says who is at it."""
     length = other_length(site)
     working = asleep(site.clone, AMID_LISTS, length)
@@ -52,10 +44,9 @@ def test_cron_comes_while_a_person_runs_it(site: Site, tally: Tally) -> None:
     assert working.wait() == 0
     site.check_served(length)
     site.check_swept()
-    tally.faults()
 
 
-def test_two_at_once(site: Site, tally: Tally) -> None:
+def test_two_at_once(site: Site) -> None:
     """Whichever comes first; what one wrote is served."""
     for _ in range(3):
         length = other_length(site)
@@ -65,11 +56,10 @@ def test_two_at_once(site: Site, tally: Tally) -> None:
         assert codes in ([0, 75], [0, 0])
         site.check_served(length)
         site.check_swept()
-    tally.faults(3)
 
 
-def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
-    """Nobody has to remove it."""
+def test_the_lock_of_the_dead_expires(site: Site) -> None:
+    """Without being removed."""
     clone, length = replace(site.clone, lock_seconds=LOCK_SECONDS), other_length(site)
     died = clone.start("run", "--top-n", str(length), place=AMID_LISTS)
     assert died.wait() == -signal.SIGKILL
@@ -78,13 +68,10 @@ def test_the_lock_of_the_dead_expires(site: Site, tally: Tally) -> None:
     clone.run("run", "--top-n", str(length))
     site.check_served(length)
     site.check_swept()
-    tally.faults()
 
 
 @pytest.mark.parametrize("place", SLEEPS, ids=str)
-def test_who_sleeps_past_its_lock_changes_nothing(
-    site: Site, place: Place, tally: Tally
-) -> None:
+def test_who_sleeps_past_its_lock_changes_nothing(site: Site, place: Place) -> None:
     """Neither by a flip nor by what it writes and removes, however late."""
     length = other_length(site)
     clone = replace(site.clone, lock_seconds=LOCK_SECONDS)
@@ -109,4 +96,3 @@ def test_who_sleeps_past_its_lock_changes_nothing(
     site.check_served(other)
     site.run(other)
     site.check_swept()
-    tally.faults()

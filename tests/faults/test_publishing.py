@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from lookup.shared import embedded_redis
-from tests.conftest import RedisServer, Tally, free_port, running, wait_until
+from tests.conftest import RedisServer, free_port, running, wait_until
 from tests.faults.batches import Batch, Clone, Place
 from tests.faults.disks import filled, tiny_disk
-from tests.faults.kills import LENGTHS, Site, prepared
+from tests.faults.kills import LENGTHS, Site, asleep, prepared
 from tests.faults.proxy import proxy
 
 pytestmark = pytest.mark.slow
@@ -39,10 +39,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 def movable() -> tuple[str, ...]:
-    """Allow a server to be told of another folder, which it is asked for since 7.0."""
+    """Return the options that allow a change of `dir`, which Redis 7 wants."""
     command = [embedded_redis.find_server(), "--version"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    version = re.search(r"v=(\d+)\.", said)
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    version = re.search(r"v=(\d+)\.", text)
     is_asked = version is not None and int(version[1]) >= 7
     return ("--enable-protected-configs", "yes") if is_asked else ()
 
@@ -51,22 +51,13 @@ def movable() -> tuple[str, ...]:
 def site(
     tmp_path_factory: pytest.TempPathFactory, server: RedisServer
 ) -> Iterator[Site]:
-    """A clone whose first run has been made."""
+    """A clone on that Redis."""
     with prepared(tmp_path_factory.mktemp("clone"), server.url) as site:
         yield site
 
 
-def asleep(clone: Clone, place: Place, length: int) -> Batch:
-    """Start a batch and wait until it sleeps."""
-    words = ("run", "--top-n", str(length), "--quiet")
-    batch = clone.start(*words, place=place, how=signal.SIGSTOP)
-    wait_until(lambda: batch.has_ended or batch.is_stopped, seconds=60)
-    assert not batch.has_ended, batch.said
-    return batch
-
-
 def line_of(batch: Batch) -> str:
-    """Give the one line of error of a batch that failed; warnings may come first."""
+    """Return the one line of error of a batch that failed."""
     lines = [one for one in batch.said.splitlines() if one.startswith("error: ")]
     assert len(lines) == 1, batch.said
     assert "Traceback" not in batch.said
@@ -79,10 +70,10 @@ def woken(batch: Batch) -> int:
     return batch.wait(60)
 
 
-def check_failed(site: Site, batch: Batch, length: int, told: str) -> None:
-    """See that a batch failed in so many words, and that all is served as before."""
+def check_failed(site: Site, batch: Batch, length: int, cause: str) -> None:
+    """Check that a batch fails for a cause, and that the served lists stay."""
     assert woken(batch) == 1, batch.said
-    assert told in line_of(batch), batch.said
+    assert cause in line_of(batch), batch.said
     site.check_served(sum(LENGTHS) - length)
     site.check_tables()
 
@@ -109,7 +100,7 @@ at_places = pytest.mark.parametrize("place", PLACES, ids=str)
 
 @at_places
 def test_killed_and_back(
-    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
+    site: Site, server: RedisServer, length: int, place: Place
 ) -> None:
     """A run goes on where it had nothing under way, since nothing is lost."""
     batch = asleep(site.clone, place, length)
@@ -117,17 +108,15 @@ def test_killed_and_back(
     server.start()
     site.check_served(sum(LENGTHS) - length)
     if woken(batch):
-        told = "; is the server up and REDIS_URL right?"
-        check_failed(site, batch, length, told)
+        check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
     else:
         site.check_served(length)
     check_next(site, length)
-    tally.faults()
 
 
 @at_places
 def test_killed_for_good(
-    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
+    site: Site, server: RedisServer, length: int, place: Place
 ) -> None:
     """The run ends at once."""
     batch = asleep(site.clone, place, length)
@@ -138,14 +127,11 @@ def test_killed_for_good(
     server.start()
     check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
     check_next(site, length)
-    tally.faults()
 
 
 @pytest.mark.parametrize("place", PLACES[1::2], ids=str)
-def test_stopped(
-    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
-) -> None:
-    """One that comes back in time is waited for, another is told of."""
+def test_stopped(site: Site, server: RedisServer, length: int, place: Place) -> None:
+    """The run waits for a while, and reports a server that takes longer."""
     batch = asleep(site.clone, place, length)
     server.pause()
     batch.signal(signal.SIGCONT)
@@ -165,7 +151,6 @@ def test_stopped(
     assert site.length == sum(LENGTHS) - other or "make_current" in place.name
     site.check_served(site.length)
     check_next(site, other)
-    tally.faults(2)
 
 
 def go_on(server: RedisServer) -> None:
@@ -175,9 +160,7 @@ def go_on(server: RedisServer) -> None:
 
 
 @at_places
-def test_cut_off(
-    site: Site, server: RedisServer, length: int, place: Place, tally: Tally
-) -> None:
+def test_cut_off(site: Site, server: RedisServer, length: int, place: Place) -> None:
     """All connections of the batch end: nothing is sent twice."""
     with proxy(server.port) as line:
         url = f"redis://127.0.0.1:{line.port}/0"
@@ -185,16 +168,14 @@ def test_cut_off(
         batch = asleep(Clone(site.clone.folder, variables), place, length)
         line.cut()
         if woken(batch):
-            told = "; is the server up and REDIS_URL right?"
-            check_failed(site, batch, length, told)
+            check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
         else:
             site.check_served(length)
     check_next(site, length)
-    tally.faults()
 
 
 @at_places
-def test_made_a_replica(site: Site, length: int, place: Place, tally: Tally) -> None:
+def test_made_a_replica(site: Site, length: int, place: Place) -> None:
     """As when another takes its place: it takes nothing more, and serves on."""
     batch = asleep(site.clone, place, length)
     site.client.execute_command("REPLICAOF", "127.0.0.1", free_port())
@@ -203,11 +184,10 @@ def test_made_a_replica(site: Site, length: int, place: Place, tally: Tally) -> 
     finally:
         site.client.execute_command("REPLICAOF", "NO", "ONE")
     check_next(site, length)
-    tally.faults()
 
 
 @at_places
-def test_full(site: Site, length: int, place: Place, tally: Tally) -> None:
+def test_full(site: Site, length: int, place: Place) -> None:
     """It refuses what comes, and keeps what it has."""
     batch = asleep(site.clone, place, length)
     site.client.config_set("maxmemory", 1)
@@ -216,7 +196,6 @@ def test_full(site: Site, length: int, place: Place, tally: Tally) -> None:
     finally:
         site.client.config_set("maxmemory", 0)
     check_next(site, length)
-    tally.faults()
 
 
 @at_places
@@ -225,7 +204,6 @@ def test_a_full_disk(
     site: Site,
     length: int,
     place: Place,
-    tally: Tally,
 ) -> None:
     """It takes nothing that it cannot write down."""
     disk = tmp_path / "disk"
@@ -242,11 +220,10 @@ def test_a_full_disk(
         finally:
             move(site.client, home)
         check_next(site, length)
-    tally.faults()
 
 
 def move(client: redis.Redis, folder: object) -> None:
-    """Have a Redis keep what it is told, and all that it has, in another folder."""
+    """Make a Redis keep its data in another folder."""
     client.config_set("appendonly", "no")
     client.config_set("dir", str(folder))
     client.config_set("appendonly", "yes")

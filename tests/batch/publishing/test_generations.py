@@ -1,6 +1,7 @@
 """Generations in a real Redis."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +11,15 @@ import pytest
 import redis
 
 from batch.errors import BatchError, LockHeld
-from batch.publishing import connections, generations, lock, shared_keys, writers
+from batch.publishing import (
+    cluster,
+    connections,
+    generations,
+    lock,
+    shared_keys,
+    writers,
+)
+from batch.publishing.connections import Client
 from batch.publishing.generations import Meta, locked
 from batch.publishing.shared_keys import Item
 from batch.scoring.ranking import Ranking
@@ -36,9 +45,7 @@ def ranking(user_id: int, *entries: tuple[int, float]) -> Ranking:
 RANKINGS = [ranking(1, (50, 3.14159), (73, -0.5)), ranking(2, (73, 1.0)), ranking(3)]
 
 
-def publish(
-    client: connections.Client, *names: str, published_at: float | None = None
-) -> None:
+def publish(client: Client, *names: str, published_at: float | None = None) -> None:
     """Write generations and make one after the other current."""
     for generation in names:
         with locked(client) as held:
@@ -82,16 +89,18 @@ def test_a_generation_is_what_the_contract_says(redis_client: redis.Redis) -> No
     assert redis_client.get("recs:lock") is None
 
 
-def test_only_one_batch_at_a_time(redis_client: redis.Redis) -> None:
-    with locked(redis_client):
+def test_only_one_batch_at_a_time(client: Client) -> None:
+    key = cluster.lock_key(client)
+    with locked(client):
         with (
-            pytest.raises(LockHeld, match=r"recs:lock: .+:\d+; wait for it"),
-            locked(redis_client),
+            pytest.raises(LockHeld, match=rf"{re.escape(key)}: .+:\d+; wait for it"),
+            locked(client),
         ):
             pass
-        assert 0 < redis_client.ttl("recs:lock") <= lock.LOCK_SECONDS
-    with locked(redis_client):
+        assert 0 < client.ttl(key) <= lock.LOCK_SECONDS
+    with locked(client):
         pass
+    assert not client.exists(key)
 
 
 def test_the_lock_is_renewed_while_it_is_held(
@@ -115,54 +124,58 @@ def test_the_lock_of_a_dead_batch_expires(redis_client: redis.Redis) -> None:
     wait_until(is_free, seconds=3)
 
 
-def test_a_batch_that_lost_the_lock_changes_nothing(redis_client: redis.Redis) -> None:
+def keys(client: Client) -> set[str]:
+    """Return all keys."""
+    return set(client.scan_iter(count=1000))
+
+
+def test_a_batch_that_lost_the_lock_changes_nothing(client: Client) -> None:
     """It may have slept while the next batch did all its work."""
-    publish(redis_client, "g1")
-    with locked(redis_client) as mine:
-        redis_client.set("recs:lock", "another")
-        staged.stage(redis_client, "g2", RANKINGS, POPULAR, ITEMS)
-        before = set(redis_client.keys("*"))
-        with pytest.raises(BatchError, match="lost recs:lock before g2"):
+    publish(client, "g1")
+    key = cluster.lock_key(client)
+    with locked(client) as mine:
+        client.set(key, "another")
+        staged.stage(client, "g2", RANKINGS, POPULAR, ITEMS)
+        before = keys(client)
+        with pytest.raises(BatchError, match=f"lost {re.escape(key)} before g2"):
             mine.make_current("g2", time.time())
         for keep in ({"g1"}, ()):
-            with pytest.raises(BatchError, match="lost recs:lock to another batch"):
-                generations.remove_unheld(redis_client, mine, keep)
-        with pytest.raises(BatchError, match="lost recs:lock: another batch took"):
+            with pytest.raises(BatchError, match="to another batch"):
+                generations.remove_unheld(client, mine, keep)
+        with pytest.raises(BatchError, match="another batch took over"):
             mine.check()
-        assert set(redis_client.keys("*")) == before
-        assert generations.held(redis_client) == ["g1"]
-    assert redis_client.get("recs:current") == "g1"
-    assert redis_client.get("recs:lock") == "another"
+        assert keys(client) == before
+        assert generations.held(client) == ["g1"]
+    assert client.get("recs:current") == "g1"
+    assert client.get(key) == "another"
 
 
-def test_leftovers_go_and_the_previous_generation_stays(
-    redis_client: redis.Redis,
-) -> None:
-    assert generations.to_keep(redis_client) == set()
-    publish(redis_client, "g1", "g2", "g3")
-    staged.stage(redis_client, "died", RANKINGS, POPULAR, ITEMS)
-    redis_client.set("others", "stay")
-    with locked(redis_client) as held:
-        generations.remove_leftovers(redis_client, held)
-    assert generations.held(redis_client) == ["g2", "g3"]
-    assert redis_client.keys("recs:g1:*") == redis_client.keys("recs:died:*") == []
-    assert redis_client.exists("recs:g2:meta", "recs:g3:meta", "recs:current") == 3
-    assert redis_client.get("others") == "stay"
+def test_leftovers_go_and_the_previous_generation_stays(client: Client) -> None:
+    assert generations.to_keep(client) == set()
+    publish(client, "g1", "g2", "g3")
+    staged.stage(client, "died", RANKINGS, POPULAR, ITEMS)
+    client.set("others", "stay")
+    with locked(client) as held:
+        generations.remove_leftovers(client, held)
+    assert generations.held(client) == ["g2", "g3"]
+    owners = {contract.generation_of(key) for key in keys(client) - {"others"}}
+    assert owners == {None, "g2", "g3"}
+    assert client.get("others") == "stay"
 
 
-def test_rolling_back(redis_client: redis.Redis) -> None:
+def test_rolling_back(client: Client) -> None:
     """One goes back as far as generations are held, and the order stays."""
     with pytest.raises(BatchError, match="None is served.*none"):
-        generations.previous(redis_client)
-    publish(redis_client, "b", "a")
-    assert generations.previous(redis_client) == "b"
-    with locked(redis_client) as held:
+        generations.previous(client)
+    publish(client, "b", "a")
+    assert generations.previous(client) == "b"
+    with locked(client) as held:
         held.make_current("b", time.time())
-    assert redis_client.get("recs:current") == "b"
-    assert generations.held(redis_client) == ["b", "a"]
-    assert generations.to_keep(redis_client) == {"a", "b"}
+    assert generations.current(client) == ("b", client.hgetall("recs:b:meta"))
+    assert generations.held(client) == ["b", "a"]
+    assert generations.to_keep(client) == {"a", "b"}
     with pytest.raises(BatchError, match=r"b is served.*\(b, a\) none is older"):
-        generations.previous(redis_client)
+        generations.previous(client)
 
 
 def test_a_clock_that_is_set_back_changes_no_order(redis_client: redis.Redis) -> None:

@@ -11,9 +11,9 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from batch.errors import BatchError, LockHeld
+from batch.errors import BatchError
 from batch.publishing import cluster as redis_cluster
-from batch.publishing import connections, generations, lock, shared_keys
+from batch.publishing import connections, lock, shared_keys
 from batch.publishing.connections import Client
 from batch.publishing.generations import locked
 from lookup.app import create_app
@@ -33,23 +33,9 @@ USER_IDS = range(1, 301)
 RANKINGS = [ranking(user_id, (50, 2.0), (73, -user_id)) for user_id in USER_IDS]
 
 
-@pytest.fixture(scope="module")
-def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One cluster for this file."""
-    with clustered(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(running_cluster: Cluster) -> Cluster:
-    """The cluster, emptied for this test."""
-    running_cluster.flush()
-    return running_cluster
-
-
 @pytest.fixture
 def client(cluster: Cluster) -> Iterator[Client]:
-    """What the batch makes of the URL of one node."""
+    """A client of the cluster, given the URL of one node."""
     with connections.connect(cluster.url) as client:
         yield client
 
@@ -62,15 +48,11 @@ def publish_one(client: Client, generation: str) -> None:
         held.make_current(generation, time.time())
 
 
-def names(client: Client) -> set[str]:
-    """Name all keys of all nodes."""
-    return set(client.scan_iter(count=1000))
-
-
 def test_any_node_leads_to_all(client: Client, cluster: Cluster) -> None:
     """The keys are those of the contract, on the nodes of their slots."""
     publish_one(client, "g1")
     assert client.get("recs:current") == "g1"
+    assert not client.exists(redis_cluster.lock_key(client))
     assert client.lrange("recs:g1:user:7", 0, 4) == ["50:2.0000", "73:-7.0000"]
     for server in cluster.nodes:
         with redis.Redis.from_url(server.url) as node:
@@ -88,48 +70,6 @@ def test_what_one_script_touches_is_on_one_node(client: Client) -> None:
     assert {contract.generation_of(key) for key in keys} == {None}
 
 
-def test_flip_rollback_and_retire(client: Client) -> None:
-    for generation in ("g1", "g2", "g3"):
-        publish_one(client, generation)
-    staged.stage(client, "died", RANKINGS, POPULAR, ITEMS)
-    client.set("others", "stay")
-    with locked(client) as held:
-        generations.remove_leftovers(client, held)
-    assert generations.held(client) == ["g2", "g3"]
-    owners = {contract.generation_of(name) for name in names(client) - {"others"}}
-    assert owners == {None, "g2", "g3"}
-    assert client.get("others") == "stay"
-    assert generations.previous(client) == "g2"
-    with locked(client) as held:
-        held.make_current("g2", time.time())
-    assert generations.current(client) == ("g2", client.hgetall("recs:g2:meta"))
-
-
-def test_who_lost_the_lock_can_neither_flip_nor_remove(client: Client) -> None:
-    publish_one(client, "g1")
-    with locked(client) as mine:
-        with (
-            pytest.raises(LockHeld, match=r"recs:lock\{recs:current\}: .+:\d+"),
-            locked(client),
-        ):
-            pass
-        client.set(redis_cluster.lock_key(client), "somebody else")
-        staged.stage(client, "g2", RANKINGS, POPULAR, ITEMS)
-        held = names(client)
-        with pytest.raises(BatchError, match="lost recs:lock.* before g2"):
-            mine.make_current("g2", time.time())
-        with pytest.raises(BatchError, match="lost recs:lock.* to another batch"):
-            generations.remove_unheld(client, mine, {"g1"})
-    assert names(client) == held
-    assert client.get("recs:current") == "g1"
-    assert client.get(redis_cluster.lock_key(client)) == "somebody else"
-
-
-def test_the_lock_of_who_is_done_is_gone(client: Client) -> None:
-    publish_one(client, "g1")
-    assert not client.exists(redis_cluster.lock_key(client))
-
-
 @pytest.mark.slow
 def test_a_lock_outlives_what_a_cluster_says_amid_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -143,12 +83,6 @@ def test_a_lock_outlives_what_a_cluster_says_amid_a_failure(
             wait_until(lambda: caplog.text.count("could not renew") >= 2, 30)
             assert held._renewer.is_alive()
         assert "it expires by itself" in caplog.text
-
-
-def test_a_generation_is_not_written_twice(client: Client) -> None:
-    staged.stage(client, "g1", RANKINGS, POPULAR, ITEMS)
-    with pytest.raises(BatchError, match="g1 is not new"):
-        staged.stage(client, "g1", RANKINGS, POPULAR, ITEMS)
 
 
 def test_a_slot_that_moves_meanwhile_is_followed(
