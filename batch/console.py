@@ -10,8 +10,7 @@ from typing import TextIO
 import duckdb
 
 from batch import warehouse
-from batch.errors import BatchError
-from batch.ingest.archive import FULL
+from batch.errors import DISK_FULL_ERRNOS, BatchError
 from lookup.shared.embedded_redis import EmbeddedRedisError
 from lookup.shared.env import SettingError
 
@@ -39,7 +38,7 @@ def explain(error: Exception) -> str:
         return warehouse.explain(error)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        remedy = "free some space there; " * (error.errno in FULL)
+        remedy = "free some space there; " * (error.errno in DISK_FULL_ERRNOS)
         return (
             f"the system says: {error.strerror or error}{where}; {remedy}--debug shows "
             "where"

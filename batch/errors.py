@@ -1,4 +1,9 @@
-"""What a person is told when a run cannot go on."""
+"""Failures that end a run with one line on stderr."""
+
+import errno
+
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk, a quota and a limit on the size of files raise."""
 
 
 class BatchError(Exception):

@@ -34,7 +34,7 @@ from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 
 from batch.errors import BatchError
-from batch.ingest import archive
+from batch.ingest import release_zip
 from batch.model import flavor, model_file
 from batch.model.alias import MODEL_NAME, PROD
 from batch.model.failures import explain
@@ -376,7 +376,7 @@ def make_store(database: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if is_made(database):
         return
-    with archive.locked(folder):
+    with release_zip.locked(folder):
         draft = folder / f".{database.name}.new"
         shutil.rmtree(draft, ignore_errors=True)  # of one that was killed
         if is_made(database):  # by whom we waited for

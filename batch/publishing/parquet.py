@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.errors import BatchError
-from batch.ingest.archive import FULL
+from batch.errors import DISK_FULL_ERRNOS, BatchError
 from batch.scoring.ranking import Ranking
 
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
@@ -70,10 +69,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno not in FULL + DENIED:  # of something else within the block
+        if error.errno not in DISK_FULL_ERRNOS + DENIED:  # of something else within the block
             raise
         remedy = (
-            "free some space there" if error.errno in FULL else "may we write there?"
+            "free some space there" if error.errno in DISK_FULL_ERRNOS else "may we write there?"
         )
         raise BatchError(
             f"cannot write {path.name} into {path.parent}: {error.strerror}; {remedy}"

@@ -168,8 +168,8 @@ def test_occupations_of_ml_1m_get_their_names(
             (2147483648, 10, 3.0, 8),
             "user_id is '2147483648', expected a whole number from 1 to 2147483647",
         ),
-        ((2, 10, 3.0), "3 columns, expected 4 with "),
-        ((2, 10, 3.0, 8, 9), "5 columns, expected 4 with "),
+        ((2, 10, 3.0), "3 columns, expected 4 separated by "),
+        ((2, 10, 3.0, 8, 9), "5 columns, expected 4 separated by "),
     ],
 )
 def test_bad_lines_are_named(
@@ -208,7 +208,7 @@ def test_an_open_quote_is_named(tmp_path: Path, connection: Connection) -> None:
     lines = ["movieId,title,genres", '10,"Heat, The (1995),Drama']
     raw.write(tmp_path / "movies.csv", lines)
     said = failure(connection, tmp_path)
-    assert f"{tmp_path}/movies.csv, line 2: a quote that is not closed" in said
+    assert fX in said
 
 
 def test_mixed_line_ends_are_named(tmp_path: Path, connection: Connection) -> None:
@@ -216,7 +216,7 @@ def test_mixed_line_ends_are_named(tmp_path: Path, connection: Connection) -> No
     raw.tab(tmp_path)
     (tmp_path / "u.data").write_bytes(b"1\t10\t3\t7\r\n2\t10\t3\t7\n3\t10\t3\t7\r\n")
     said = failure(connection, tmp_path)
-    assert said.startswith(f"{tmp_path}/u.data, line 2: it ends with LF, lines before")
+    assert said.startswith(f"{tmp_path}/u.data, line 2: lines must all end with LF, or all")
 
 
 def test_the_real_ml_100k(connection: Connection) -> None:
