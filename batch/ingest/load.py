@@ -23,16 +23,17 @@ def read(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
         BatchError: with the file and the line that is not as it should be.
     """
     for table, path in found.tables.items():
-        validate.check(connection, path, found.encodings.get(table, "utf-8"))
+        validate.check(connection, path, found.encoding_of(table))
     try:
         warehouse.build_staging(connection, found.layout, found.parameters)
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
         where = ", ".join(map(str, found.files))
         cause = warehouse.explain(error)
         raise BatchError(f"cannot read one of {where}: {cause}") from error
-    check(connection, found.tables)
     for table, path in found.tables.items():
-        log_skipped(path, warehouse.count(connection, table))
+        n_rows = warehouse.count(connection, table)
+        reconcile(path, n_rows, found.encoding_of(table))
+    check(connection, found.tables)
     log_future(connection, found.tables["stg_ratings"])
     repair(connection, found.tables["stg_ratings"])
 
@@ -54,17 +55,22 @@ def check(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> 
         raise BatchError(f"{path}{place}: {error}") from error
 
 
-def log_skipped(path: Path, n_rows: int) -> None:
-    """Log blank lines, and a last line that may have been cut off.
+def reconcile(path: Path, n_rows: int, encoding: str) -> None:
+    """Check that each filled line has become a row, and log the blank ones.
 
     Raises:
-        BatchError: the file was changed while it was read.
+        BatchError: the file was changed meanwhile, or DuckDB skipped a line.
     """
-    n_lines, is_ended = validate.count_lines(path)
-    if n_rows > n_lines:
-        raise BatchError(f"{path} was changed while it was read: run again")
-    if n_rows < n_lines:
-        log.warning("%s: blank lines were skipped (%d)", path, n_lines - n_rows)
+    n_filled, n_blank, is_ended = validate.count_lines(path)
+    if n_rows != n_filled:
+        # DuckDB 2.0 skips a last line of more than 32 MB without an error
+        validate.check_text(path, encoding)
+        raise BatchError(
+            f"{path} has {n_filled} lines and gave {n_rows} rows: was it written to "
+            "meanwhile? If not, please report it"
+        )
+    if n_blank:
+        log.warning("%s: blank lines were skipped (%d)", path, n_blank)
     if not is_ended:
         log.warning(
             "%s: the last line has no end: taken as it is, but the file may be cut off",

@@ -57,10 +57,9 @@ class Release:
         """The files, sorted by name."""
         return tuple(sorted(self.tables.values()))
 
-    @property
-    def encodings(self) -> dict[str, str]:
-        """The encoding of the table whose file need not be UTF-8."""
-        return {"stg_items": str(self.parameters["encoding"])}
+    def encoding_of(self, table: str) -> str:
+        """Return the encoding of a table's file; only items need not be UTF-8."""
+        return str(self.parameters["encoding"]) if table == "stg_items" else "utf-8"
 
 
 def find(path: Path, unpacked: Path) -> Release:

@@ -63,22 +63,19 @@ def check(
         "columns": list(form.columns),
         "n_headers": form.n_headers,
     }
+    query = warehouse.read("staging/lines/line_faults")
     try:
-        table = warehouse.fetch(connection, "staging/lines/line_faults", parameters)
+        rows = connection.execute(query, parameters).fetchall()
     except duckdb.InvalidInputException as error:
         check_text(path, encoding)
         raise BatchError(f"cannot read {path}: {warehouse.explain(error)}") from error
-    for row in table.to_pylist():
-        fault = row["fault"] or (
-            f"{row['column_name']} is {row['entry']!r}, expected {row['expected']}"
-        )
-        raise BatchError(
-            f"{path}, line {row['line_number']}: {fault}, in {row['excerpt']!r}"
-        )
+    for number, fault, column, entry, expected, excerpt in rows:
+        cause = fault or f"{column} is {entry!r}, expected {expected}"
+        raise BatchError(f"{path}, line {number}: {cause}, in {excerpt!r}")
 
 
 def check_text(path: Path, encoding: str) -> None:
-    """Look for the line that DuckDB could not read as text: its errors may not name it.
+    """Look for the line that DuckDB cannot read as text, which it may not name.
 
     Raises:
         BatchError: with the line.
@@ -112,14 +109,19 @@ def text_fault(line: bytes, encoding: str) -> str | None:
     return None
 
 
-def count_lines(path: Path) -> tuple[int, bool]:
-    """Count the lines below a file's header, and return whether the last one ends."""
-    n_lines, last = 0, b"\n"
+def count_lines(path: Path) -> tuple[int, int, bool]:
+    """Count the filled and the blank lines of a file below its header.
+
+    Returns:
+        both counts, and whether the last line has an end.
+    """
+    n_lines, n_blank, line = 0, 0, b"\n"
     with path.open("rb") as file:
-        while block := file.read(2**20):
-            n_lines, last = n_lines + block.count(b"\n"), block[-1:]
-    is_ended = last == b"\n"
-    return n_lines + (not is_ended) - LINE_FORMATS[path.name].n_headers, is_ended
+        for line in file:
+            n_lines += 1
+            n_blank += line in (b"\n", b"\r\n")
+    n_filled = n_lines - n_blank - LINE_FORMATS[path.name].n_headers
+    return n_filled, n_blank, line.endswith(b"\n")
 
 
 def line_number(path: Path, row: int) -> int:

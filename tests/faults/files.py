@@ -217,7 +217,7 @@ def survive(
 def expect_place(said: str, folder: Path) -> None:
     """Expect one line that names a file that exists, and a line in it."""
     assert "\n" not in said
-    place = re.match(r"(.+?)(?:, line (\d+):| is empty, or its first line is)", said)
+    place = re.match(r"(.+?)(?:, line (\d+):| is empty, or its first line is|: the raw files)", said)
     assert place, said
     path = Path(place[1])
     assert path.parent == folder
@@ -242,7 +242,7 @@ def cells(found: release.Release, table: str = "stg_items") -> Iterator[list[str
     path = found.tables[table]
     text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     delimiter = {".data": "\t", ".item": "|", ".dat": "::"}.get(path.suffix)
-    lines = text.decode(found.encodings.get(table, "utf-8")).split("\n")
+    lines = text.decode(found.encoding_of(table)).split("\n")
     for line in map(strip_end, lines[delimiter is None :]):
         if line:
             yield line.split(delimiter) if delimiter else next(csv.reader([line]))

@@ -161,7 +161,7 @@ faults as (
         position,
         line,
         column_name,
-        entry[:80] as entry,
+        entry,
         expected
     from judged
     where expected is not null
@@ -171,7 +171,11 @@ faults as (
 
 first_fault as (
     select
-        * exclude (position, line),
+        line_number,
+        fault,
+        column_name,
+        entry[:80] as entry,
+        expected,
         line[:200] as excerpt
     from faults
     order by
