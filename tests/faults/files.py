@@ -217,7 +217,9 @@ def survive(
 def expect_place(said: str, folder: Path) -> None:
     """Expect one line that names a file that exists, and a line in it."""
     assert "\n" not in said
-    place = re.match(r"(.+?)(?:, line (\d+):| is empty, or its first line is|: the raw files)", said)
+    place = re.match(
+        r"(.+?)(?:, line (\d+):| is empty, or its first line is|: the raw files)", said
+    )
     assert place, said
     path = Path(place[1])
     assert path.parent == folder

@@ -1,5 +1,6 @@
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,16 +135,57 @@ def test_a_missing_or_empty_file_is_named(tmp_path: Path, name: str) -> None:
         path.write_bytes(content)
 
 
-def test_a_csv_without_its_header_is_refused(tmp_path: Path) -> None:
-    raw.csv(tmp_path)
-    (tmp_path / "ratings.csv").write_text("1,10,5,881250949\n")
+@pytest.mark.parametrize(
+    "header",
+    [
+        "1,10,5,881250949",
+        "movieId,userId,rating,timestamp",
+        "userId,movieId,rating,timestamp,note",
+        "userId;movieId;rating;timestamp",
+    ],
+)
+def test_a_csv_without_its_header_is_refused(tmp_path: Path, header: str) -> None:
+    path = raw.csv(tmp_path) / "ratings.csv"
+    path.write_text(f"{header}\n1,10,5,881250949\n")
     message = failure(tmp_path)
-    assert f"{tmp_path}/ratings.csv, line 1: it begins with '1,10,5,8812" in message
+    assert f"{path}, line 1: it begins with {header!r}" in message
     assert "not with the header 'userId,movieId,rating,timestamp'" in message
+    path.write_text(f"\r{header}\n", newline="")
+    assert f"{path}, line 1: " in failure(tmp_path)
+    path.write_text(f"\n{header}\n")
+    assert f"{path} is empty, or its first line is" in failure(tmp_path)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    raw.tab(tmp_path)
-    (tmp_path / "u.item").chmod(0)
-    assert "u.item" in failure(tmp_path)
+@every_format
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to(p)])
+def test_folders_and_pipes_are_no_files(
+    tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    """A pipe is not waited for."""
+    path = find(raw.WRITERS[name](tmp_path / "raw")).files[0]
+    path.rename(tmp_path / "elsewhere")
+    make(path)
+    assert f"{tmp_path}/raw lacks {path.name}" in failure(tmp_path / "raw")
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no folder and no file" in failure(tmp_path / "pipe")
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    path = find(raw.tab(tmp_path / "raw")).files[0]
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert find(tmp_path / "raw").files[0].read_text().startswith("1\t10\t5\t")
+
+
+def test_a_file_that_may_not_be_read_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = raw.tab(Path(name))
+        folder.chmod(0o755)
+        (folder / "u.item").chmod(0)
+        user = os.geteuid()
+        os.seteuid(user or 65534)  # root may read everything
+        try:
+            assert "cannot read " in (message := failure(folder))
+            assert "u.item" in message
+        finally:
+            os.seteuid(user)
