@@ -33,12 +33,10 @@ BY_HAND = (
 )
 
 PARTIAL = ".download"
-"""The folder of an unfinished download, inside the destination; it is never read."""
+"""The hidden folder of an unfinished download, inside the destination."""
 
 MAX_BYTES = 2 * 2**30
 """Limit of a zip: eight times the largest release."""
-
-BLOCK_BYTES = 2**18
 
 Progress = Callable[[int, int | None], None]
 """Receives the bytes downloaded so far and their total, if the server gives it."""
@@ -100,11 +98,7 @@ def scratch(folder: Path) -> Iterator[Path]:
 
 
 def install(archive: Path, folder: Path) -> None:
-    """Extract a downloaded zip next to it, then move its release into `folder`.
-
-    Raises:
-        BatchError: it is no zip, or holds no release.
-    """
+    """Extract a downloaded zip next to it, then move its release into `folder`."""
     unpacked = archive.with_name("unpacked")
     release_zip.extract(archive, unpacked, release.FILE_NAMES)
     found = release.locate(unpacked)
@@ -119,11 +113,7 @@ def fetch(
     pauses: tuple[float, ...],
     progress: Progress | None,
 ) -> None:
-    """Download a file, with another try after each pause, and compare its checksum.
-
-    Raises:
-        BatchError: the server refuses, all tries failed, or it is not the right file.
-    """
+    """Download a file, with another try after each pause, and compare its checksum."""
     url, fragment = urldefrag(url)
     checksum = fragment.lower() or CHECKSUMS.get(url)
     if checksum and not CHECKSUM.fullmatch(checksum):
@@ -133,11 +123,7 @@ def fetch(
             fetch_once(url, target, timeout, progress)
             break
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-                raise
-            cause, may_pass = explain(error)
-            if not may_pass:
-                raise BatchError(cause) from error
+            cause = transient_cause(error)
             if pause is None:
                 raise BatchError(f"{cause} ({len(pauses) + 1} tries)") from error
             log.info("%s: %s; next try in %g s", without_password(url), cause, pause)
@@ -149,13 +135,13 @@ def fetch(
 def fetch_once(
     url: str, target: Path, timeout: float, progress: Progress | None
 ) -> None:
-    """Download a file without checking more of it than its length."""
+    """Download a file, and check its length."""
     # settings.download_url has checked the scheme
     request = Request(url, headers={"User-Agent": "movielens-xgb"})  # noqa: S310
     opener = build_opener(*[EncryptedOnly] * (request.type == "https"))
     with opener.open(request, timeout=timeout) as response, target.open("wb") as file:
         received, total = 0, response.length
-        while block := response.read1(BLOCK_BYTES):
+        while block := response.read1(2**18):
             received += len(block)
             if max(received, total or 0) > MAX_BYTES:
                 raise BatchError(f"it has more than {MAX_BYTES:,} bytes")
@@ -175,29 +161,28 @@ class EncryptedOnly(BaseHandler):
         raise BatchError(f"it redirects to {shown!r}, which is not encrypted")
 
 
-def explain(error: Exception) -> tuple[str, bool]:
-    """Describe why a try failed, and return whether another one may succeed."""
+def transient_cause(error: Exception) -> str:
+    """Describe an error that another try may not meet, and raise any other one."""
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+        raise error
     if isinstance(error, HTTPError):
-        is_temporary = error.code >= 500 or error.code in (408, 429)
-        return f"the server answered {error.code} {error.reason}", is_temporary
-    if isinstance(error, URLError):
-        reason = error.reason
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            return f"its certificate is not valid ({reason.verify_message})", False
-        return str(reason), True
+        cause = f"the server answered {error.code} {error.reason}"
+        if error.code < 500 and error.code not in (408, 429):
+            raise BatchError(cause) from error
+        return cause
+    reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        cause = f"its certificate is not valid ({reason.verify_message})"
+        raise BatchError(cause) from error
     if isinstance(error, http.client.InvalidURL | ValueError):
-        return f"it is no URL: {error}", False
-    if isinstance(error, TimeoutError):
-        return "the server fell silent", True
-    return f"the connection broke: {error}", True
+        raise BatchError(f"it is no URL: {error}") from error
+    if isinstance(reason, TimeoutError):
+        return "the server fell silent"
+    return f"the connection broke: {reason}"
 
 
 def check_content(path: Path, checksum: str) -> None:
-    """Compare a file with its checksum.
-
-    Raises:
-        BatchError: they differ.
-    """
+    """Compare a file with its checksum."""
     algorithm, _, expected = checksum.partition("=")
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, algorithm).hexdigest()

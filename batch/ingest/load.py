@@ -24,12 +24,7 @@ def read(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
     """
     for table, path in found.tables.items():
         validate.check(connection, path, found.encoding_of(table))
-    try:
-        warehouse.build_staging(connection, found.layout, found.parameters)
-    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-        where = ", ".join(map(str, found.files))
-        cause = warehouse.explain(error)
-        raise BatchError(f"cannot read one of {where}: {cause}") from error
+    warehouse.build_staging(connection, found.layout, found.parameters)
     for table, path in found.tables.items():
         n_rows = warehouse.count(connection, table)
         reconcile(path, n_rows, found.encoding_of(table))
@@ -39,11 +34,7 @@ def read(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
 
 
 def check(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> None:
-    """Run the checks of `sql/checks`, and name the line that breaks a rule.
-
-    Raises:
-        BatchError: with the rule, and the first line that breaks it.
-    """
+    """Run the checks of `sql/checks`, and name the line that breaks a rule."""
     try:
         warehouse.check(connection)
     except RuleBroken as error:
@@ -56,11 +47,7 @@ def check(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> 
 
 
 def reconcile(path: Path, n_rows: int, encoding: str) -> None:
-    """Check that each filled line has become a row, and log the blank ones.
-
-    Raises:
-        BatchError: the file was changed meanwhile, or DuckDB skipped a line.
-    """
+    """Check that each filled line has become a row, and log the blank ones."""
     n_filled, n_blank, is_ended = validate.count_lines(path)
     if n_rows != n_filled:
         # DuckDB 2.0 skips a last line of more than 32 MB without an error
@@ -72,10 +59,7 @@ def reconcile(path: Path, n_rows: int, encoding: str) -> None:
     if n_blank:
         log.warning("%s: blank lines were skipped (%d)", path, n_blank)
     if not is_ended:
-        log.warning(
-            "%s: the last line has no end: taken as it is, but the file may be cut off",
-            path,
-        )
+        log.warning("%s: the last line has no end: the file may be cut off", path)
 
 
 def log_future(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -82,11 +82,7 @@ def find(path: Path, unpacked: Path) -> Release:
 
 
 def locate(folder: Path) -> Release:
-    """Recognise the release in a folder or in one of its sub-folders.
-
-    Raises:
-        BatchError: there is none, several, or an incomplete one.
-    """
+    """Recognise the release in a folder or in one of its sub-folders."""
     home = home_of(folder)
     form = format_of(home)
     for name in form.names:
@@ -109,13 +105,11 @@ def fingerprint(release: Release) -> str:
     Raises:
         BatchError: a file cannot be read.
     """
-    total = hashlib.sha256()
-    for path in release.files:
-        try:
-            total.update(f"{path.name} {release_zip.digest(path)}\n".encode())
-        except OSError as error:
-            raise BatchError(f"cannot read {path}: {error}") from error
-    return total.hexdigest()
+    try:
+        lines = [f"{path.name} {release_zip.digest(path)}\n" for path in release.files]
+    except OSError as error:
+        raise BatchError(f"cannot read {error.filename}: {error}") from error
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def home_of(folder: Path) -> Path:
@@ -161,8 +155,6 @@ def check_file(path: Path) -> None:
     """Check that a file is not empty, and that a CSV has the expected header."""
     with path.open("rb") as file:
         first = file.readline(1000)
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise BatchError(f"{path}, line 1: it is UTF-16; save the file as UTF-8")
     # a CR at another place than the end makes DuckDB see other lines
     first = first.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
     if not first.strip():

@@ -17,8 +17,6 @@ from batch.errors import DISK_FULL_ERRNOS, BatchError
 MAX_BYTES = 20 * 2**30
 """Limit of all extracted files together: a dozen times the largest release."""
 
-BLOCK_BYTES = 2**20
-
 UNUSED_SECONDS = 24 * 60 * 60
 """After that no running batch can still be reading the files of another zip."""
 
@@ -79,12 +77,7 @@ def remove_stale(unpacked: Path, folder: Path) -> None:
 
 
 def extract(archive: Path, target: Path, names: Collection[str]) -> None:
-    """Extract the members with these file names into `target`, all or none of them.
-
-    Raises:
-        BatchError: the zip is damaged, or holds no such member.
-        OSError: the files cannot be written.
-    """
+    """Extract the members with these file names into `target`, all or none of them."""
     if not zipfile.is_zipfile(archive):
         with archive.open("rb") as file:
             head = file.read(40)
@@ -94,11 +87,10 @@ def extract(archive: Path, target: Path, names: Collection[str]) -> None:
             left = MAX_BYTES
             for path, member in release_members(source, names).items():
                 left -= extract_member(source, member, target / path, left)
-    except DAMAGE as error:
+    except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise BatchError(f"{archive} cannot be unpacked: {error}") from error
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        if isinstance(error, DAMAGE):
+            raise BatchError(f"{archive} cannot be unpacked: {error}") from error
         raise
 
 
@@ -118,8 +110,8 @@ def release_members(
     if not members:
         found = ", ".join(sorted(source.namelist())[:10]) or "nothing"
         raise BatchError(
-            f"no MovieLens release in {source.filename}: found {found}; wanted are "
-            f"the files of one release, some of {', '.join(sorted(names))}"
+            f"no MovieLens release in {source.filename}: found {found}, but none of "
+            f"{', '.join(sorted(names))}"
         )
     return members
 
@@ -131,13 +123,11 @@ def extract_member(
     path.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     with source.open(member) as content, path.open("xb") as file:
-        while block := content.read(BLOCK_BYTES):
+        while block := content.read(2**20):
             size += len(block)
             if size > max_bytes:
-                raise BatchError(
-                    f"{source.filename} is too large: its files have more than "
-                    f"{MAX_BYTES:,} bytes"
-                )
+                limit = f"its files have more than {MAX_BYTES:,} bytes"
+                raise BatchError(f"{source.filename} is too large: {limit}")
             file.write(block)
         file.flush()
         os.fsync(file.fileno())  # or the rename could outlive it when power is cut

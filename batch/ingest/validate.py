@@ -49,11 +49,7 @@ LINE_FORMATS = {
 def check(
     connection: duckdb.DuckDBPyConnection, path: Path, encoding: str = "utf-8"
 ) -> None:
-    """Check all lines of a file.
-
-    Raises:
-        BatchError: with the first line that is not as expected, its column and value.
-    """
+    """Check all lines of a file, and name the first bad one, its column and value."""
     form = LINE_FORMATS[path.name]
     parameters = {
         "path": glob.escape(str(path)),
@@ -75,21 +71,16 @@ def check(
 
 
 def check_text(path: Path, encoding: str) -> None:
-    """Look for the line that DuckDB cannot read as text, which it may not name.
-
-    Raises:
-        BatchError: with the line.
-    """
+    """Refuse the line that DuckDB cannot read as text, which it may not name."""
     with path.open("rb") as file:
         end = b"\r\n" if file.readline(MAX_LINE_BYTES).endswith(b"\r\n") else b"\n"
         file.seek(0)
-        number = 1
-        while line := file.readline(MAX_LINE_BYTES + len(end)):
+        lines = iter(lambda: file.readline(MAX_LINE_BYTES + len(end)), b"")
+        for number, line in enumerate(lines, start=1):
             fault = text_fault(line.removesuffix(end), encoding)
             if fault:
                 shown = line[:200].decode(encoding, "replace").rstrip("\r\n")
                 raise BatchError(f"{path}, line {number}: {fault}, in {shown!r}")
-            number += 1
 
 
 def text_fault(line: bytes, encoding: str) -> str | None:
@@ -110,11 +101,7 @@ def text_fault(line: bytes, encoding: str) -> str | None:
 
 
 def count_lines(path: Path) -> tuple[int, int, bool]:
-    """Count the filled and the blank lines of a file below its header.
-
-    Returns:
-        both counts, and whether the last line has an end.
-    """
+    """Count filled and blank lines below the header; return if the last one ends."""
     n_lines, n_blank, line = 0, 0, b"\n"
     with path.open("rb") as file:
         for line in file:

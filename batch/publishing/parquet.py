@@ -69,11 +69,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno not in DISK_FULL_ERRNOS + DENIED:  # of something else within the block
+        if error.errno not in DISK_FULL_ERRNOS + DENIED:  # of the block
             raise
-        remedy = (
-            "free some space there" if error.errno in DISK_FULL_ERRNOS else "may we write there?"
-        )
+        is_full = error.errno in DISK_FULL_ERRNOS
+        remedy = "free some space there" if is_full else "may we write there?"
         raise BatchError(
             f"cannot write {path.name} into {path.parent}: {error.strerror}; {remedy}"
         ) from error

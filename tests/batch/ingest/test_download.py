@@ -205,7 +205,7 @@ def test_only_a_zip_with_a_release_is_put_in_place(
     for content, cause in (
         (b"<html>Please log in</html>", "no whole zip: it begins b'<html>Please"),
         (damaged, "cannot be unpacked: "),
-        ((tmp_path / "other.zip").read_bytes(), "found ../u.data; wanted are"),
+        ((tmp_path / "other.zip").read_bytes(), "found ../u.data, but none of"),
     ):
         with serving(Reply(content)) as server:
             assert cause in failure(server.url, folder)

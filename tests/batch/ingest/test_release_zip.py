@@ -140,7 +140,9 @@ def test_a_zip_of_something_else_is_described(tmp_path: Path, tally: Tally) -> N
     add(path, "inner.zip", "")
     add(path, "readme.txt", "hello")
     message = refused(path)
-    assert f"no MovieLens release in {path}: found inner.zip, readme.txt; " in message
+    assert (
+        f"no MovieLens release in {path}: found inner.zip, readme.txt, but" in message
+    )
     tally.inputs()
 
 
