@@ -70,7 +70,7 @@ misshapen as (
                 and regexp_matches(
                     line, '[\xc2-\xdf][\x80-\xbf]|[\xe0-\xf4][\x80-\xbf]{2}'
                 )
-                then 'UTF-8, where other lines are Latin-1; save the file as UTF-8'
+                then 'UTF-8, where other lines are Latin-1: save the file as UTF-8'
             when $delimiter = '::' and contains(line, ':::')
                 then 'three colons, of which any two could separate the columns'
             when cells is null then 'a quote that does not enclose a whole column'
