@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from batch import warehouse
-from batch.ingest import release
+from batch.ingest import load, release
 from tests.benchmarks.generate import generate
 from tests.benchmarks.shapes import SHAPES, Shape
 from tests.sql import raw
@@ -16,7 +16,7 @@ every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def counts(folder: Path, query: str) -> tuple[object, ...]:
     """Read a folder as the batch does, and ask one row of it."""
     with duckdb.connect() as connection:
-        raw.stage(connection, release.find(folder, folder / "unpacked"))
+        load.read(connection, release.find(folder, folder / "unpacked"))
         warehouse.check(connection)
         (row,) = raw.rows(connection, query)
     return row

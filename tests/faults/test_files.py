@@ -1,5 +1,6 @@
 """Bad raw files: refused with file and line, or repaired, counted and logged."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -81,9 +82,6 @@ def refused(reader: Reader) -> str:
     return str(caught.value)
 
 
-# --- lines of ratings -----------------------------------------------------------------
-
-
 @every_format
 @pytest.mark.parametrize("fields", BAD_RATINGS)
 def test_a_bad_line_of_ratings_is_named(reader: Reader, name: str, fields: str) -> None:
@@ -151,9 +149,6 @@ def test_a_bad_line_of_a_hundred_thousand_is_named(reader: Reader) -> None:
         message = refused(reader)
         assert f"{reader.folder}/ratings.csv, line {at + 2}: " in message
         assert found in message
-
-
-# --- items and users ------------------------------------------------------------------
 
 
 @every_format
@@ -224,9 +219,6 @@ def test_rows_that_do_not_fit_together_are_named(reader: Reader, name: str) -> N
         assert f"{path}, {broken}every user" in refused(reader)
 
 
-# --- repairs --------------------------------------------------------------------------
-
-
 AGAIN: Rows = [(1, 10, 1.0, 9), (1, 10, 2.0, 881250949), (2, 10, 4.0, 891717742)]
 FUTURE: Rows = [(2, 20, 3.0, 9_999_999_999)]
 
@@ -289,11 +281,8 @@ def test_a_header_alone_is_named(reader: Reader) -> None:
     assert f"{path}: the raw files break a rule: there is at" in refused(reader)
 
 
-# --- fuzzing -------------------------------------------------------------------------
-
-
 some = settings(
-    max_examples=40,
+    max_examples=int(os.environ.get("EXAMPLES", "40")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -322,9 +311,6 @@ def test_damaged_releases_are_refused_or_read_exactly(
 ) -> None:
     files.survive(given_, name, which, damages, opened)
     tally.inputs()
-
-
-# --- whole runs -----------------------------------------------------------------
 
 
 @pytest.mark.slow
