@@ -101,29 +101,25 @@ def tracking_uri(text: str) -> str:
 
 
 def download_url(text: str) -> str:
-    """Check that a file can be downloaded from here.
+    """Check that a file can be downloaded from here without credentials.
 
     Raises:
         SettingError: it cannot.
     """
-    if not is_url(text):
+    try:
+        parts = urlsplit(text)
+        is_usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and not re.search(r"\s", text)
+        )
+    except ValueError:
+        is_usable = False
+    if not is_usable:
         raise SettingError(
             f"MOVIELENS_URL is {without_password(text)!r}, expected the http(s) "
             "address of a .zip, without user and password"
         )
     return text
-
-
-def is_url(text: str) -> bool:
-    """Tell whether a text is an http(s) URL without credentials."""
-    try:
-        parts = urlsplit(text)
-        has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return (
-        parts.scheme in ("http", "https")
-        and has_host
-        and "@" not in parts.netloc
-        and not re.search(r"\s", text)
-    )

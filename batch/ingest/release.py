@@ -1,4 +1,4 @@
-"""One MovieLens release in a folder or a zip, recognised by its files."""
+"""Recognise the MovieLens release in a folder or a zip by its files."""
 
 import codecs
 import glob
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch.errors import BatchError
-from batch.ingest import archive
-from batch.ingest.forms import FORMS
+from batch.ingest import release_zip
+from batch.ingest.validate import LINE_FORMATS
 
 
 @dataclass(frozen=True)
 class Format:
-    """The files by which a release is known, and the staging folder that reads them."""
+    """The files of a release, and the folder below `sql/staging` that reads them."""
 
     name: str
     layout: str
@@ -25,7 +25,7 @@ class Format:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name the files that the release needs."""
+        """The names of the files that the release needs."""
         return tuple(filter(None, (self.ratings, self.items, self.users)))
 
 
@@ -36,12 +36,16 @@ FORMATS = (
     Format("ml-csv", "csv", "utf-8", "ratings.csv", "movies.csv"),
 )
 
-KNOWN = frozenset(name for form in FORMATS for name in form.names)
+FILE_NAMES = frozenset(name for form in FORMATS for name in form.names)
+
+WANTED = "wanted is a folder or a zip with the files of one release (" + (
+    "; ".join(f"{form.name}: {', '.join(form.names)}" for form in FORMATS) + ")"
+)
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release that was found: how to read it, and the files that make it up."""
+    """A release that was found, and the parameters of the staging models."""
 
     name: str
     layout: str
@@ -50,19 +54,18 @@ class Release:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files, by name."""
+        """The files, sorted by name."""
         return tuple(sorted(self.tables.values()))
 
-    @property
-    def encodings(self) -> dict[str, str]:
-        """The encoding of the table whose file need not be UTF-8."""
-        return {"stg_items": str(self.parameters["encoding"])}
+    def encoding_of(self, table: str) -> str:
+        """Return the encoding of a table's file; only items need not be UTF-8."""
+        return str(self.parameters["encoding"]) if table == "stg_items" else "utf-8"
 
 
 def find(path: Path, unpacked: Path) -> Release:
     """Recognise the release in the folder or zip `path`.
 
-    A zip is unpacked once, into a folder of `unpacked` named for its content.
+    A zip is extracted once, into a folder of `unpacked` named for its content.
 
     Raises:
         BatchError: with what was found at `path` and what each release needs.
@@ -71,28 +74,29 @@ def find(path: Path, unpacked: Path) -> Release:
         if path.is_dir():
             return locate(path)
         if path.is_file():
-            return locate(archive.unpacked_once(path, unpacked), shown=path)
+            return locate(release_zip.extract_once(path, unpacked, FILE_NAMES))
     except OSError as error:
         raise BatchError(f"cannot read {path}: {error}") from error
     found = "is no folder and no file" if path.exists() else "does not exist"
-    raise BatchError(f"{path} {found}; {wanted()}")
+    raise BatchError(f"{path} {found}; {WANTED}")
 
 
-def locate(folder: Path, shown: Path | None = None) -> Release:
-    """Recognise the release in a folder or in the one of its sub-folders that has one.
-
-    Raises:
-        BatchError: it has none, several, or an incomplete one; `shown` is what
-            the message calls the folder.
-    """
-    home = home_of(folder, shown or folder)
+def locate(folder: Path) -> Release:
+    """Recognise the release in a folder or in one of its sub-folders."""
+    home = home_of(folder)
     form = format_of(home)
     for name in form.names:
         check_file(home / name)
     tables = {"stg_ratings": home / form.ratings, "stg_items": home / form.items}
     if form.users:
         tables["stg_users"] = home / form.users
-    return Release(form.name, form.layout, parameters_of(form, home), tables)
+    # DuckDB takes a path for a pattern: "ratings [1]" would match "ratings 1"
+    parameters = {
+        table.replace("stg_", "") + "_path": glob.escape(str(path))
+        for table, path in tables.items()
+    }
+    parameters["encoding"] = encoding_of(form, home / form.items)
+    return Release(form.name, form.layout, parameters, tables)
 
 
 def fingerprint(release: Release) -> str:
@@ -101,69 +105,61 @@ def fingerprint(release: Release) -> str:
     Raises:
         BatchError: a file cannot be read.
     """
-    total = hashlib.sha256()
-    for path in release.files:
-        try:
-            total.update(f"{path.name} {archive.digest(path)}\n".encode())
-        except OSError as error:
-            raise BatchError(f"cannot read {path}: {error}") from error
-    return total.hexdigest()
+    try:
+        lines = [f"{path.name} {release_zip.digest(path)}\n" for path in release.files]
+    except OSError as error:
+        raise BatchError(f"cannot read {error.filename}: {error}") from error
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def home_of(folder: Path, shown: Path) -> Path:
+def home_of(folder: Path) -> Path:
     """Find the folder that holds the files: `folder`, or one directly below it."""
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    if FILE_NAMES & names_in(folder):
+        return folder
+    # hidden are unfinished downloads; __MACOSX is what a Mac adds to a zip
     homes = [
-        home
-        for home in (folder, *below)
-        if not is_hidden(home, folder) and KNOWN & names_in(home)
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir()
+        and not path.name.startswith((".", "__MACOSX"))
+        and FILE_NAMES & names_in(path)
     ]
     if not homes:
         raise BatchError(
-            f"no MovieLens release in {shown}: found {listed(folder)}; {wanted()}"
+            f"no MovieLens release in {folder}: found {listed(folder)}; {WANTED}"
         )
-    if len(homes) > 1 and homes[0] != folder:
+    if len(homes) > 1:
         found = " and ".join(home.name for home in homes)
-        raise BatchError(f"several releases in {shown}: {found}; name one of them")
+        raise BatchError(f"several releases in {folder}: {found}; name one of them")
     return homes[0]
 
 
-def is_hidden(path: Path, folder: Path) -> bool:
-    """Tell what is no data: unfinished downloads and what macOS adds to its zips."""
-    return path != folder and (path.name.startswith(".") or path.name == "__MACOSX")
-
-
 def format_of(home: Path) -> Format:
-    """Match the files of a folder with the formats."""
+    """Return the format whose files a folder holds."""
     names = names_in(home)
     near = [form for form in FORMATS if names & set(form.names)]
     if len({form.layout for form in near}) > 1:
-        found = ", ".join(sorted(names & KNOWN))
+        found = ", ".join(sorted(names & FILE_NAMES))
         raise BatchError(f"{home} is ambiguous: it holds {found}; keep one release")
     for form in near:
         if names >= set(form.names):
             return form
-    missing = [name for name in near[-1].names if name not in names]
-    odd = [name for name in missing if (home / name).exists()]
+    missing = " and ".join(name for name in near[-1].names if name not in names)
     raise BatchError(
-        f"{home} lacks {' and '.join(missing)}: {near[-1].name} needs "
-        f"{', '.join(near[-1].names)}"
-        + f" ({' and '.join(odd)} is there, but is no file)"
-        * bool(odd)
+        f"{home} lacks {missing}: {near[-1].name} needs "
+        f"{', '.join(near[-1].names)}, each a file"
     )
 
 
 def check_file(path: Path) -> None:
-    """See that a file holds something, and that a CSV has the columns we read."""
+    """Check that a file is not empty, and that a CSV has the expected header."""
     with path.open("rb") as file:
         first = file.readline(1000)
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise BatchError(f"{path}, line 1: it is UTF-16; save the file as UTF-8")
     # a CR at another place than the end makes DuckDB see other lines
     first = first.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
     if not first.strip():
         raise BatchError(f"{path} is empty, or its first line is")
-    expected = FORMS[path.name].header
+    expected = LINE_FORMATS[path.name].header
     if expected and first != expected.encode():
         raise BatchError(
             f"{path}, line 1: it begins with {first[:80].decode('utf-8', 'replace')!r},"
@@ -171,52 +167,22 @@ def check_file(path: Path) -> None:
         )
 
 
-def parameters_of(form: Format, home: Path) -> dict[str, object]:
-    """Give the parameters of the staging models."""
-    # DuckDB takes a path for a pattern: "ratings [1]" would match "ratings 1"
-    parameters: dict[str, object] = {
-        "ratings_path": glob.escape(str(home / form.ratings)),
-        "items_path": glob.escape(str(home / form.items)),
-        "encoding": encoding_of(form, home / form.items),
-    }
-    if form.users:
-        parameters["users_path"] = glob.escape(str(home / form.users))
-    return parameters
-
-
 def encoding_of(form: Format, items: Path) -> str:
-    """Choose the format's encoding, or UTF-8 where an old file was saved anew in it."""
-    if form.encoding == "latin-1" and is_utf8(items):
-        return "utf-8"
-    return form.encoding
-
-
-def is_utf8(path: Path) -> bool:
-    """Tell whether a file is UTF-8, however large it is."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
-        try:
-            while block := file.read(2**20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
-    return True
+    """Return the format's encoding, or UTF-8 if an old file was converted to it."""
+    try:
+        items.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return form.encoding
+    return "utf-8"
 
 
 def names_in(folder: Path) -> set[str]:
-    """Name the files of a folder."""
+    """Return the names of the files in a folder."""
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 
 def listed(folder: Path) -> str:
-    """Say what a folder holds, at most ten names of it."""
+    """List what a folder holds, at most ten names."""
     names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir())
     rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + rest or "nothing"
-
-
-def wanted() -> str:
-    """Say what would be recognised."""
-    known = "; ".join(f"{f.name}: {', '.join(f.names)}" for f in FORMATS)
-    return f"wanted is a folder or a zip with the files of one release ({known})"

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from batch import warehouse
-from batch.ingest import release
+from batch.ingest import load, release
 from tests.benchmarks.generate import generate
 from tests.benchmarks.shapes import ML_1M, ML_100K, SHAPES, Shape
-from tests.sql import raw
 
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
@@ -16,7 +15,7 @@ every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def counts(folder: Path) -> dict[str, int]:
     """Read a folder as the batch does, and count what is in it."""
     with duckdb.connect() as connection:
-        raw.stage(connection, release.find(folder, folder / "unpacked"))
+        load.read(connection, release.find(folder, folder / "unpacked"))
         warehouse.check(connection)
         query = """
             select

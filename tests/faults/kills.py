@@ -35,8 +35,8 @@ LENGTHS = (9, 10)
 
 PLACES = (
     Place("batch.publishing.generations:remove_leftovers", "after"),
-    Place("batch.ingest.archive:unpack_member", "before", 2),
-    Place("batch.ingest.archive:unpack", "after"),
+    Place("batch.ingest.release_zip:extract_member", "before", 2),
+    Place("batch.ingest.release_zip:extract", "after"),
     Place("batch.publishing.parquet:write_table", "before"),
     Place("pyarrow.parquet:write_table", "after"),
     Place("batch.publishing.parquet:write_table", "after"),

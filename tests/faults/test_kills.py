@@ -14,7 +14,7 @@ from batch.ingest.download import PARTIAL
 from batch.model.registry import Registry
 from lookup.shared import contract, embedded_redis
 from tests.batch.ingest import test_download
-from tests.batch.ingest.test_download import Reply, serving
+from tests.batch.ingest.file_server import Reply, serving
 from tests.conftest import answers, wait_until
 from tests.faults.batches import Clone, Place
 from tests.faults.kills import PLACES, Site, content, moments, reading

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from lookup.shared import contract
-from tests.batch.ingest.test_download import Reply, serving
+from tests.batch.ingest.file_server import Reply, serving
 from tests.conftest import RedisServer, free_port
 from tests.faults.batches import Clone
 from tests.faults.kills import Site, content

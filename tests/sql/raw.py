@@ -1,13 +1,11 @@
-"""Tiny releases, written as GroupLens writes its own."""
+"""Tiny releases in the formats of GroupLens."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
-
-from batch.ingest import load
-from batch.ingest.release import Release
 
 Row = tuple[object, ...]
 
@@ -57,14 +55,13 @@ def write(
     path: Path,
     lines: Iterable[str],
     encoding: str = "utf-8",
+    *,
     end: str = "\n",
     mark: bytes = b"",
-) -> Path:
+) -> None:
     """Write lines, after a byte order mark if there is to be one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(line + end for line in lines)
-    path.write_bytes(mark + text.encode(encoding))
-    return path
+    path.write_bytes(mark + "".join(line + end for line in lines).encode(encoding))
 
 
 def joined(rows: Iterable[Sequence[object]], delimiter: str) -> list[str]:
@@ -82,17 +79,15 @@ def tab(
     ratings: Sequence[Row] = RATINGS,
     items: Sequence[Row] = ITEMS,
     users: Sequence[Row] = USERS,
-    *,
     encoding: str = "latin-1",
-    end: str = "\n",
-    mark: bytes = b"",
+    **ends: Any,
 ) -> Path:
     """Write a release like ml-100k."""
     about = [(i, title, "", "", "", *flags(genres)) for i, title, genres in items]
     people = [(*user, "55455") for user in users]
-    write(folder / "u.data", joined(ratings, "\t"), "utf-8", end, mark)
-    write(folder / "u.item", joined(about, "|"), encoding, end, mark)
-    write(folder / "u.user", joined(people, "|"), "utf-8", end, mark)
+    write(folder / "u.data", joined(ratings, "\t"), **ends)
+    write(folder / "u.item", joined(about, "|"), encoding, **ends)
+    write(folder / "u.user", joined(people, "|"), **ends)
     return folder
 
 
@@ -107,21 +102,19 @@ def dat(
     ratings: Sequence[Row] = RATINGS,
     items: Sequence[Row] = ITEMS,
     users: Sequence[Row] | None = USERS,
-    *,
     encoding: str = "latin-1",
-    end: str = "\n",
-    mark: bytes = b"",
+    **ends: Any,
 ) -> Path:
     """Write a release like ml-1m, or like ml-10m if there are no users."""
     about = [(i, title, piped(genres)) for i, title, genres in items]
-    write(folder / "ratings.dat", joined(ratings, "::"), "utf-8", end, mark)
-    write(folder / "movies.dat", joined(about, "::"), encoding, end, mark)
+    write(folder / "ratings.dat", joined(ratings, "::"), **ends)
+    write(folder / "movies.dat", joined(about, "::"), encoding, **ends)
     if users is not None:
         people = [
             (i, gender, age, OCCUPATION_CODES[str(work)], "55455")
             for i, age, gender, work in users
         ]
-        write(folder / "users.dat", joined(people, "::"), "utf-8", end, mark)
+        write(folder / "users.dat", joined(people, "::"), **ends)
     return folder
 
 
@@ -129,17 +122,15 @@ def csv(
     folder: Path,
     ratings: Sequence[Row] = RATINGS,
     items: Sequence[Row] = ITEMS,
-    *,
     encoding: str = "utf-8",
-    end: str = "\n",
-    mark: bytes = b"",
+    **ends: Any,
 ) -> Path:
     """Write a release like ml-latest-small."""
     rated = ["userId,movieId,rating,timestamp", *joined(ratings, ",")]
     about = [(i, quoted(str(title)), piped(genres)) for i, title, genres in items]
     named = ["movieId,title,genres", *joined(about, ",")]
-    write(folder / "ratings.csv", rated, "utf-8", end, mark)
-    write(folder / "movies.csv", named, encoding, end, mark)
+    write(folder / "ratings.csv", rated, **ends)
+    write(folder / "movies.csv", named, encoding, **ends)
     return folder
 
 
@@ -151,7 +142,7 @@ WRITERS: dict[str, Callable[..., Path]] = {
     ),
     "ml-csv": csv,
 }
-"""What writes the release of a name."""
+"""Name of a release → the function that writes one like it."""
 
 
 def piped(genres: object) -> str:
@@ -172,11 +163,6 @@ def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
         for path in sorted(folder.iterdir()):
             target.write(path, prefix + path.name)
     return archive
-
-
-def stage(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
-    """Build the staging tables of a release, as a run does."""
-    load.read(connection, found)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
