@@ -62,6 +62,8 @@ def answers(connection: socket.socket, *, has_bodies: bool = True) -> Iterator[A
                 name, _, value = field.partition(b":")
                 headers[name.decode().lower()] = value.decode().strip()
             status = int(line.split()[1])
+            if status == 100:  # the client asked for it with Expect
+                continue
             length = int(headers.get("content-length", "0"))
             yield Answer(status, headers, reader.read(length) if has_bodies else None)
 

@@ -68,6 +68,9 @@ Sample = tuple[float, float, int]
 """Seconds, megabytes and open files of the lookup."""
 
 
+HOSTILE = [one for one in hostile.corpus().values() if len(one) < 20_000]
+
+
 @dataclass
 class Soak:
     """The results so far."""
@@ -92,9 +95,6 @@ class Visitor:
     def __init__(self, port: int, seed: int, soak: Soak) -> None:
         self._port, self._soak = port, soak
         self._draw = random.Random(seed)  # noqa: S311
-        self._corpus: Sequence[bytes] = [
-            one for one in hostile.corpus().values() if len(one) < 20_000
-        ]
 
     async def visit(self, done: threading.Event) -> None:
         """Send requests on a connection for a while, then hostile bytes on others."""
@@ -127,7 +127,7 @@ class Visitor:
 
     async def _misbehave(self) -> None:
         """Send hostile bytes, slowly or at once, and leave early or late."""
-        data = self._draw.choice(self._corpus)
+        data = self._draw.choice(HOSTILE)
         how = self._draw.randrange(4)
         with suppress(OSError, TimeoutError):
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)

@@ -119,7 +119,7 @@ def test_a_database_other_than_the_first_is_refused(cluster: Cluster) -> None:
 async def looking_up(cluster: Cluster) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of the API."""
     store = Store(cluster.url)
-    transport = httpx.ASGITransport(create_app(store, Settings()))
+    transport = httpx.ASGITransport(create_app(store, Settings(cache_mb=0)))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
         yield api
     await store.close()
