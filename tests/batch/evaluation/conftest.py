@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,3 +22,16 @@ def hold_out(tmp_path: Path) -> Iterator[HoldOut]:
             return connection
 
         yield build
+
+
+def rated(n_items: int, by_user: Mapping[int, Mapping[int, float]]) -> World:
+    """Return a world whose users rate items in the order given."""
+    return World(
+        [
+            (user, item, rating, second)
+            for user, ratings in by_user.items()
+            for second, (item, rating) in enumerate(ratings.items())
+        ],
+        [(item, None, []) for item in range(1, n_items + 1)],
+        [(user, None, None, None) for user in by_user],
+    )

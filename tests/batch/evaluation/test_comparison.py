@@ -8,18 +8,13 @@ from batch.evaluation.evaluation import Evaluation, evaluate, read_held_out
 from batch.scoring.ranking import Ranking
 from tests import worlds
 from tests.batch.evaluation.conftest import HoldOut
-from tests.worlds import Connection
 
 USERS = range(1, 41)
 
 
-@pytest.fixture
-def connection(hold_out: HoldOut) -> Connection:
-    return hold_out(worlds.checkerboard(len(USERS)))
-
-
-def compared(connection: Connection, n_new: int, n_prod: int) -> Comparison:
+def compared(hold_out: HoldOut, n_new: int, n_prod: int) -> Comparison:
     """Compare models whose only hits come first for so many of the 40 users."""
+    connection = hold_out(worlds.checkerboard(len(USERS)))
     held_out = read_held_out(connection, USERS)
 
     def model(n_hits: int) -> Evaluation:
@@ -31,8 +26,8 @@ def compared(connection: Connection, n_new: int, n_prod: int) -> Comparison:
     return compare(model(n_new), model(n_prod), "1", "served")
 
 
-def test_a_model_differs_from_itself_by_exactly_nothing(connection: Connection) -> None:
-    found = compared(connection, 7, 7)
+def test_a_model_differs_from_itself_by_exactly_nothing(hold_out: HoldOut) -> None:
+    found = compared(hold_out, 7, 7)
     assert found.is_no_worse
     assert found.as_dict() == {
         "prod": asdict(found.candidate.model),
@@ -44,24 +39,19 @@ def test_a_model_differs_from_itself_by_exactly_nothing(connection: Connection) 
     }
 
 
-def test_a_better_and_a_worse_model(connection: Connection) -> None:
-    """Hits for ten more users are a significant difference in both directions."""
-    found = compared(connection, 20, 10)
-    gain = found.differences["ndcg_at_10"]
+@pytest.mark.parametrize(
+    ("n_new", "n_prod", "is_no_worse"),
+    [(20, 10, True), (10, 20, False), (11, 10, True), (10, 11, False)],
+)
+def test_the_mean_decides(
+    hold_out: HoldOut, n_new: int, n_prod: int, is_no_worse: bool
+) -> None:
+    """A gain is enough even where the interval includes 0, as it does with one user."""
+    found = compared(hold_out, n_new, n_prod)
+    difference = found.differences["ndcg_at_10"]
     expected = found.candidate.model.ndcg_at_10 - found.prod.model.ndcg_at_10
-    assert gain.mean == pytest.approx(expected)
-    assert 0 < gain.interval[0] < gain.mean < gain.interval[1]
-    assert found.is_no_worse
-    reverse = compared(connection, 10, 20)
-    loss = reverse.differences["ndcg_at_10"]
-    assert loss.mean == -gain.mean
-    assert loss.interval == pytest.approx([-end for end in gain.interval[::-1]], 0.1)
-    assert not reverse.is_no_worse
-
-
-def test_a_small_gain_is_enough(connection: Connection) -> None:
-    """The mean decides, even where the interval includes 0."""
-    assert compared(connection, 11, 10).is_no_worse
-    found = compared(connection, 10, 11)
-    assert not found.is_no_worse
-    assert found.differences["ndcg_at_10"].interval[1] == 0
+    assert difference.mean == pytest.approx(expected)
+    low, high = difference.interval
+    assert low < difference.mean < high
+    assert (low <= 0 <= high) == (abs(n_new - n_prod) == 1)
+    assert found.is_no_worse == is_no_worse

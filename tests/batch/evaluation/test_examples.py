@@ -4,24 +4,18 @@ import pytest
 
 from batch.evaluation import examples
 from batch.evaluation.examples import N_USERS, Example, Recommended, spread
-from tests.batch.evaluation.conftest import HoldOut
-from tests.worlds import Connection, World
+from tests.batch.evaluation.conftest import HoldOut, rated
 
 RATINGS = [5.0, 1.0, 4.0, 5.0, 2.0, 4.0, 5.0, 3.0]
-WORLD = World(
-    # The history of user 1 is 7 = ceil(0.8 · 8) ratings; user 2 has no hold-out.
-    [*((1, i + 1, rating, i) for i, rating in enumerate(RATINGS)), (2, 1, 3.0, 1)],
-    [(item, None, []) for item in range(1, 11)],
-    [(user, None, None, None) for user in (1, 2)],
-)
+# The history of user 1 is 7 = ceil(0.8 · 8) ratings; user 2 has no hold-out.
+WORLD = rated(10, {1: dict(enumerate(RATINGS, 1)), 2: {1: 3.0}})
 
 
-@pytest.fixture
-def connection(hold_out: HoldOut) -> Connection:
-    return hold_out(WORLD)
-
-
-def test_examples_as_of_the_hold_out(connection: Connection) -> None:
+def test_examples_as_of_the_hold_out(hold_out: HoldOut) -> None:
+    """Users without a list are left out."""
+    connection = hold_out(WORLD)
+    assert examples.read(connection, {}, {}) == []
+    assert [found.user_id for found in examples.read(connection, {2: [1]}, {})] == [2]
     found = examples.read(connection, {1: [9, 8], 2: [10]}, {1: {8: 3.0}})
     highest = [(7, 5.0), (4, 5.0), (1, 5.0), (6, 4.0), (3, 4.0)]
     latest = [(7, 5.0), (6, 4.0), (5, 2.0), (4, 5.0), (3, 4.0)]
@@ -37,11 +31,6 @@ def test_examples_as_of_the_hold_out(connection: Connection) -> None:
             recommended=[Recommended("Item 9", None), Recommended("Item 8", 3.0)],
         ),
     ]
-
-
-def test_users_without_a_list_are_left_out(connection: Connection) -> None:
-    assert [found.user_id for found in examples.read(connection, {2: [1]}, {})] == [2]
-    assert examples.read(connection, {}, {}) == []
 
 
 @pytest.mark.parametrize("n_users", [0, 1, 2, 9, 10, 11, 100, 943])

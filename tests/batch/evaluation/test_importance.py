@@ -31,12 +31,11 @@ def test_the_predictive_feature_is_the_strongest(
     connection: Connection, booster: xgboost.Booster
 ) -> None:
     found = shap_values(connection, booster, LISTS)
-    assert set(found) == set(NAMES)
     assert next(iter(found)) == "similarity"
-    assert list(found.values()) == sorted(found.values(), reverse=True)
-    assert found["similarity"] > 0
+    assert sorted(found.values(), reverse=True) == list(found.values()) != [0.0] * 3
     reverse = shap_values(connection, booster, dict(reversed(LISTS.items())))
     assert reverse == pytest.approx(found)
+    assert shap_values(connection, booster, {}) == dict.fromkeys(NAMES, 0.0)
 
 
 def test_memory_is_bounded(
@@ -50,7 +49,3 @@ def test_memory_is_bounded(
     chosen = importance.some_pairs(pairs, {1: pairs.item_ids[:2].tolist()})
     assert len(set(chosen.tolist())) == 5
     assert shap_values(connection, booster, LISTS)
-
-
-def test_no_users(connection: Connection, booster: xgboost.Booster) -> None:
-    assert shap_values(connection, booster, {}) == dict.fromkeys(sorted(NAMES), 0.0)
