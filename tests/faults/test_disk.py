@@ -1,5 +1,6 @@
 """A disk that is full where raw files are unpacked and where DuckDB spills."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,9 @@ def test_a_run_without_room_to_spill_ends_in_one_line(tmp_path: Path) -> None:
     """It writes no file; with room the next one succeeds."""
     crowd(tmp_path / "raw", 2500)
     spill = tmp_path / "data" / "processed" / "spill"
-    clone = Clone(tmp_path, {"MOVIELENS_RAW": "raw"}, memory=48 * 2**20)
+    clone = Clone(tmp_path, {"MOVIELENS_RAW": "raw"})
     with tiny_disk(spill, "1m"):
-        line = clone.failure("features")
+        line = replace(clone, memory=48 * 2**20).failure("features")
         assert line.startswith("error: no room left in data/processed/spill, where ")
         assert [path.name for path in spill.parent.iterdir()] == ["spill"]
     clone.run("features")

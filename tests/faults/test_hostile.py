@@ -11,7 +11,7 @@ import redis
 
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import RedisServer, Tally, publish
+from tests.conftest import RedisServer, publish
 from tests.faults import hostile
 from tests.faults.lookups import lookup
 from tests.lookup.programs import ask
@@ -46,7 +46,7 @@ def monitored(port: int) -> Iterator[list[list[str]]]:
 
 @pytest.mark.parametrize("key", ["", KEY])
 def test_hostile_requests_get_responses_in_form(
-    tmp_path: Path, own_server: RedisServer, tally: Tally, key: str
+    tmp_path: Path, own_server: RedisServer, key: str
 ) -> None:
     """Also where they are not HTTP. Redis and the log notice nothing."""
     with redis.Redis.from_url(own_server.url) as client:
@@ -75,8 +75,6 @@ def test_hostile_requests_get_responses_in_form(
     assert "Traceback" not in log
     # it starts, and then serves a generation: garbage does not fill the log
     assert len(log.splitlines()) <= 3, log
-    tally.inputs(len(requests))
-    tally.requests(len(requests))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -85,7 +83,7 @@ def test_hostile_requests_get_responses_in_form(
     [b"\x00\x01\r\n\r\n", b"GET http://x HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n"],
 )
 def test_garbage_takes_no_response_from_requests_before_it(
-    tmp_path: Path, own_server: RedisServer, tally: Tally, n: int, nonsense: bytes
+    tmp_path: Path, own_server: RedisServer, n: int, nonsense: bytes
 ) -> None:
     with redis.Redis.from_url(own_server.url) as client:
         publish(client)
@@ -96,13 +94,11 @@ def test_garbage_takes_no_response_from_requests_before_it(
         (refused,) = hostile.exchange(served.port, nonsense)
     assert (refused.status, refused.headers["connection"]) == (422, "close")
     assert refused.is_as_agreed()
-    tally.requests(n)
-    tally.inputs(2)
 
 
 @pytest.mark.parametrize("mode", ["errors", "requests"])
 def test_a_key_is_never_logged_wherever_a_client_puts_it(
-    tmp_path: Path, redis_url: str, redis_client: "redis.Redis", tally: Tally, mode: str
+    tmp_path: Path, redis_url: str, redis_client: "redis.Redis", mode: str
 ) -> None:
     publish(redis_client)
     key = KEY.encode()
@@ -137,4 +133,3 @@ def test_a_key_is_never_logged_wherever_a_client_puts_it(
         log = served.logged()
     assert set(statuses) == {401, 404, 422}
     assert KEY.lower() not in log.lower()
-    tally.inputs(len(attempts))

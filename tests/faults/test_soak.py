@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from tests.conftest import Tally
 from tests.faults import fuzz, parsers, soak
 
 pytestmark = pytest.mark.slow
@@ -13,24 +12,22 @@ pytestmark = pytest.mark.slow
 N_RUNS = 3000
 
 
-def test_a_short_soak(capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
+def test_a_short_soak(capsys: pytest.CaptureFixture[str]) -> None:
     assert soak.main(["--minutes", "0.1"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     found = re.match(r"([\d,]+) requests .* ([\d,]+) hostile", last)
     assert found, last
     assert "0 wrong answers, 0 of 5xx" in last
-    asked, hostile = (int(number.replace(",", "")) for number in found.groups())
+    asked = int(found[1].replace(",", ""))
     assert asked > 1000
-    tally.requests(asked + hostile)
 
 
 @pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None,
     reason='NO ATHERIS: pip install -e ".[fuzz]" (it has no wheel for each Python)',
 )
-def test_a_short_fuzz(capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
+def test_a_short_fuzz(capsys: pytest.CaptureFixture[str]) -> None:
     assert fuzz.main(["--runs", str(N_RUNS)]) == 0
     assert f"{N_RUNS * len(parsers.PARSERS):,} inputs tried, 0 parsers mistaken" in (
         capsys.readouterr().out
     )
-    tally.inputs(N_RUNS * len(parsers.PARSERS))
