@@ -7,7 +7,7 @@ from batch.model.model_file import UnfitError
 
 FREE_SPACE = "the disk is full: make room there and try again"
 WAIT = "another process holds it: try again when that has finished"
-MIGRATE = "install the MLflow that wrote it, or copy it and run: mlflow db upgrade sqlite:///…"
+MIGRATE = "install that one, or copy it and run: mlflow db upgrade sqlite:///…"
 CHECK_SERVER = "is MLFLOW_TRACKING_URI right and the server up?"
 PROMOTE = (
     "promote another version (python -m batch promote --version N) or train a new one "
