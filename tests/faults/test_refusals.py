@@ -5,7 +5,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +30,18 @@ PASSWORD = "hunter2-not-to-be-shown"  # noqa: S105
 
 
 def clone_with(site: Site, variables: Mapping[str, str]) -> Clone:
-    """Return the site's clone with other settings."""
-    return replace(site.clone, variables={**site.clone.variables, **variables})
+    """Return a clone with the site's raw files and models, and settings of its own.
+
+    It has a folder of its own: a run removes the files of generations that its Redis
+    does not hold.
+    """
+    folder = site.clone.folder / "other"
+    folder.mkdir(exist_ok=True)
+    shared = {
+        "MOVIELENS_RAW": str(site.clone.folder / "world.zip"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{site.clone.folder}/mlruns/mlflow.db",
+    }
+    return Clone(folder, {**site.clone.variables, **shared, **variables})
 
 
 def refusal(site: Site, variables: Mapping[str, str]) -> str:
