@@ -1,6 +1,5 @@
 """The command line."""
 
-import click
 import pytest
 
 from batch import cli
@@ -8,8 +7,7 @@ from batch import cli
 
 def test_without_a_command_it_is_run() -> None:
     for words in ([], ["--json", "--raw", "x"]):
-        context = click.Context(cli.batch)
-        cli.batch.parse_args(context, given := list(words))
+        cli.batch.make_context("batch", given := list(words))
         assert given == ["run", *words]
 
 
