@@ -136,7 +136,7 @@ def draw_catalogue(shape: Shape, draw: Draw) -> Catalogue:
     spreads = TASTE_SPREAD * np.log(ranks) / np.log(shape.n_items)
     suits = np.exp(spreads * draw.standard_normal((N_TASTES, shape.n_items)))
     suits /= suits.mean(axis=0)
-    # nobody draws an item twice: with weight w it is drawn with odds of 1 - exp(-w)
+    # each user draws an item at most once: with weight w, with odds of 1 - exp(-w)
     weights = -np.log1p(-shape.item_shares())
     popular = np.linspace(0.4, -0.4, shape.n_items)
     ids = draw.permutation(draw.choice(shape.max_item_id, shape.n_items, replace=False))

@@ -234,7 +234,7 @@ def reading(folder: Path) -> Iterator[Counter[str]]:
     done, seen = threading.Event(), Counter[str]()
 
     def read() -> None:
-        while not done.wait(0.05):
+        while not done.wait(0.25):
             for path in folder.glob("data/processed/**/*.parquet"):
                 try:
                     pq.read_table(path)

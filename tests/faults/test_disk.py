@@ -54,14 +54,14 @@ def test_no_room_to_spill_is_named(tmp_path: Path) -> None:
         connection.execute("set threads = 1")
         connection.execute(query)
     assert str(caught.value).startswith(
-        f"no room left in {spill}, where DuckDB puts data that does not fit into memory"
+        f"no room in {spill}, where DuckDB puts data that does not fit into memory"
     )
     assert "\n" not in str(caught.value)
 
 
 def test_too_little_memory_is_told(tmp_path: Path) -> None:
     """What a single step needs at once cannot be spilled."""
-    said = r"run on a larger one \(Out of Memory Error: .*\)$"
+    said = r"run on one that has more \(Out of Memory Error: .*\)$"
     with (
         pytest.raises(BatchError, match=said),
         warehouse.spilling(tmp_path),
@@ -78,7 +78,7 @@ def test_a_run_without_room_to_spill_ends_in_one_line(tmp_path: Path) -> None:
     clone = Clone(tmp_path, {"MOVIELENS_RAW": "raw"})
     with tiny_disk(spill, "1m"):
         line = replace(clone, memory=48 * 2**20).failure("features")
-        assert line.startswith("error: no room left in data/processed/spill, where ")
+        assert line.startswith("error: no room in data/processed/spill, where ")
         assert [path.name for path in spill.parent.iterdir()] == ["spill"]
     clone.run("features")
     assert not list(spill.iterdir())
