@@ -1,5 +1,3 @@
-"""The page, as a browser parses it."""
-
 import re
 from dataclasses import astuple, replace
 from html.parser import HTMLParser
