@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +21,6 @@ from redis.retry import Retry
 from lookup.shared import contract, embedded_redis
 
 ONCE = Retry(NoBackoff(), 0)
-KINDS = ("faults injected", "inputs tried", "requests sent")
 
 Pairs = Sequence[tuple[int, float]]
 
@@ -39,25 +37,6 @@ USERS: Mapping[int, Pairs] = {
     13: [],
 }
 POPULAR: Pairs = [(181, 4.0), (50, 3.0), (258, 2.0), (73, 1.0)]
-
-
-class Tally:
-    """Counts what tests of faults did, for the line that ends a session of tests."""
-
-    def __init__(self, item: pytest.Item) -> None:
-        self._item = item
-
-    def faults(self, n: int = 1) -> None:
-        """Note faults that were injected."""
-        self._item.user_properties.append((KINDS[0], n))
-
-    def inputs(self, n: int = 1) -> None:
-        """Note inputs, such as raw files or parameters, that were tried."""
-        self._item.user_properties.append((KINDS[1], n))
-
-    def requests(self, n: int = 1) -> None:
-        """Note requests that were sent."""
-        self._item.user_properties.append((KINDS[2], n))
 
 
 class RedisServer:
@@ -132,13 +111,6 @@ def running(
         yield server
     finally:
         server.kill()
-
-
-@pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Tally:
-    """Give a test something to count faults, inputs and requests with."""
-    assert isinstance(request.node, pytest.Item)
-    return Tally(request.node)
 
 
 @pytest.fixture
@@ -267,20 +239,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, end in enumerate(LONGEST) if path.endswith(end)), 99)
 
     items.sort(key=place)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Report the faults injected; a failed test of faults is a loss."""
-    counts, n_losses = Counter[str](), 0
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, ()):
-            pairs = [pair for pair in report.user_properties if pair[0] in KINDS]
-            n_losses += bool(pairs) and outcome == "failed"
-            for kind, n in pairs:
-                counts[kind] += n
-    if counts:
-        parts = [f"{counts[kind]:,} {kind}" for kind in KINDS]
-        terminalreporter.write_line(", ".join([*parts, f"{n_losses} losses"]))
 
 
 def pytest_unconfigure() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batch.errors import BatchError
 from batch.ingest import release
 from lookup.shared import contract
-from tests.conftest import RedisServer, Tally, publish
+from tests.conftest import RedisServer, publish
 from tests.faults import files
 from tests.faults.batches import Clone
 from tests.faults.files import Reader, Rows
@@ -50,9 +50,8 @@ def opened() -> Iterator[Reader]:
 
 
 @pytest.fixture
-def reader(opened: Reader, tmp_path: Path, tally: Tally) -> Reader:
+def reader(opened: Reader, tmp_path: Path) -> Reader:
     """Read from this test's folder."""
-    tally.inputs()
     (tmp_path / "ml").mkdir()
     return Reader(opened.connection, tmp_path / "ml")
 
@@ -293,10 +292,9 @@ some = settings(
 @some
 @given(given_=files.releases())
 def test_releases_are_read_back_from_every_format(
-    given_: tuple[Rows, Rows], opened: Reader, tally: Tally
+    given_: tuple[Rows, Rows], opened: Reader
 ) -> None:
     files.read_back(given_, opened)
-    tally.inputs(len(raw.WRITERS))
 
 
 @pytest.mark.slow
@@ -304,14 +302,12 @@ def test_releases_are_read_back_from_every_format(
 @given(files.releases(), files.NAMES, st.integers(0, 2), files.DAMAGES)
 def test_damaged_releases_are_refused_or_read_exactly(
     opened: Reader,
-    tally: Tally,
     given_: tuple[Rows, Rows],
     name: str,
     which: int,
     damages: list[files.Damage],
 ) -> None:
     files.survive(given_, name, which, damages, opened)
-    tally.inputs()
 
 
 @pytest.mark.slow
@@ -326,7 +322,6 @@ def test_damaged_releases_are_refused_or_read_exactly(
 def test_a_refused_run_changes_nothing(
     tmp_path: Path,
     own_server: RedisServer,
-    tally: Tally,
     file: str,
     change: Callable[[bytes], bytes],
     found: str,
@@ -342,4 +337,3 @@ def test_a_refused_run_changes_nothing(
             assert found in clone.failure(command, "--raw", "bad")
         assert client.get(contract.CURRENT) == b"g1"
         assert {key: client.dump(key) for key in client.scan_iter()} == before
-    tally.faults(2)

@@ -23,7 +23,6 @@ from batch.model.artifacts import is_within, sha256
 from batch.model.registry import CHECKSUM, EVALUATED, EVALUATED_CHECKSUM, Registry
 from tests.batch.model.test_model_file import TREE, changed, grown
 from tests.batch.model.test_registry import VALUES, register, trained
-from tests.conftest import Tally
 
 Change = Callable[[Path], object]
 
@@ -86,8 +85,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Store:
 
 
 @pytest.fixture(autouse=True)
-def prod_stays(store: Store, tally: Tally) -> Iterator[None]:
-    tally.faults()
+def prod_stays(store: Store) -> Iterator[None]:
     yield
     assert store.registry.prod_version() == "1"
 

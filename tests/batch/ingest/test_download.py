@@ -13,7 +13,6 @@ from batch.errors import BatchError
 from batch.ingest import release
 from batch.ingest.download import BY_HAND, PARTIAL, download
 from tests.batch.ingest.file_server import Reply, serving
-from tests.conftest import Tally
 from tests.sql import raw
 
 
@@ -218,9 +217,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     os.getuid() != 0, reason="NO DISK TO FILL: only root may mount a tiny tmpfs"
 )
-def test_a_full_disk_is_named(tmp_path: Path, folder: Path, tally: Tally) -> None:
+def test_a_full_disk_is_named(tmp_path: Path, folder: Path) -> None:
     """A disk of 64 KiB: for the zip, and for its files."""
-    tally.faults(2)
     ratings: list[raw.Row] = [(user, 10, 3.0, 7) for user in range(1, 20_000)]
     made = raw.tab(tmp_path / "big", ratings=ratings)
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_LZMA) as archive:
@@ -241,9 +239,8 @@ def test_a_full_disk_is_named(tmp_path: Path, folder: Path, tally: Tally) -> Non
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_limit_on_files_is_named(folder: Path, tally: Tally) -> None:
+def test_a_limit_on_files_is_named(folder: Path) -> None:
     """A quota does what a full disk does."""
-    tally.faults()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with serving(Reply(os.urandom(2**20))) as server:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
