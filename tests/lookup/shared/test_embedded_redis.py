@@ -147,6 +147,7 @@ def test_a_user_killed_while_it_starts_the_server_does_not_stop_the_next(
     wait_until(lambda: (folder / "start.lock").exists())
     time.sleep(moment / 1000)
     user.kill()
+    user.wait()  # until then it holds its locks
     with embedded_redis.redis(folder) as url, client(url) as r:
         assert r.ping()
     assert not runs(folder, port_of(url))
