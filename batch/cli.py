@@ -58,11 +58,18 @@ def check_scheduler(
     _: click.Context, __: click.Parameter, text: str | None
 ) -> str | None:
     """Check the address of a Dask scheduler."""
-    if text and not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
+    if text is not None and not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
         raise click.BadParameter(
             f"{text!r} is not a scheduler; expected tcp://HOST:PORT or tls://HOST:PORT"
         )
     return text
+
+
+def check_version(_: click.Context, __: click.Parameter, text: str) -> str:
+    """Check a version of the model."""
+    if not re.fullmatch("0*[1-9][0-9]*", text):
+        raise click.BadParameter(f"{text!r} is not a version; expected 1, 2, …")
+    return str(int(text))
 
 
 COMMON_OPTIONS = (
@@ -130,6 +137,8 @@ def execute(work: Callable[[], Result], *, as_json: bool, debug: bool) -> int:
     stops = stop_on_signals()
     try:
         result = work()
+        text = json.dumps(result) if as_json else console.readable(result)
+        print(text, flush=True)
     except KeyboardInterrupt:
         return console.fail(INTERRUPTED, 130)
     except LockHeld as error:
@@ -140,7 +149,6 @@ def execute(work: Callable[[], Result], *, as_json: bool, debug: bool) -> int:
         if debug:
             raise
         return console.fail(console.explain(error), 1)
-    print(json.dumps(result) if as_json else console.readable(result))
     return 0
 
 
@@ -187,7 +195,7 @@ command(
         "--version",
         metavar="N",
         required=True,
-        type=click.IntRange(min=1),
+        callback=check_version,
         help="The version to promote.",
     ),
 )

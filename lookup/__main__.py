@@ -94,20 +94,26 @@ def _listener(host: str, port: int) -> socket.socket:
 def _redis(settings: Settings) -> Iterator[None]:
     """Start the embedded Redis, and set REDIS_URL for the workers, if it is not set."""
     if settings.redis_url is not None:
-        print(f"redis: {without_password(settings.redis_url)}", flush=True)
+        _print(f"redis: {without_password(settings.redis_url)}")
         yield
         return
     with embedded_redis.redis(REDIS_FOLDER) as url:
         os.environ["REDIS_URL"] = url
-        print(f"redis: {url} (embedded; look inside: redis-cli -u {url})", flush=True)
+        _print(f"redis: {url} (embedded; look inside: redis-cli -u {url})")
         yield
+
+
+def _print(line: str) -> None:
+    """Print a line; a full disk does not keep the server from starting."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _serve(listener: socket.socket, host: str, workers: int) -> int:
     """Run uvicorn until it is stopped; return the exit code."""
     name = f"[{host}]" if ":" in host else host
     port = listener.getsockname()[1]
-    print(f"serving http://{name}:{port}", flush=True)
+    _print(f"serving http://{name}:{port}")
     config = uvicorn.Config(
         "lookup.app:from_environment",
         factory=True,

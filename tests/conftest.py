@@ -219,7 +219,9 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
 
 LONGEST = (
     "faults/test_kills.py",
+    "faults/test_kills_of_commands.py",
     "test_end_to_end.py",
+    "faults/test_disk.py",
     "commands/test_train.py",
     "features/test_candidates.py",
     "faults/test_connections.py",

@@ -46,12 +46,12 @@ def write_features(connection: Connection, settings: Settings) -> list[Path]:
     return paths
 
 
-def promote(settings: Settings, *, version: int) -> Result:
+def promote(settings: Settings, *, version: str) -> Result:
     """Let prod name another version; the next run scores with it."""
     registry = resources.open_registry(settings)
     former = registry.prod_version()
-    registry.promote(str(version))
-    return {"prod_version": str(version), "former_version": former}
+    registry.promote(version)
+    return {"prod_version": version, "former_version": former}
 
 
 def rollback(settings: Settings) -> Result:

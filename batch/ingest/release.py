@@ -74,16 +74,20 @@ def find(path: Path, unpacked: Path) -> Release:
         if path.is_dir():
             return locate(path)
         if path.is_file():
-            return locate(release_zip.extract_once(path, unpacked, FILE_NAMES))
+            extracted = release_zip.extract_once(path, unpacked, FILE_NAMES)
+            return locate(extracted, shown=path)
     except OSError as error:
         raise BatchError(f"cannot read {path}: {error}") from error
-    found = "is no folder and no file" if path.exists() else "does not exist"
+    found = "is neither file nor folder" if path.exists() else "does not exist"
     raise BatchError(f"{path} {found}; {WANTED}")
 
 
-def locate(folder: Path) -> Release:
-    """Recognise the release in a folder or in one of its sub-folders."""
-    home = home_of(folder)
+def locate(folder: Path, shown: Path | None = None) -> Release:
+    """Recognise the release in a folder or in one of its sub-folders.
+
+    Errors name it as `shown`: of a zip the user knows no folder.
+    """
+    home = home_of(folder, shown or folder)
     form = format_of(home)
     for name in form.names:
         check_file(home / name)
@@ -112,7 +116,7 @@ def fingerprint(release: Release) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def home_of(folder: Path) -> Path:
+def home_of(folder: Path, shown: Path) -> Path:
     """Find the folder that holds the files: `folder`, or one directly below it."""
     if FILE_NAMES & names_in(folder):
         return folder
@@ -126,11 +130,11 @@ def home_of(folder: Path) -> Path:
     ]
     if not homes:
         raise BatchError(
-            f"no MovieLens release in {folder}: found {listed(folder)}; {WANTED}"
+            f"no MovieLens release in {shown}: found {listed(folder)}; {WANTED}"
         )
     if len(homes) > 1:
         found = " and ".join(home.name for home in homes)
-        raise BatchError(f"several releases in {folder}: {found}; name one of them")
+        raise BatchError(f"several releases in {shown}: {found}; name one of them")
     return homes[0]
 
 

@@ -81,7 +81,7 @@ def extract(archive: Path, target: Path, names: Collection[str]) -> None:
     if not zipfile.is_zipfile(archive):
         with archive.open("rb") as file:
             head = file.read(40)
-        raise BatchError(f"{archive} is no folder and no whole zip: it begins {head!r}")
+        raise BatchError(f"{archive} is not a complete zip: it begins {head!r}")
     try:
         with zipfile.ZipFile(archive) as source:
             left = MAX_BYTES

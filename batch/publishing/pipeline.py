@@ -68,7 +68,8 @@ class Pipeline:
         self._sent.popleft()
         for i in redirected:
             parts = encoding.parts(trip.commands[i])
-            answers[i] = self._client.execute_command(*parts)  # type: ignore[no-untyped-call]
+            answer = self._client.execute_command(*parts)  # type: ignore[no-untyped-call]
+            answers[i] = "OK" if answer is True else answer  # as the protocol has it
         return trip, answers
 
     def close(self) -> None:

@@ -101,7 +101,11 @@ class _User:
         """Start the server if it does not run, and return its port."""
         fcntl.flock(self._start_lock, fcntl.LOCK_EX)
         fcntl.flock(self._users_lock, fcntl.LOCK_SH)
-        port = self._wait_until_ready() or self._start()
+        try:
+            port = self._wait_until_ready() or self._start()
+        except BaseException:  # such as Ctrl-C while the server loads its data
+            self.leave()
+            raise
         fcntl.flock(self._start_lock, fcntl.LOCK_UN)
         return port
 
@@ -170,13 +174,12 @@ class _User:
 
         A container ends with its main process, which may be this one.
         """
-        port = self._port()
-        if port is not None and self._is_running():
-            with contextlib.suppress(OSError):  # a long save exceeds ANSWER_SECONDS
-                # The second one counts only if Redis cannot save, as on a full disk.
-                _ask(port, "SHUTDOWN", "SHUTDOWN NOSAVE")
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        port, deadline = self._port(), time.monotonic() + PATIENCE_SECONDS
         while self._is_running() and time.monotonic() < deadline:
+            # It may not listen yet, and a long save exceeds ANSWER_SECONDS.
+            with contextlib.suppress(OSError):
+                # The second one counts only if Redis cannot save, as on a full disk.
+                _ask(port or 0, "SHUTDOWN", "SHUTDOWN NOSAVE")
             time.sleep(PAUSE_SECONDS)
 
     def _is_running(self) -> bool:

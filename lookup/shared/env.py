@@ -111,7 +111,7 @@ def without_password(url: str) -> str:
     the last `@` is hidden, unless the URL is that of a path (`sqlite:////home/a@b`).
     """
     hidden = re.sub(r"(?<=password=)[^&]*", "…", url)
-    return re.sub(r"(^[^/@:]*:|(?<!/)//)(?!/).*@", r"\1…@", hidden, flags=re.DOTALL)
+    return re.sub(r"(^[^/@:]*:/?|(?<!/)//)(?!/).*@", r"\1…@", hidden, flags=re.DOTALL)
 
 
 def _problem(url: SplitResult) -> str | None:

@@ -266,6 +266,27 @@ def test_blank_lines_and_a_last_line_without_end_are_logged(
 
 
 @every_format
+def test_blank_lines_of_other_files_are_skipped(reader: Reader, name: str) -> None:
+    ratings_of(reader, name)
+    for path in reader.folder.iterdir():
+        path.write_bytes(path.read_bytes() + b"\n\n")
+    reader.read()
+    assert len(reader.items()) == len(raw.ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("ml-100k", "«CAFÉ»"), ("ml-csv", '"')],
+    ids=["Latin-1 that has bytes like UTF-8's", "one quote"],
+)
+def test_odd_titles_are_read(reader: Reader, name: str, title: str) -> None:
+    items = [(10, title, ["War"]), *raw.ITEMS[1:]]
+    reader.write(name, list(raw.RATINGS), items)
+    reader.read()
+    assert reader.items()[0][1] == title
+
+
+@every_format
 def test_zeros_before_a_number_do_not_matter(reader: Reader, name: str) -> None:
     """Nor do items without ratings, and users with one."""
     path = ratings_of(reader, name)

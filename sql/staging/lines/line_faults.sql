@@ -27,6 +27,7 @@ unusual as (
     from lines
     where
         line_number > $n_headers
+        and line is not null -- blank
         and not (
             'rating' in $columns
             and regexp_full_match(
@@ -67,8 +68,16 @@ misshapen as (
                 then 'a NUL byte: the file is damaged, or not UTF-8'
             when
                 $encoding = 'latin-1'
-                and regexp_matches(
-                    line, '[\xc2-\xdf][\x80-\xbf]|[\xe0-\xf4][\x80-\xbf]{2}'
+                and not regexp_full_match(line, '[\x00-\x7f]*')
+                and regexp_full_match(
+                    line,
+                    concat_ws(
+                        '|',
+                        '([\x00-\x7f]',
+                        '[\xc2-\xdf][\x80-\xbf]',
+                        '[\xe0-\xef][\x80-\xbf]{2}',
+                        '[\xf0-\xf4][\x80-\xbf]{3})*'
+                    )
                 )
                 then 'UTF-8, where other lines are Latin-1: save the file as UTF-8'
             when $delimiter = '::' and contains(line, ':::')
@@ -104,7 +113,11 @@ judged as (
         position,
         line,
         column_name,
-        if($delimiter = ',', trim(cell, '"'), cell) as entry,
+        if(
+            $delimiter = ',' and starts_with(cell, '"'),
+            replace(cell[2:-2], '""', '"'),
+            cell
+        ) as entry,
         case
             when
                 column_name in ('user_id', 'item_id')
@@ -129,7 +142,10 @@ judged as (
                 then 'seconds since 1970, of eleven digits at most'
             when
                 column_name = 'age'
-                and not regexp_full_match(entry, '[0-9]{0,2}|1[0-4][0-9]')
+                and not (
+                    regexp_full_match(entry, '[0-9]{0,3}')
+                    and coalesce(try_cast(entry as integer), 0) <= 150
+                )
                 then 'years, or nothing'
             when
                 column_name = 'occupation_code'
@@ -141,7 +157,7 @@ judged as (
                 column_name = 'released_on'
                 and not regexp_full_match(entry, '(.*[0-9]{4})?')
                 then 'a date that ends with its year, or nothing'
-            when column_name = 'title' and trim(entry) = ''
+            when column_name = 'title' and not regexp_matches(entry, '\S')
                 then 'a text'
             when
                 column_name = 'genres'

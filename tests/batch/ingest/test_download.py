@@ -198,7 +198,7 @@ def test_only_a_zip_with_a_release_is_put_in_place(
         archive.writestr("../u.data", "evil")
     damaged = body[:60] + bytes(4) + body[64:]
     for content, cause in (
-        (b"<html>Please log in</html>", "no whole zip: it begins b'<html>Please"),
+        (b"<html>Please log in</html>", "not a complete zip: it begins b'<html>Please"),
         (damaged, "cannot be unpacked: "),
         ((tmp_path / "other.zip").read_bytes(), "found ../u.data, but none of"),
     ):

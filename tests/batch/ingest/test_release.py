@@ -167,7 +167,7 @@ def test_folders_and_pipes_are_no_files(
     make(path)
     assert f"{tmp_path}/raw lacks {path.name}" in failure(tmp_path / "raw")
     os.mkfifo(tmp_path / "pipe")
-    assert "is no folder and no file" in failure(tmp_path / "pipe")
+    assert "is neither file nor folder" in failure(tmp_path / "pipe")
 
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:

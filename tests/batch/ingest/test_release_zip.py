@@ -86,15 +86,13 @@ def test_other_files_are_no_zips(tmp_path: Path, content: bytes) -> None:
     """Web pages that were saved as a zip are common."""
     path = tmp_path / "ml.zip"
     path.write_bytes(content)
-    assert f"{path} is no folder and no whole zip: it begins {content!r}" in refused(
-        path
-    )
+    assert f"{path} is not a complete zip: it begins {content!r}" in refused(path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_truncated_zip_is_refused(packed: Path, share: float) -> None:
     os.truncate(packed, int(packed.stat().st_size * share))
-    assert f"{packed} is no folder and no whole zip: it begins b'PK" in refused(packed)
+    assert f"{packed} is not a complete zip: it begins b'PK" in refused(packed)
 
 
 def test_a_zip_with_wrong_bytes_is_refused(packed: Path) -> None:

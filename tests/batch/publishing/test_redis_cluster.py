@@ -13,9 +13,10 @@ from redis.cluster import RedisCluster
 
 from batch.errors import BatchError
 from batch.publishing import cluster as redis_cluster
-from batch.publishing import connections, lock, shared_keys
+from batch.publishing import connections, encoding, lock, shared_keys
 from batch.publishing.connections import Client
 from batch.publishing.generations import locked
+from batch.publishing.pipeline import Pipeline, Trip
 from lookup.app import create_app
 from lookup.settings import Settings
 from lookup.shared import contract
@@ -85,8 +86,9 @@ def test_a_lock_outlives_what_a_cluster_says_amid_a_failure(
         assert "it expires by itself" in caplog.text
 
 
+@pytest.mark.parametrize(("command", "answer"), [("RPUSH", 1), ("SET", "OK")])
 def test_a_slot_that_moves_meanwhile_is_followed(
-    client: Client, cluster: Cluster
+    client: Client, cluster: Cluster, command: str, answer: int | str
 ) -> None:
     """Where the client takes its node to be nothing is done, elsewhere it is once."""
     assert isinstance(client, RedisCluster)
@@ -96,8 +98,10 @@ def test_a_slot_that_moves_meanwhile_is_followed(
     (end, *_) = (s for s in cluster.nodes if s.port != home)
     cluster.move(client.keyslot(key), end)
     try:
-        publish_one(client, "g1")
-        assert client.lrange(key, 0, -1) == ["50:2.0000", "73:-7.0000"]
+        pipeline = Pipeline(client)
+        pipeline.send(Trip([key], [encoding.command(command, key, "x")], [answer]))
+        assert pipeline.receive()[1] == [answer]
+        pipeline.close()
         with redis.Redis.from_url(end.url) as node:
             assert node.exists(key)
     finally:

@@ -153,6 +153,20 @@ def test_a_user_killed_while_it_starts_the_server_does_not_stop_the_next(
     assert not runs(folder, port_of(url))
 
 
+def test_an_interrupt_while_the_server_starts_ends_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedded_redis, "_is_ready", interrupted)
+    with pytest.raises(KeyboardInterrupt), embedded_redis.redis(folder):
+        pass
+    monkeypatch.undo()
+    port = int((folder / "server.lock").read_text())
+    assert not runs(folder, port)
+
+
 def test_programs_of_a_user_do_not_count(folder: Path) -> None:
     """A child that outlives its parent does not keep the server."""
     with embedded_redis.redis(folder) as url:

@@ -100,6 +100,7 @@ def test_a_bad_url_with_a_password_is_refused_unseen(url: str) -> None:
         ("postgresql://u:a/b?c#d@h/db", "postgresql://…@h/db"),
         ("https://token@h/?password=p@q", "https://…@h/?password=…"),
         ("user:p@h:6379", "user:…@h:6379"),
+        ("postgres:/u:p@h/db", "postgres:/…@h/db"),
         # paths have no password
         ("sqlite:////home/me@work/x.db", "sqlite:////home/me@work/x.db"),
         ("/home/a:b@c/raw", "/home/a:b@c/raw"),
