@@ -44,15 +44,15 @@ class Client:
         self._redis: Redis | RedisCluster = _server(url)
 
     async def execute(
-        self, commands: Sequence[Command], timeout: float = TIMEOUT_SECONDS
+        self, commands: Sequence[Command], timeout: float | None = None
     ) -> list[Any]:
         """Send commands together and return their replies, some of which may be errors.
 
-        Replies are as Redis sends them: a hash is names and values by turns. The time
-        limit is for all of them: one per reply would cost more than the reply. Raises
-        RedisError or OSError if there are no replies.
+        Replies are as Redis sends them: a hash is a flat list of names and values. The
+        time limit is for all of them, since one per reply would cost more than the
+        reply. Raises RedisError or OSError if there are no replies.
         """
-        client = self._redis
+        timeout, client = timeout or TIMEOUT_SECONDS, self._redis
         if isinstance(client, RedisCluster):
             return await _send_to_cluster(client, commands, timeout)
         replies = await _send_to_server(client, commands, timeout)

@@ -19,7 +19,8 @@ from tests.conftest import (
 from tests.faults.batches import Clone, Place
 from tests.faults.disks import filled, tiny_disk
 from tests.faults.kills import LENGTHS, Site, content
-from tests.faults.test_kills import kept, prod_of
+from tests.faults.test_kills import kept
+from tests.faults.test_kills_of_commands import prod_of
 from tests.lookup.programs import ask, command, environment, wait_for
 
 pytestmark = pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from lookup.settings import Settings
+from lookup.store import client
 from tests.conftest import publish
 from tests.lookup.programs import Start, command, environment
 from tests.lookup.serving import serving
@@ -19,11 +20,12 @@ from tests.lookup.serving import serving
 
 @pytest.fixture(params=[0, 1], ids=["uncached", "cached"])
 async def api(
-    redis_url: str, request: pytest.FixtureRequest
+    redis_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the app on the session's Redis, with a cache and without."""
-    async with serving(redis_url, Settings(cache_mb=request.param)) as client:
-        yield client
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 10.0)  # the machine may be busy
+    async with serving(redis_url, Settings(cache_mb=request.param)) as served:
+        yield served
 
 
 @pytest.fixture
