@@ -11,6 +11,8 @@ from starlette.routing import Route
 
 from batch import cli, warehouse
 from batch.features import columns
+from batch.ingest import release, validate
+from batch.model import train
 from batch.settings import Settings as BatchSettings
 from lookup.app import create_app
 from lookup.settings import Settings as LookupSettings
@@ -114,24 +116,17 @@ def test_every_json_shown_is_json_and_answers_have_the_contracts_fields() -> Non
     assert answers
     for answer in answers:
         if answer["source"] == "personal":
-            assert list(answer) == [
-                "user_id",
-                "k",
-                "generation",
-                "model_version",
-                "scored_at",
-                "source",
-                "items",
-            ]
+            fields = "user_id k generation model_version scored_at source items"
+            assert list(answer) == fields.split()
         for item in answer["items"]:
-            assert [name for name in item if name != "because"] == [
-                "rank",
-                "item_id",
-                "title",
-                "genres",
-                "year",
-                "score",
-            ]
+            fields = "rank item_id title genres year score"
+            assert [name for name in item if name != "because"] == fields.split()
+
+
+def test_every_program_of_the_tests_that_is_named_is_there() -> None:
+    for name in set(re.findall(r"python -m (tests\.[a-z_.]*[a-z])(?![.\w])", ALL)):
+        path = ROOT / f"{name.replace('.', '/')}.py"
+        assert "__main__" in path.read_text(encoding="utf-8"), name
 
 
 def test_every_target_of_make_that_is_named_is_there() -> None:
@@ -167,11 +162,9 @@ def test_the_crontab_line_is_the_one_that_is_tried() -> None:
 
 
 def test_what_the_table_of_changes_names_is_there() -> None:
-    assert "PARAMETERS" in (ROOT / "batch/model/train.py").read_text(encoding="utf-8")
-    assert "N_ROUNDS" in (ROOT / "batch/model/train.py").read_text(encoding="utf-8")
-    assert "FORMATS" in (ROOT / "batch/ingest/release.py").read_text(encoding="utf-8")
-    assert columns.FEATURES
+    assert {*train.PARAMETERS, train.N_ROUNDS, *release.FORMATS, *columns.FEATURES}
     assert warehouse.MODELS
+    assert validate.LINE_FORMATS
 
 
 def test_nothing_else_is_at_the_top() -> None:

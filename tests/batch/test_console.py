@@ -35,23 +35,8 @@ def test_fail_keeps_to_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
 
 
-def test_a_result_for_a_person() -> None:
-    result = {
-        "generation": "g1",
-        "model": {"ndcg": 0.12345, "n": 3},
-        "held": ["a", "b"],
-        "pending": [{"generation": "g2", "n_written": 3}],
-    }
-    assert console.readable(result).splitlines() == [
-        "generation  g1",
-        "model       ndcg 0.1235  n 3",
-        "held        a  b",
-        "pending     generation g2, n_written 3",
-    ]
-
-
 def test_what_is_alike_is_a_table() -> None:
-    """Wherever it stands: `prod` comes long after the model that it is beside."""
+    """Wherever it stands: `prod` comes long after the model."""
     result = {
         "version": "2",
         "model": {"ndcg": 0.26355, "coverage": 0.5},
@@ -60,6 +45,7 @@ def test_what_is_alike_is_a_table() -> None:
         "prod": {"ndcg": 0.1, "coverage": 1.0},
         "seconds": {"train": 1.5, "total": 2.0},
         "nothing": {},
+        "held": ["a", "b"],
     }
     assert console.readable(result).splitlines() == [
         "version    2",
@@ -72,4 +58,5 @@ def test_what_is_alike_is_a_table() -> None:
         "lead       -0.1 to 0.1",
         "seconds    train 1.5  total 2",
         "nothing    ",
+        "held       a  b",
     ]

@@ -79,66 +79,30 @@ class Shape:
         return np.sort(np.diff(ends, prepend=0))
 
 
-ML_100K = Shape(
-    name="ml-100k",
-    n_users=943,
-    max_user_id=943,
-    n_items=1682,
-    max_item_id=1682,
-    n_rated=1682,
-    n_ratings=100_000,
-    median_history=65,
-    longest_history=737,
-    counts={1: 583, 100: 250, 400: 82, 841: 27, 1300: 4, 1682: 1},
-    began_at=874_724_710,
-    ended_at=893_286_638,
-    has_half_stars=False,
-)
-ML_1M = Shape(
-    name="ml-1m",
-    n_users=6040,
-    max_user_id=6040,
-    n_items=3883,
-    max_item_id=3952,
-    n_rated=3706,
-    n_ratings=1_000_209,
-    median_history=96,
-    longest_history=2314,
-    counts={1: 3428, 100: 1600, 500: 700, 1000: 350, 1853: 123, 3000: 11, 3706: 1},
-    began_at=956_703_932,
-    ended_at=1_046_454_590,
-    has_half_stars=False,
-)
-ML_10M = Shape(
-    name="ml-10m",
-    n_users=69_878,
-    max_user_id=71_567,
-    n_items=10_681,
-    max_item_id=65_133,
-    n_rated=10_677,
-    n_ratings=10_000_054,
-    median_history=69,
-    longest_history=7359,
-    counts={1: 34_864, 100: 17_000, 1000: 2600, 3000: 520, 5338: 135, 8500: 25}
-    | {10_677: 1},
-    began_at=789_652_009,
-    ended_at=1_231_131_736,
-    has_half_stars=True,
-)
-ML_25M = Shape(
-    name="ml-25m",
-    n_users=162_541,
-    max_user_id=162_541,
-    n_items=62_423,
-    max_item_id=209_171,
-    n_rated=59_047,
-    n_ratings=25_000_095,
-    median_history=71,
-    longest_history=32_202,
-    counts={1: 81_491, 100: 33_000, 1000: 6500, 4000: 900, 10_000: 110, 24_000: 10}
-    | {29_500: 6, 48_000: 1, 59_047: 1},
-    began_at=789_652_009,
-    ended_at=1_574_327_703,
-    has_half_stars=True,
-)
-SHAPES = {shape.name: shape for shape in (ML_100K, ML_1M, ML_10M, ML_25M)}
+SHAPES = {
+    shape.name: shape
+    for shape in (
+        Shape(
+            "ml-100k", 943, 943, 1682, 1682, 1682, 100_000, 65, 737,
+            {1: 583, 100: 250, 400: 82, 841: 27, 1300: 4, 1682: 1},
+            874_724_710, 893_286_638, has_half_stars=False,
+        ),
+        Shape(
+            "ml-1m", 6040, 6040, 3883, 3952, 3706, 1_000_209, 96, 2314,
+            {1: 3428, 100: 1600, 500: 700, 1000: 350, 1853: 123, 3000: 11, 3706: 1},
+            956_703_932, 1_046_454_590, has_half_stars=False,
+        ),
+        Shape(
+            "ml-10m", 69_878, 71_567, 10_681, 65_133, 10_677, 10_000_054, 69, 7359,
+            {1: 34_864, 100: 17_000, 1000: 2600, 3000: 520, 5338: 135, 8500: 25}
+            | {10_677: 1},
+            789_652_009, 1_231_131_736, has_half_stars=True,
+        ),
+        Shape(
+            "ml-25m", 162_541, 162_541, 62_423, 209_171, 59_047, 25_000_095, 71, 32_202,
+            {1: 81_491, 100: 33_000, 1000: 6500, 4000: 900, 10_000: 110, 24_000: 10}
+            | {29_500: 6, 48_000: 1, 59_047: 1},
+            789_652_009, 1_574_327_703, has_half_stars=True,
+        ),
+    )
+}  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from batch import warehouse
 from batch.ingest import load, release
 from tests.benchmarks.generate import generate
-from tests.benchmarks.shapes import ML_1M, ML_100K, SHAPES, Shape
+from tests.benchmarks.shapes import SHAPES, Shape
 
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
@@ -52,17 +52,17 @@ def test_the_batch_reads_what_is_generated(tmp_path: Path, shape: Shape) -> None
 
 
 def test_a_whole_release_has_its_numbers(tmp_path: Path) -> None:
-    generate(ML_100K, tmp_path, ML_100K.n_users)
+    generate(SHAPES["ml-100k"], tmp_path, SHAPES["ml-100k"].n_users)
     found = counts(tmp_path)
     assert (found["users"], found["items"], found["ratings"]) == (943, 1682, 100_000)
     assert found["rated"] > 0.8 * 1682
-    assert found["top"] == pytest.approx(ML_100K.counts[1], rel=0.3)
+    assert found["top"] == pytest.approx(SHAPES["ml-100k"].counts[1], rel=0.3)
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     texts = []
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        generate(ML_1M, tmp_path / name, 60, seed)
+        generate(SHAPES["ml-1m"], tmp_path / name, 60, seed)
         files = sorted((tmp_path / name).iterdir())
         assert [path.name for path in files] == [
             *("movies.dat", "ratings.dat", "users.dat")
