@@ -18,8 +18,8 @@ from batch.settings import Settings, mlflow_credentials
 from lookup.shared.env import SettingError, positive_integer
 
 INTERRUPTED = (
-    "interrupted; every list that is served is whole, and status says of which "
-    "generation"
+    "interrupted; the served lists are complete (python -m batch status shows their "
+    "generation)"
 )
 
 log = logging.getLogger("batch")

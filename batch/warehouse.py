@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -163,88 +162,6 @@ def build_models(
             build_in_parts(connection, model, parameters)
         else:
             build(connection, model, parameters)
-
-
-class RuleBroken(BatchError):
-    """A check found a row.
-
-    Attributes:
-        table: the staging table that the row is of.
-        row_id: how many rows of the table come before it, where it is one.
-    """
-
-    def __init__(self, table: str, row_id: int | None, said: str) -> None:
-        super().__init__(said)
-        self.table = table
-        self.row_id = row_id
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """What a repair did.
-
-    Attributes:
-        rule: why rows were removed.
-        n: how many.
-        row_id: how many rows of the table came before the first of them.
-    """
-
-    rule: str
-    n: int
-    row_id: int
-
-
-def check(connection: duckdb.DuckDBPyConnection) -> None:
-    """Run the queries of `sql/checks`, each of which must return no rows.
-
-    Raises:
-        RuleBroken: with the comment that heads the check and the first row it found.
-    """
-    for path in sorted((SQL / "checks").glob("*.sql")):
-        query = path.read_text(encoding="utf-8")
-        row = connection.execute(query).fetchone()
-        if row is not None:
-            names = [column[0] for column in connection.description or []]
-            values = dict(zip(names, row, strict=True))
-            row_id = values.pop("row_id", None)
-            found = ", ".join(f"{name} {value}" for name, value in values.items())
-            said = f"the raw files break a rule: {rule_of(query)}; found {found}"
-            raise RuleBroken(table_of(path), row_id, said)
-
-
-def repair(connection: duckdb.DuckDBPyConnection) -> Repaired | None:
-    """Remove the ratings that others supersede, if there are any."""
-    model = "repairs/ratings_are_given_once"
-    build(connection, model, {})
-    query = "select count(*), min(row_id) from ratings_are_given_once"
-    ((n, first),) = connection.sql(query).fetchall()
-    if n:
-        connection.execute(
-            "delete from stg_ratings "
-            "where rowid in (select row_id from ratings_are_given_once)"
-        )
-    drop(connection, model)
-    return Repaired(rule_of(read(model)), n, first) if n else None
-
-
-def table_of(path: Path) -> str:
-    """Name the staging table that a check is about, by its first word."""
-    return f"stg_{path.name.partition('_')[0]}"
-
-
-def rule_of(query: str) -> str:
-    """Return the comment that heads a check or a repair."""
-    return query.partition("\n")[0].removeprefix("-- ")
-
-
-def later_than(connection: duckdb.DuckDBPyConnection, moment: int) -> tuple[int, int]:
-    """Count the ratings after a moment, and the rows before the first of them."""
-    query = (
-        "select count(*), coalesce(min(rowid), 0) from stg_ratings "
-        "where rated_at > $moment"
-    )
-    ((n, first),) = connection.execute(query, {"moment": moment}).fetchall()
-    return n, first
 
 
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

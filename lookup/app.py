@@ -126,7 +126,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
 
 
 def _collect_garbage_rarely() -> None:
-    """Look for cyclic garbage rarely: that took a tenth of the time and found none.
+    """Collect cyclic garbage rarely: that took a tenth of the time and found nothing.
 
     Requests leave little of it, while each collection visits the whole cache.
     """

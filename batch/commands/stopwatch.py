@@ -28,7 +28,7 @@ class Stopwatch:
             self._inner = outer_inner + elapsed
 
     def charged(self, name: str, values: Iterable[T]) -> Iterator[T]:
-        """Pass values on, charging the time that each takes to come to a stage."""
+        """Yield values unchanged; charge the time that each took to a stage."""
         iterator = iter(values)
         while True:
             with self.stage(name):

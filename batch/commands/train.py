@@ -97,11 +97,11 @@ def train_version(
     settings: Settings,
     watch: Stopwatch,
 ) -> tuple[str, Measurement]:
-    """Train, evaluate, refit and register a version; leaves the hold-out's tables.
+    """Train, evaluate, refit and register a version.
 
     A version holds two models. The evaluated one never saw the hold-out. The served
     one has the same parameters, refitted on all ratings; nothing is left to measure
-    it by.
+    it by. The connection is left with the tables as of the hold-out's cutoff.
     """
     from batch.model.train import CURVE_SHARE
     from batch.model.train import train as fit
@@ -165,7 +165,7 @@ def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
 def sample_window(
     connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
 ) -> Pairs:
-    """Sample the pairs to learn from as of a cutoff, whose tables stay."""
+    """Build the tables of a cutoff, and sample the pairs to learn from."""
     with watch.stage("features"):
         tables.build(connection, n_cuts, n_next)
         user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), MAX_USERS)
@@ -184,11 +184,11 @@ def compare(
     """Compare a new version with the one that is `prod`, on the same hold-out.
 
     Returns:
-        None where `prod` cannot be measured, such as when the SQL lost a feature that
-        it wants, and the comparison is not required.
+        None if `prod` cannot be measured, such as when the SQL lost a feature that it
+        wants, and `is_required` is not set.
 
     Raises:
-        BatchError: it is.
+        BatchError: `prod` cannot be measured, and `is_required` is set.
     """
     log.info("measuring version %s, which is prod, on the same hold-out", prod)
     try:

@@ -9,9 +9,8 @@ import duckdb
 
 from batch import warehouse
 from batch.errors import BatchError
-from batch.ingest import validate
+from batch.ingest import rules, validate
 from batch.ingest.release import Release
-from batch.warehouse import RuleBroken
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +35,8 @@ def read(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
 def check(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> None:
     """Run the checks of `sql/checks`, and name the line that breaks a rule."""
     try:
-        warehouse.check(connection)
-    except RuleBroken as error:
+        rules.check(connection)
+    except rules.RuleBroken as error:
         path = tables.get(error.table)
         if path is None:
             raise
@@ -64,7 +63,9 @@ def reconcile(path: Path, n_rows: int, encoding: str) -> None:
 
 def log_future(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Log the ratings that are later than now."""
-    n, first = warehouse.later_than(connection, int(time.time()))
+    query = "select count(*), min(rowid) from stg_ratings where rated_at > $now"
+    found = connection.execute(query, {"now": int(time.time())}).fetchall()
+    ((n, first),) = found
     if n:
         log.warning(
             "%s: ratings are later than this machine's clock: taken as they are "
@@ -77,7 +78,7 @@ def log_future(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 def repair(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Remove the ratings that later ones replace, and log how many."""
-    repaired = warehouse.repair(connection)
+    repaired = rules.repair(connection)
     if repaired:
         log.warning(
             "%s: %s; the others were left out (%d, the first in line %d)",

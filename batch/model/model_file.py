@@ -79,7 +79,7 @@ def try_out(content: bytes) -> None:
     except subprocess.TimeoutExpired as error:
         raise UnfitError(f"xgboost needs over {TRIAL_SECONDS} s for it") from error
     if child.returncode < 0:
-        raise UnfitError(f"xgboost dies of it (signal {-child.returncode})")
+        raise UnfitError(f"xgboost crashes on loading it (signal {-child.returncode})")
     if child.returncode:
         lines = child.stderr.decode(errors="replace").splitlines()
         raise UnfitError(lines[-1][:300] if lines else "xgboost cannot load it")

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Record:
-    """What a training run logs besides its models; all of the evaluated one."""
+    """What a training run logs besides its models, all about the evaluated one."""
 
     parameters: Mapping[str, str | int | float]
     metrics: Mapping[str, float]

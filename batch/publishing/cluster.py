@@ -16,7 +16,7 @@ from lookup.shared import contract
 Client = redis.Redis | RedisCluster
 
 ERRORS = (ClusterError, RedisClusterException)
-"""The latter is not a RedisError."""
+"""What redis-py raises about a cluster; RedisClusterException is not a RedisError."""
 Redirected = AskError
 """The key has moved to another node and the command was not executed."""
 

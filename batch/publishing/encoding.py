@@ -1,8 +1,9 @@
 """Rankings as commands of Redis' protocol, hundreds of lists at once.
 
 Formatting a score in Python takes as long as storing it takes Redis. Therefore numpy
-looks up the parts of all entries in tables, in units of four and eight bytes. They are
-padded with NULs, which are deleted at the end. The result equals `contract.encode`.
+assembles each entry from parts in tables: its length, the item id, the score. Parts
+have four or eight bytes and are padded with NULs, which are deleted at the end. The
+result equals `contract.encode`.
 """
 
 from collections.abc import Sequence
@@ -87,7 +88,8 @@ def _entries(item_ids: Ids, scores: Scores) -> tuple[Bytes, Integers]:
     """Encode entries; return them and the number of bytes of each."""
     names, n_digits = _items(int(item_ids.max(initial=1)).bit_length())
     heads, wholes, fractions = _tables()
-    # exact, since 24 bits times 14 fit into 53: it rounds as Python's format does
+    # A float32 has 24 bits and UNIT 14: the product is exact in a float64, and rounds
+    # as Python's format does.
     rounded = np.rint(scores * np.float64(UNIT)).astype(np.int64)
     is_negative = rounded < 0
     np.abs(rounded, out=rounded)

@@ -49,8 +49,8 @@ SCALES = (
     (PLAIN, WEIGHTED, WEIGHTED, PLAIN, PLAIN, PLAIN, PLAIN),
     (WEIGHTED,) * 7,
 )
-"""Similarities are in millionths, and their products with weights in ten-thousandths of
-those."""
+"""Divisors that turn sums of integers into floats: 10**6 for sums of similarities,
+10**10 for sums of similarities times weights."""
 
 STATES = ("whole", "slow", "recent", "soon", "liked")
 

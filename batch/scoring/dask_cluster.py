@@ -69,8 +69,8 @@ class Cluster:
         if others:
             self._client.close()
             raise BatchError(
-                f"{others[0]} and {len(others) - 1} more of {len(digests)} workers of "
-                f"{self._address} have another version of this package"
+                f"{len(others)} of {len(digests)} workers of {self._address} have "
+                f"another version of this package, such as {others[0]}"
             )
         threads = sum(self._client.nthreads().values())
         n_users = TASKS_PER_THREAD * threads * self.users_per_task

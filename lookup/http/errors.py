@@ -36,7 +36,7 @@ def response(
 
 
 def from_exception(error: Exception) -> JSONResponse:
-    """Return the response to an exception; one of a bug shows nothing of the inside."""
+    """Return the response to an exception, without details of an unexpected one."""
     if isinstance(error, ApiError):
         return response(error.status, error.code, str(error))
     if isinstance(error, StoreError):

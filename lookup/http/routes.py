@@ -142,7 +142,7 @@ class Routes:
         self._query(request, ())
         generation, key, text = await self._get(contract.about_key)
         if text is None:
-            message = f"generation {generation.name} was published without it"
+            message = f"generation {generation.name} has no description"
             raise ApiError(404, "unknown_about", message)
         about = decoded(contract.decode_about, key, text)
         fields = {**generation.origin, "top_n": generation.top_n, **asdict(about)}

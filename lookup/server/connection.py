@@ -20,7 +20,8 @@ else:
 HEAD_BYTES = 65_536
 """The limit of a request's line and headers together, which is also that of h11."""
 PIECE_BYTES = 4_096
-"""How much is parsed before the requests in it are answered: at most a few hundred."""
+"""Bytes that are parsed at a time, so that at most a few hundred pipelined requests are
+answered before the next ones are parsed."""
 PATIENCE_SECONDS = 30.0
 """The limit from one answer, or from the start of the connection, to the next."""
 

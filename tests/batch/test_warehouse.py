@@ -7,6 +7,7 @@ import pytest
 from batch import warehouse
 from batch.errors import BatchError
 from batch.features import tables
+from batch.ingest import rules
 from tests import worlds
 from tests.sql import raw
 from tests.worlds import Connection, Cutoff, World, moved, ordered
@@ -69,10 +70,10 @@ def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> 
 
 def test_a_check_that_finds_a_row_says_which(connection: Connection) -> None:
     worlds.stage(connection, RAGGED)
-    warehouse.check(connection)
+    rules.check(connection)
     connection.execute("update stg_ratings set rating = 6 where user_id = 1")
     with pytest.raises(BatchError, match=r"from 0\.5 to 5; found .*rating 6\.0"):
-        warehouse.check(connection)
+        rules.check(connection)
 
 
 def test_staging_reads_a_release_without_users(

@@ -4,8 +4,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from batch import warehouse
-from batch.ingest import load, release
+from batch.ingest import load, release, rules
 from tests.benchmarks.generate import generate
 from tests.benchmarks.shapes import SHAPES, Shape
 
@@ -16,7 +15,7 @@ def counts(folder: Path) -> dict[str, int]:
     """Read a folder as the batch does, and count what is in it."""
     with duckdb.connect() as connection:
         load.read(connection, release.find(folder, folder / "unpacked"))
-        warehouse.check(connection)
+        rules.check(connection)
         query = """
             select
                 (select count(distinct user_id) from stg_ratings),

@@ -131,7 +131,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "huge MLmodel": (enlarged("MLmodel"), "MLmodel has 1,073,741,824 bytes, over"),
     "outside its folder": (described(data="../../model.json"), "outside its folder"),
     "a link": (linked, "outside the artifact directory"),
-    "empty": (written("model.json", b""), "xgboost dies of it (signal 6)"),
+    "empty": (written("model.json", b""), "xgboost crashes on loading it (signal 6)"),
     "several classes": (written("model.json", SEVERAL), "several scores a pair"),
 }
 

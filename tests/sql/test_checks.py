@@ -5,7 +5,7 @@ import pytest
 
 from batch import warehouse
 from batch.errors import BatchError
-from batch.ingest import load, release
+from batch.ingest import load, release, rules
 from tests.sql import raw
 
 BAD = [
@@ -80,10 +80,10 @@ def test_each_check_names_the_first_bad_row(
     rule = warehouse.read(f"checks/{check}").partition("\n")[0].removeprefix("-- ")
     with duckdb.connect() as connection:
         load.read(connection, release.find(raw.tab(tmp_path), tmp_path))
-        warehouse.check(connection)
+        rules.check(connection)
         connection.execute(change)
         with pytest.raises(BatchError) as caught:
-            warehouse.check(connection)
+            rules.check(connection)
     assert str(caught.value) == f"the raw files break a rule: {rule}; found {found}"
 
 

@@ -101,7 +101,10 @@ def test_a_booster_that_cannot_score_pairs(
     ("content", "expected"),
     [
         (RANDOM, "xgboost refuses it: "),
-        (changed(*TREE, "left_children", 0, value=2**30), r"dies of it \(signal 11\)"),
+        (
+            changed(*TREE, "left_children", 0, value=2**30),
+            r"on loading it \(signal 11",
+        ),
         (bytes(grown(booster="gblinear").save_raw("json")), "not supported"),
     ],
 )
