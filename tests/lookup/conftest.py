@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from lookup.settings import Settings
-from lookup.store import client
+from lookup.store import client, store
 from tests.conftest import publish
 from tests.lookup.programs import Start, command, environment
 from tests.lookup.serving import serving
@@ -23,7 +23,9 @@ async def api(
     redis_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the app on the session's Redis, with a cache and without."""
-    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 10.0)  # the machine may be busy
+    for name in ("TIMEOUT_SECONDS", "CONNECT_SECONDS"):  # the machine may be busy
+        monkeypatch.setattr(client, name, 10.0)
+    monkeypatch.setattr(store, "MOVING_SECONDS", 10.0)
     async with serving(redis_url, Settings(cache_mb=request.param)) as served:
         yield served
 

@@ -138,7 +138,9 @@ async def test_a_page_beyond_the_end_is_empty(
 async def test_filters_come_before_paging(
     api: httpx.AsyncClient, published: None, path: str, expected: list[int]
 ) -> None:
-    items = (await api.get(path)).json()["items"]
+    response = await api.get(path)
+    assert response.status_code == 200, response.text
+    items = response.json()["items"]
     assert [item["item_id"] for item in items] == expected
     first = 2 if "offset=1" in path else 3 if "offset=2" in path else 1
     assert [item["rank"] for item in items] == [first + i for i in range(len(items))]
@@ -277,7 +279,9 @@ async def test_garbled_keys_are_named(
 
 async def explained(api: httpx.AsyncClient, path: str) -> list[list[int]]:
     """Request a list with explanations, and return their item_ids."""
-    items = (await api.get(path)).json()["items"]
+    response = await api.get(path)
+    assert response.status_code == 200, response.text
+    items = response.json()["items"]
     for item in items:
         assert list(item)[-1] == "because"
         for reason in item["because"]:
