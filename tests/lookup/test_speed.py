@@ -17,7 +17,6 @@ COMMAND = "-m tests.benchmarks.lookup --json --turns 2 --seconds 1"
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk: apt-get install wrk")
 def test_lookup_is_near_a_route_that_does_nothing() -> None:
-    """By the time of its processor, which others on the machine disturb least."""
     done = subprocess.run(
         [sys.executable, *COMMAND.split()],
         cwd=ROOT,
@@ -33,7 +32,6 @@ def test_lookup_is_near_a_route_that_does_nothing() -> None:
 
 
 def test_without_wrk_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line, before anything is started."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit, match="apt-get install wrk"):
         find_wrk()
