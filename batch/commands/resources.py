@@ -1,19 +1,22 @@
-"""The resources of a command: raw files, DuckDB, MLflow and Redis."""
+"""The resources of a command: raw files, DuckDB, MLflow, a model and Redis."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import duckdb
 
 from batch import warehouse
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
+from batch.features import columns
 from batch.ingest import download, load, release
 from batch.ingest.release import Release
 from batch.model import alias
+from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import connections
 from batch.publishing.connections import Client
@@ -23,11 +26,34 @@ from lookup.shared import embedded_redis
 from lookup.shared.env import without_password
 
 if TYPE_CHECKING:
+    import xgboost
+
     from batch.model.registry import Registry
 
 Connection = duckdb.DuckDBPyConnection
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The served model of a version, and the hold-out metrics of the evaluated one."""
+
+    booster: "xgboost.Booster"
+    protocol: str | None
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def load(cls, registry: "Registry", version: str) -> Self:
+        """Load a version, whose features the SQL must have; metrics may be missing."""
+        booster = registry.load(version)
+        columns.require(booster.feature_names or ())
+        log.info("scoring with version %s of %s", version, MODEL_NAME)
+        try:
+            return cls(booster, *registry.metrics(version))
+        except BatchError as error:
+            log.warning("%s; /about will show no metrics", error)
+            return cls(booster, None, {})
 
 
 def find_raw(settings: Settings) -> Release:

@@ -2,20 +2,17 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
 
 from batch import warehouse
 from batch.commands import Result, resources
 from batch.commands.admin import typed, write_features
 from batch.commands.inputs import Inputs
-from batch.commands.resources import Connection
+from batch.commands.resources import Connection, Model
 from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import train_first_version
 from batch.errors import BatchError
-from batch.features import columns, tables
+from batch.features import tables
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import generations, shared_keys, verify, writers
@@ -26,33 +23,7 @@ from batch.scoring import rank
 from batch.settings import Settings
 from lookup.shared.env import without_password
 
-if TYPE_CHECKING:
-    import xgboost
-
-    from batch.model.registry import Registry
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Model:
-    """The served model of a version, and the hold-out metrics of the evaluated one."""
-
-    booster: "xgboost.Booster"
-    protocol: str | None
-    metrics: Mapping[str, float]
-
-    @classmethod
-    def load(cls, registry: "Registry", version: str) -> Self:
-        """Load a version, whose features the SQL must have; metrics may be missing."""
-        booster = registry.load(version)
-        columns.require(booster.feature_names or ())
-        log.info("scoring with version %s of %s", version, MODEL_NAME)
-        try:
-            return cls(booster, *registry.metrics(version))
-        except BatchError as error:
-            log.warning("%s; /about will show no metrics", error)
-            return cls(booster, None, {})
 
 
 def run(settings: Settings, *, force: bool) -> Result:
@@ -145,7 +116,10 @@ def meta_of(
 
 def summary(client: Client, url: str, watch: Stopwatch) -> Result:
     """Report the current generation and where the time went."""
-    generation, meta = generations.current(client) or (None, {})
+    served = generations.current(client)
+    if served is None:
+        raise BatchError("Redis lost the generation right after it became current")
+    generation, meta = served
     return {
         "generation": generation,
         **typed(meta),
