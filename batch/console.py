@@ -1,4 +1,4 @@
-"""What a person sees at the end: a result, or one line about a failure."""
+"""Format results and errors for the terminal, and set up logging."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ Table = dict[str, list[str]]
 
 
 def set_up_logging(log: logging.Logger, *, quiet: bool, debug: bool) -> None:
-    """Log to stderr: stdout is for results."""
+    """Send logs to stderr, since stdout is for results."""
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
@@ -26,7 +26,7 @@ def set_up_logging(log: logging.Logger, *, quiet: bool, debug: bool) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Put a failure into one line."""
+    """Return a one-line message for an exception."""
     if isinstance(error, BatchError | SettingError | EmbeddedRedisError):
         return str(error)
     if isinstance(error, duckdb.Error):
@@ -48,7 +48,7 @@ def fail(message: str, code: int) -> int:
 
 
 def readable(result: Mapping[str, object]) -> str:
-    """Format a result for a person: a line a value, a table where rows are alike."""
+    """Format a result: a line per value, and a table for mappings with equal keys."""
     tables: dict[tuple[str, ...], Table] = {}
     width = max(map(len, result))
     lines: list[str | Table] = []
@@ -68,14 +68,14 @@ def readable(result: Mapping[str, object]) -> str:
 
 
 def rows_of(values: Mapping[str, Mapping[str, object]]) -> Table:
-    """Format the cells of a table, name → row."""
+    """Format each cell of a table, given as row name → row."""
     return {
         name: [formatted(cell) for cell in row.values()] for name, row in values.items()
     }
 
 
 def format_table(table: Table, width: int) -> str:
-    """Align the columns below their names; one unnamed row becomes one line."""
+    """Align the columns of a table; a single row without a heading becomes one line."""
     (heading, names), *rows = table.items()
     if not heading and len(rows) == 1:
         [(name, cells)] = rows
@@ -92,7 +92,7 @@ def format_table(table: Table, width: int) -> str:
 
 
 def formatted(value: object) -> str:
-    """Format a number to four digits, an interval as one, a list on one line."""
+    """Format a float to four digits, an interval as `a to b`, a list on one line."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):

@@ -3,12 +3,12 @@
 import errno
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a full disk, a quota and a limit on the size of files raise."""
+"""The errors of writing to a full disk, over a quota or over a file size limit."""
 
 
 class BatchError(Exception):
-    """A failure with one line for stderr: what was wrong, where, and what to do."""
+    """A failure whose message is one line: what went wrong, where, and what to do."""
 
 
 class LockHeld(BatchError):
-    """Another batch is at work on the same Redis."""
+    """Another batch holds the lock of the same Redis."""

@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal, plain log lines elsewhere."""
+"""Show the progress of a long step: a bar on a terminal, log lines elsewhere."""
 
 import logging
 import sys
@@ -29,7 +29,7 @@ class Progress:
         self._shown_at = time.monotonic()
 
     def show(self, done: int, total: int | None) -> None:
-        """Tell that `done` of `total` is done; None where the total is not known."""
+        """Show that `done` of `total` units are done; `total` is None if unknown."""
         finished = done == total
         due = time.monotonic() - self._shown_at > (0.1 if self._bar else LOG_SECONDS)
         if not (due or finished):
@@ -59,4 +59,4 @@ class Progress:
                 self.show(done, total)
         finally:
             if self._bar and done < total:
-                print(file=sys.stderr)  # end the bar's line, an error may follow
+                print(file=sys.stderr)  # end the bar's line: an error may follow

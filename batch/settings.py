@@ -26,7 +26,7 @@ MLFLOW_CREDENTIALS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """The inputs of a command besides its code; paths are relative to where it runs."""
+    """A command's settings; paths are relative to the working directory."""
 
     raw: Path
     url: str
@@ -46,7 +46,7 @@ class Settings:
         scorer: str = "compiled",
         scheduler: str | None = None,
     ) -> "Settings":
-        """Read the environment; the arguments, from flags, win over it.
+        """Read the environment; the arguments, which come from flags, override it.
 
         Raises:
             SettingError: names the variable, its value and what was expected.
@@ -75,22 +75,22 @@ class Settings:
 
 
 def mlflow_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that MLflow is to find in the environment.
+    """Return MLflow's credentials, read from variables or from the files they name.
 
     Raises:
-        SettingError: a file that holds one cannot be used.
+        SettingError: a credential's file cannot be used.
     """
     found = {name: secret(environ, name) for name in MLFLOW_CREDENTIALS}
     return {name: value for name, value in found.items() if value}
 
 
 def tracking_uri(text: str) -> str:
-    """Check that MLflow can register models there; its plain file store cannot.
+    """Check that a URI names a store in which MLflow can register models; return it.
 
     Raises:
-        SettingError: it cannot.
+        SettingError: it does not, as with MLflow's plain file store.
     """
-    # postgresql+psycopg2://…, or databricks alone
+    # such as postgresql+psycopg2://…, or just databricks
     scheme = text.partition(":")[0].partition("+")[0]
     if scheme not in STORES:
         raise SettingError(
@@ -101,10 +101,10 @@ def tracking_uri(text: str) -> str:
 
 
 def download_url(text: str) -> str:
-    """Check that a file can be downloaded from here without credentials.
+    """Check that a URL is http(s) and holds no credentials; return it.
 
     Raises:
-        SettingError: it cannot.
+        SettingError: it is not, or holds some.
     """
     try:
         parts = urlsplit(text)

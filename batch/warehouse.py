@@ -73,8 +73,8 @@ MEMORY_PER_THREAD = 256 * 2**20
 """Bytes that a thread needs for the parts of joins and sums that cannot spill."""
 
 LIMITS: Parameters = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
-"""Bound the time and memory of a cutoff: the pairs of ratings that co-occurrences are
-counted from, and the most rated items among which they are. ml-1m stays below both."""
+"""Bound the time and memory of a cutoff: how many pairs of ratings co-occurrences are
+counted from, and how many of the most rated items count. ml-1m stays below both."""
 
 PARAMETER = re.compile(r"\$([a-z_]+)")
 
@@ -102,7 +102,7 @@ def read(model: str) -> str:
 def build(
     connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
 ) -> None:
-    """Run a model and store its rows as the table of its name."""
+    """Run a model and store its rows in the table of the same name."""
     query = read(model)
     name = model.rpartition("/")[2]
     connection.execute(
@@ -143,7 +143,7 @@ def fetch(
 def build_staging(
     connection: duckdb.DuckDBPyConnection, layout: str, files: Parameters
 ) -> None:
-    """Read raw files into the staging tables with a folder of `sql/staging`."""
+    """Read raw files into the staging tables with the SQL for their layout."""
     # without a users file the users are those in stg_ratings
     users = layout if "users_path" in files else "ratings_only"
     for name in STAGING:
@@ -170,7 +170,7 @@ def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 
 def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    """Return the users who have a history at the cutoff, in rising order."""
+    """Return the users who have a history at the cutoff, in ascending order."""
     query = "select user_id from int_cutoffs order by user_id"
     return [user_id for (user_id,) in connection.sql(query).fetchall()]
 
@@ -197,7 +197,7 @@ def used(query: str, parameters: Parameters) -> dict[str, object]:
 DISK_FULL = re.compile(
     r"max_temp_directory_size|No space left on device|File too large"
 )
-"""Messages of DuckDB when it has no room left to spill."""
+"""Parts of DuckDB's messages when it has no room left to spill."""
 
 
 def explain(error: duckdb.Error) -> str:

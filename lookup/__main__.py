@@ -71,7 +71,7 @@ def _workers(text: str) -> int:
 
 
 def _raise_file_limit() -> None:
-    """Raise the limit of open files, one per connection, from the usual 1,024."""
+    """Raise the limit of open files, usually 1,024: each connection takes one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS refuses its own hard limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -92,7 +92,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 @contextlib.contextmanager
 def _redis(settings: Settings) -> Iterator[None]:
-    """Start the embedded Redis, and set REDIS_URL for the workers, if it is not set."""
+    """If REDIS_URL is not set, start the embedded Redis and set it for the workers."""
     if settings.redis_url is not None:
         _print(f"redis: {without_password(settings.redis_url)}")
         yield
@@ -104,7 +104,7 @@ def _redis(settings: Settings) -> Iterator[None]:
 
 
 def _print(line: str) -> None:
-    """Print a line; a full disk does not keep the server from starting."""
+    """Print a line; ignore a full disk, so that the server still starts."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
@@ -141,14 +141,14 @@ def _serve(listener: socket.socket, host: str, workers: int) -> int:
 
 
 class _Workers(Multiprocess):
-    """Workers that ignore the Ctrl-C of a terminal, on which their parent stops them.
+    """Workers that ignore the Ctrl-C of a terminal; their parent stops them instead.
 
-    A worker that still imports would answer it with a traceback.
+    A worker that is still importing would print a traceback.
     """
 
     def init_processes(self) -> None:
         """Start the workers, which inherit the blocked signal."""
-        resource_tracker.ensure_running()  # it would unblock the signal at its start
+        resource_tracker.ensure_running()  # its start would unblock the signal
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().init_processes()

@@ -30,10 +30,10 @@ from lookup.telemetry import counters, json_log
 from lookup.telemetry.metrics import Metrics
 
 TRUST_SECONDS = 0.02
-"""How long `recs:current` counts as read.
+"""How long a read of `recs:current` stays valid.
 
-Short enough that a flip, or the end of Redis, shows at once; long enough that thousands
-of requests a second read it a hundred times.
+Short enough to notice a new generation or a dead Redis at once; long enough that
+thousands of requests a second cause only a hundred reads.
 """
 MEGABYTE = 1024 * 1024
 
@@ -56,7 +56,7 @@ PAGE, STATIC = "/", "/static"
 def create_app(
     store: Store, settings: Settings, metrics: Metrics | None = None
 ) -> Starlette:
-    """Return the API that answers from a store, which it closes at its end."""
+    """Return the API that answers from a store and closes it on shutdown."""
     metrics = metrics or new_metrics()
     cache = ResponseCache(settings.cache_mb * MEGABYTE)
     endpoints = Routes(store, cache, settings, metrics)
@@ -77,12 +77,12 @@ def create_app(
         exception_handlers=errors.HANDLERS,
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # /popular/ is unknown, in the form of errors
+    app.router.redirect_slashes = False  # so that /popular/ gets a 404 in JSON
     return app
 
 
 def new_metrics(folder: str | None = None) -> Metrics:
-    """Return metrics with all routes; workers share them in a folder."""
+    """Return metrics for all routes; workers share them through a folder."""
     return Metrics([*PATHS, PAGE, STATIC], folder)
 
 
@@ -110,7 +110,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Return the middleware from the outside in."""
     middleware = [Middleware(ObserveMiddleware, metrics)]
     if settings.cors_origins:
-        # before the key, which browsers do not send with a preflight request
+        # before the check of the key: a browser's preflight request has none
         middleware.append(
             Middleware(
                 CORSMiddleware,
@@ -126,7 +126,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
 
 
 def _collect_garbage_rarely() -> None:
-    """Collect cyclic garbage rarely: that took a tenth of the time and found nothing.
+    """Collect cyclic garbage rarely: it took a tenth of the time and found nothing.
 
     Requests leave little of it, while each collection visits the whole cache.
     """
@@ -135,7 +135,7 @@ def _collect_garbage_rarely() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent was killed: it would keep the port forever."""
+    """End this worker if its parent is killed; else it would keep the port forever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""The commands of one step: `download`, `features`, `promote`, `rollback`, `status`."""
+"""The single-step commands: `download`, `features`, `promote`, `rollback`, `status`."""
 
 import time
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ def status(settings: Settings) -> Result:
     if served:
         generation, meta = served
         result |= {"generation": generation, **typed(meta)}
-        if "scored_at" in meta:  # another program may have written less
+        if "scored_at" in meta:  # may be missing if another program wrote it
             scored_at = datetime.fromisoformat(meta["scored_at"])
             age = (datetime.now(UTC) - scored_at).total_seconds()
             result["age_seconds"] = round(age)

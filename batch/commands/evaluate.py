@@ -44,9 +44,9 @@ class Measurement:
     """The quality of a version.
 
     Attributes:
-        model: the one that was measured: `evaluated`, which never saw the hold-out, or
+        model: the measured one: `evaluated`, which never saw the hold-out, or
             `served`, which may have.
-        evaluation: of that model.
+        evaluation: the metrics of that model.
         importances: feature → mean |SHAP value|.
     """
 
@@ -76,7 +76,7 @@ def evaluate(settings: Settings) -> Result:
         page = write_page(connection, raw, version, measurement)
     path = settings.processed / PAGE
     parquet.write_text(page, path)
-    # a name of its own: the page of the training run may describe other raw files
+    # a separate name, because the training run's page may describe other raw files
     name = f"evaluations/{release.fingerprint(raw)[:12]}.html"
     log_page(registry, version, name, page)
     return {"model_version": version} | measurement.as_dict() | {"report": str(path)}
@@ -85,7 +85,7 @@ def evaluate(settings: Settings) -> Result:
 def measure(
     connection: Connection, booster: "xgboost.Booster", model: str, settings: Settings
 ) -> Measurement:
-    """Measure a model on the hold-out; the tables are those before it."""
+    """Measure a model on the hold-out, with the tables as of the hold-out's cutoff."""
     from batch.evaluation.importance import shap_values
 
     evaluation = evaluate_model(connection, booster, settings)
@@ -108,7 +108,7 @@ def evaluate_model(
 def load_measurable(
     registry: "Registry", version: str
 ) -> tuple["xgboost.Booster", str]:
-    """Return the model by which a version can be measured, and which one it is."""
+    """Return a version's evaluated model, or else its served one, and which it is."""
     booster = registry.load_evaluated(version)
     if booster is not None:
         return booster, "evaluated"
@@ -127,7 +127,7 @@ def write_page(
     measurement: Measurement,
     comparison: Comparison | None = None,
 ) -> str:
-    """Return the page about a version as HTML; the tables are those of the hold-out."""
+    """Return a version's page as HTML, from the tables as of the hold-out's cutoff."""
     evaluation = measurement.evaluation
     return report.render(
         report.Report(
@@ -144,7 +144,7 @@ def write_page(
 
 
 def log_page(registry: "Registry", version: str, name: str, page: str) -> None:
-    """Keep a page in the run of a version; a failure to do so is only logged."""
+    """Store a page with a version's run in MLflow; a failure is logged, not raised."""
     try:
         registry.log_page(version, name, page)
     except BatchError as error:

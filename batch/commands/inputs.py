@@ -1,4 +1,4 @@
-"""The inputs of a generation, by which an unchanged one is recognised."""
+"""The inputs of a generation; a run is skipped while they stay the same."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from lookup.shared.env import without_password
 
 @dataclass(frozen=True)
 class Inputs:
-    """What decides the lists of a generation.
+    """The inputs that determine a generation's lists.
 
     Attributes:
-        model_version: that scores; None while no version is `prod`.
+        model_version: the version that scores; None while no version is `prod`.
         fingerprint: a digest of raw files, SQL and settings.
         tags: the release and the digests of raw files and SQL, as MLflow's tags.
     """
@@ -35,7 +35,7 @@ class Inputs:
             tags["raw_fingerprint"],
             tags["sql_fingerprint"],
             f"top_n={settings.top_n}",
-            # each store numbers its versions from 1, whatever its password
+            # each store has its own version 1; a change of password makes no difference
             f"store={without_password(settings.tracking_uri)}",
         )
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -46,9 +46,9 @@ class Inputs:
         return replace(self, model_version=version)
 
     def made(self, meta: Mapping[str, str]) -> bool:
-        """Tell whether a generation of this meta was made of these inputs.
+        """Return whether a generation with this meta was made from these inputs.
 
-        A meta that lost a field matches nothing, so its generation is made again.
+        A meta without one of the fields never matches, so its generation is replaced.
         """
         return (meta.get("model_version"), meta.get("fingerprint")) == (
             self.model_version,
@@ -57,7 +57,7 @@ class Inputs:
 
 
 def tags_of(raw: Release) -> dict[str, str]:
-    """Return the tags that say what data a model or a generation was made of."""
+    """Return the tags that identify the data behind a model or a generation."""
     return {
         "release": raw.name,
         "raw_fingerprint": release.fingerprint(raw),

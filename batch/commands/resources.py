@@ -45,7 +45,7 @@ class Model:
 
     @classmethod
     def load(cls, registry: "Registry", version: str) -> Self:
-        """Load a version, whose features the SQL must have; metrics may be missing."""
+        """Load a version; the SQL must have its features; metrics may be missing."""
         booster = registry.load(version)
         columns.require(booster.feature_names or ())
         log.info("scoring with version %s of %s", version, MODEL_NAME)
@@ -66,7 +66,7 @@ def find_raw(settings: Settings) -> Release:
         try:
             download.download(settings.url, settings.raw, progress=progress)
         except BatchError as error:
-            if not existed:  # a mistyped name leaves no folder of that name
+            if not existed:  # leave no folder behind for a mistyped name
                 with suppress(OSError):
                     settings.raw.rmdir()
             raise BatchError(
@@ -86,7 +86,7 @@ def open_warehouse(
         warehouse.connect(spill) as connection,
         ThreadPoolExecutor(max_workers=1) as executor,
     ):
-        # compiling the scorer may take seconds, half of them while DuckDB works
+        # compiling the scorer may take seconds; half of them overlap with DuckDB's work
         executor.submit(rank.warm_up, settings.scorer)
         log.info("reading %s from %s", raw.name, settings.raw)
         with watch.stage("features"):
@@ -95,13 +95,13 @@ def open_warehouse(
 
 
 def prod_version(settings: Settings) -> str | None:
-    """Resolve the alias `prod`, without MLflow where a query of its store will do."""
+    """Resolve the alias `prod`, without MLflow if a query of its store suffices."""
     version = alias.read(settings.tracking_uri)
     return version or open_registry(settings).prod_version()
 
 
 def open_registry(settings: Settings) -> "Registry":
-    """Open MLflow, whose import takes longer than most commands."""
+    """Open MLflow, imported here because that takes longer than most commands."""
     from batch.model.registry import Registry
 
     return Registry(settings.tracking_uri)
@@ -124,7 +124,7 @@ def open_redis(settings: Settings) -> Iterator[tuple[str, Client]]:
 
 @contextmanager
 def open_writable_redis(settings: Settings) -> Iterator[tuple[str, Client]]:
-    """Connect to a Redis that accepts lists and keeps them."""
+    """Connect to Redis, and check that it accepts lists and keeps them."""
     with open_redis(settings) as (url, client):
         connections.check_writable(client, url)
         yield url, client

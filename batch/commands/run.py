@@ -84,7 +84,7 @@ def publish(
             about = shared_keys.read_about(db, user_ids, model.protocol, model.metrics)
             meta = meta_of(db, inputs, settings, began_at, len(user_ids))
             similar = shared_keys.write(client, generation, db, about, meta)
-            lock.check()  # another batch would have removed some of the keys
+            lock.check()  # without the lock, another batch may have removed keys
             verify.verify(client, generation, user_ids, about.n_items, similar)
             former = generations.current(client)
             lock.make_current(generation, time.time())  # the one write that counts
@@ -101,7 +101,7 @@ def publish(
 def meta_of(
     db: Connection, inputs: Inputs, settings: Settings, began_at: datetime, n_users: int
 ) -> Meta:
-    """Describe how a generation is made."""
+    """Return the meta of a generation: its size, model and inputs."""
     return Meta(
         model_name=MODEL_NAME,
         model_version=str(inputs.model_version),
@@ -124,5 +124,5 @@ def summary(client: Client, url: str, watch: Stopwatch) -> Result:
         "generation": generation,
         **typed(meta),
         "seconds": watch.seconds("features", "train", "score", "publish"),
-        "redis_url": without_password(url),  # results end in logs and mails
+        "redis_url": without_password(url),  # results end up in logs and mails
     }

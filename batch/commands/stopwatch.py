@@ -1,4 +1,4 @@
-"""Where a run's time goes."""
+"""The time that each stage of a run takes."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Seconds by stage; stages may interleave, the innermost one is charged."""
+    """Counts seconds by stage; time in nested stages counts for the innermost one."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -18,7 +18,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Charge the block's time to a stage, less what stages within it take."""
+        """Charge the block's time to a stage, less the time of nested stages."""
         start, outer_inner, self._inner = time.perf_counter(), self._inner, 0.0
         try:
             yield

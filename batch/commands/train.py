@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MAX_USERS = 3_000
 N_NEXT = 3
-"""How many last ratings are the future of the window nearest to the time of serving."""
+"""Number of a user's last ratings that are the future in the latest training window."""
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def train_first_version(
     settings: Settings,
     watch: Stopwatch,
 ) -> str:
-    """Train a version and let `prod` name it."""
+    """Train a version and make it `prod`."""
     log.info("no version of %s is prod: training the first", MODEL_NAME)
     version, _ = train_version(connection, registry, raw, settings, watch)
     registry.promote(version)
@@ -100,8 +100,8 @@ def train_version(
     """Train, evaluate, refit and register a version.
 
     A version holds two models. The evaluated one never saw the hold-out. The served
-    one has the same parameters, refitted on all ratings; nothing is left to measure
-    it by. The connection is left with the tables as of the hold-out's cutoff.
+    one has the same parameters, refitted on all ratings, so no hold-out is left to
+    measure it. Afterwards the connection holds the tables as of the hold-out's cutoff.
     """
     from batch.model.train import CURVE_SHARE
     from batch.model.train import train as fit
@@ -144,10 +144,10 @@ def train_version(
 
 
 def sample_windows(connection: Connection, watch: Stopwatch) -> list[Pairs]:
-    """Sample what the evaluated model learns from.
+    """Sample the training windows of the evaluated model.
 
     One window's future is the last fifth of the ratings before the hold-out, as in the
-    evaluation protocol. The other's is the last three of them, nearer to the cutoff.
+    evaluation protocol. The other's is the last three ratings before the hold-out.
     """
     return [
         sample_window(connection, watch, n_cuts=1, n_next=N_NEXT),
@@ -184,8 +184,8 @@ def compare(
     """Compare a new version with the one that is `prod`, on the same hold-out.
 
     Returns:
-        None if `prod` cannot be measured, such as when the SQL lost a feature that it
-        wants, and `is_required` is not set.
+        None if `is_required` is not set and `prod` cannot be measured, for example
+        because the SQL no longer has one of its features.
 
     Raises:
         BatchError: `prod` cannot be measured, and `is_required` is set.

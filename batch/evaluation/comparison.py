@@ -25,8 +25,8 @@ class Comparison:
         candidate: evaluation of the new model.
         prod: evaluation of `prod`.
         prod_version: version that is `prod`.
-        prod_measured: which of its models, `evaluated` or `served`. The served one may
-            have learned from the hold-out, and so look better than it is.
+        prod_measured: which model of `prod`, `evaluated` or `served`. The served one
+            may have learned from the hold-out, and so look better than it is.
         differences: metric → new model minus `prod`, paired by user.
     """
 

@@ -14,7 +14,7 @@ N_RESAMPLES = 2000
 PERCENTILES = (2.5, 97.5)
 SEED = 42
 DRAWS_PER_BLOCK = 2_000_000
-"""Bounds the memory: three arrays take 8 bytes a draw each."""
+"""Bounds the memory: each of three arrays takes 8 bytes per draw."""
 
 Interval = tuple[float, float]
 Values = npt.NDArray[np.float64]

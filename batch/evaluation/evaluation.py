@@ -81,7 +81,7 @@ class Evaluation:
         return flat
 
     def as_dict(self) -> dict[str, object]:
-        """Return the JSON form of `evaluate --json`, which has no user's own values."""
+        """Return the JSON form for `evaluate --json`, without values by user."""
         return {
             "protocol": self.protocol,
             "n_users": self.n_users,
@@ -164,7 +164,7 @@ def by_user(lists: Mapping[str, Lists], held_out: HeldOut) -> ByUser:
 
 
 def intervals(user_ndcg: Mapping[str, ByUser]) -> dict[str, dict[str, Interval]]:
-    """Return the intervals of the rankers and of the model's paired leads."""
+    """Return the intervals of the rankers and of the model's lead over baselines."""
     found: dict[str, dict[str, Interval]] = {}
     for metric, ndcg in user_ndcg.items():
         leads = {

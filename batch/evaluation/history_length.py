@@ -14,7 +14,7 @@ Bucket = dict[str, int | float]
 def by_history_length(
     n_history: npt.NDArray[np.int64], ndcg: Mapping[str, npt.NDArray[np.float64]]
 ) -> dict[str, Bucket]:
-    """Return non-empty bucket → n_users and each ranker's mean NDCG@10, in order.
+    """Return n_users and each ranker's mean NDCG@10 for each non-empty bucket.
 
     Args:
         n_history: of shape (n_users,), the number of ratings that a model sees.

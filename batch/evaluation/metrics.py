@@ -16,7 +16,7 @@ HeldOut = Mapping[int, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Metrics:
-    """Means over the users with at least one relevant item; coverage is of all."""
+    """Means over the users with a relevant item; coverage is over all lists."""
 
     ndcg_at_10: float
     recall_at_10: float

@@ -13,8 +13,8 @@ class Bias:
 
     Attributes:
         avg_n_ratings: mean number of ratings of a recommended item in the histories.
-        gini: how unequally recommendations are spread over the catalogue: 0 where each
-            item has as many, near 1 where one item has them all.
+        gini: how unequally recommendations are spread over the catalogue: 0 if all
+            items get equally many, near 1 if one item gets them all.
     """
 
     avg_n_ratings: float

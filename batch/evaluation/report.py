@@ -32,7 +32,7 @@ class Report:
     Attributes:
         release: name of the MovieLens release.
         model_version: version of MovieLensXGB.
-        measured: which of its models, `evaluated` or `served`.
+        measured: which model of the version was measured, `evaluated` or `served`.
         made_at: time of the evaluation, formatted.
         evaluation: metrics of the model and of the baselines.
         importances: feature → mean |SHAP value|, the strongest first.

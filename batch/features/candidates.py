@@ -15,8 +15,8 @@ from batch.features.columns import FEATURES
 NEGATIVE_SHARE = 0.25
 MIN_NEGATIVES = 400
 MAX_PAIRS = 500_000
-"""Size of a training sample: the share of negatives that it keeps, how many per user at
-least, and how many pairs in all at most."""
+"""Size of a training sample: the share of negatives to keep, the minimum of negatives
+per user, and the maximum of pairs."""
 
 PAIRS_PER_BLOCK = 250_000
 MIN_BLOCK_SHARE = 0.2
@@ -25,8 +25,8 @@ cannot spill; the scores of the linear models take 40 bytes even for pairs that 
 drops."""
 
 SMALL_CATALOGUE = 2000
-"""Up to so many items a block may be twice as large, because half of its pairs have no
-similarities to sum. That saves a quarter of the time."""
+"""With at most this many items, blocks are twice as large, because half of their pairs
+have no similarities to sum. That saves a quarter of the time."""
 
 Ids = npt.NDArray[np.int32]
 
@@ -75,7 +75,7 @@ class Pairs:
         )
 
     def in_order(self) -> "Pairs":
-        """Sort by user and item; return the pairs themselves if they are sorted."""
+        """Return the pairs sorted by user and item; sorted pairs are not copied."""
         order = np.lexsort((self.item_ids, self.user_ids))
         is_sorted = bool((order == np.arange(len(order))).all())
         return self if is_sorted else self.take(order)
@@ -104,9 +104,8 @@ def as_table(windows: Sequence[Pairs]) -> pa.Table:
 def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pairs:
     """Compute the features of a training sample, sorted by user and item.
 
-    It keeps all positives. Each stage of the training draws its negatives from those
-    of the sample, which keeps more of them on a small catalogue and fewer on a large
-    release.
+    The sample keeps all positives. It keeps a larger share of the negatives on a small
+    catalogue than on a large release; each stage of the training draws from them.
     """
     n_items = max(1, warehouse.count(connection, "stg_items"))
     wanted = max(NEGATIVE_SHARE, MIN_NEGATIVES / n_items)
@@ -129,7 +128,7 @@ def evenly_spaced(user_ids: Sequence[int], at_most: int) -> Sequence[int]:
 def blocks(
     connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int], share: float = 1.0
 ) -> Iterator[Sequence[int]]:
-    """Split users into blocks whose pairs fit into memory; no users are one block.
+    """Split users into blocks whose pairs fit into memory; no users make one block.
 
     Args:
         connection: holds the staging tables.
@@ -161,7 +160,7 @@ def pairs(
         weights: the cutoff's item models; read from the connection if not given.
 
     Raises:
-        BatchError: `pair_features.sql` has no feature of one of these names.
+        BatchError: `pair_features.sql` lacks one of these features.
     """
     parameters = {"user_ids": list(user_ids), "negative_share": negative_share}
     warehouse.build(connection, "marts/candidate_pairs", parameters)

@@ -1,13 +1,13 @@
-"""Linear item-to-item models: EASE, and three models of what follows what.
+"""Linear item-to-item models: EASE, and three that predict the next items.
 
 A model is a matrix of weights, from rated item to candidate item, solved in closed form
-from the counts of SQL. The score of a user and an item is the sum, over the user's
-ratings, of the rating's weight in the user's state times the item's weight.
+from counts by SQL. A user's score for a candidate is a sum over the user's ratings: the
+rating's weight in the user's state times the weight from its item to the candidate.
 
 `ease` predicts an item from all other items that its raters rated, in any order (Steck,
-Embarrassingly Shallow Autoencoders, 2019). `near`, `far` and `soon` predict what comes
-after a history that fades at different rates (after the transitions of Choi and others,
-Session-aware Linear Item-Item Models, 2021).
+Embarrassingly Shallow Autoencoders, 2019). `near`, `far` and `soon` predict the next
+items; they forget a history at different rates (after the transitions of Choi and
+others, Session-aware Linear Item-Item Models, 2021).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +31,8 @@ SCORES = {
     "far_score": ("far", "slow"),
     "soon_score": ("soon", "soon"),
 }
-"""Column of `linear_scores` → the model, and the state of `user_states` it is applied
-to."""
+"""Column of `linear_scores` → its model, and the column of `user_states` to apply the
+model to."""
 
 PENALTIES = {"ease": 200.0, "near": 200.0, "far": 200.0, "soon": 100.0}
 """L2 regularization."""
@@ -51,7 +51,7 @@ class Weights:
     """The models of one cutoff.
 
     Attributes:
-        item_ids: of shape (n_modelled,), rising; the items that the models cover.
+        item_ids: of shape (n_modelled,), ascending; the items that the models cover.
         models: name → of shape (n_modelled, n_modelled), rated × candidate, in UNITs.
     """
 
@@ -96,7 +96,7 @@ def solve(
 
 
 def dense(pairs: duckdb.DuckDBPyRelation, name: str, item_ids: Ids) -> Matrix:
-    """Return a column of a table of item pairs as a matrix of the given items."""
+    """Return a column of a table of item pairs as a matrix over the given items."""
     matrix = np.zeros((len(item_ids), len(item_ids)))
     for block in pairs.select("item_id", "other_item_id", name).to_arrow_reader():
         ids, others = block["item_id"].to_numpy(), block["other_item_id"].to_numpy()
@@ -130,11 +130,11 @@ def read(connection: duckdb.DuckDBPyConnection) -> Weights:
 
 
 def scores(weights: Weights, user_ids: Sequence[int], states: pa.Table) -> pa.Table:
-    """Score each of the users × each item that the models cover.
+    """Score each item that the models cover for each user.
 
     Args:
         weights: the cutoff's models.
-        user_ids: in rising order.
+        user_ids: in ascending order.
         states: the rows of `user_states` of these users.
 
     Returns:

@@ -18,11 +18,11 @@ def build(connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0) -
             cutoff is now. With 1 the future is the hold-out of the evaluation protocol.
             With 2 the future is the fifth before it, for training a model that is then
             evaluated.
-        n_next: moves the cutoff back by so many ratings, which become the future.
+        n_next: moves the cutoff back by this many ratings, which become the future.
     """
     warehouse.build_models(connection, n_cuts, n_next)
     item_models.build(connection)
-    # large, and from here on unused: the stages that follow need the memory
+    # large and no longer used; the following stages need the memory
     warehouse.drop(connection, *warehouse.SCAFFOLDING)
 
 

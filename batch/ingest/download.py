@@ -54,8 +54,8 @@ def download(
 ) -> None:
     """Download a release into `folder`, unless the folder holds one.
 
-    The URL's fragment may be the file's checksum, `#md5=…` or `#sha256=…`. Each of the
-    `pauses` is followed by another try. A failed download leaves nothing behind.
+    The URL's fragment may be the file's checksum, `#md5=…` or `#sha256=…`. After each
+    of the `pauses`, it tries again. A failed download leaves nothing behind.
 
     Raises:
         BatchError: with the URL, the cause, and how to get the release by hand.
@@ -88,7 +88,7 @@ def is_empty(folder: Path) -> bool:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """Make an empty folder for the length of a block; a killed run may have left it."""
+    """Make an empty folder for a block; first remove what a killed run left."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
@@ -162,7 +162,7 @@ class EncryptedOnly(BaseHandler):
 
 
 def transient_cause(error: Exception) -> str:
-    """Describe an error that another try may not meet, and raise any other one."""
+    """Describe an error that a retry may avoid; raise an error that it would not."""
     if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
         raise error
     if isinstance(error, HTTPError):

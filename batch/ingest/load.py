@@ -19,7 +19,7 @@ def read(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
     """Build the staging tables of a release, and log each repair with its count.
 
     Raises:
-        BatchError: with the file and the line that is not as it should be.
+        BatchError: names the file and its first bad line.
     """
     for table, path in found.tables.items():
         validate.check(connection, path, found.encoding_of(table))
@@ -46,7 +46,7 @@ def check(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> 
 
 
 def reconcile(path: Path, n_rows: int, encoding: str) -> None:
-    """Check that each filled line has become a row, and log the blank ones."""
+    """Check that each filled line has become a row, and log how many are blank."""
     n_filled, n_blank, is_ended = validate.count_lines(path)
     if n_rows != n_filled:
         # DuckDB 2.0 skips a last line of more than 32 MB without an error
@@ -62,7 +62,7 @@ def reconcile(path: Path, n_rows: int, encoding: str) -> None:
 
 
 def log_future(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Log the ratings that are later than now."""
+    """Log how many ratings have a time in the future."""
     query = "select count(*), min(rowid) from stg_ratings where rated_at > $now"
     found = connection.execute(query, {"now": int(time.time())}).fetchall()
     ((n, first),) = found

@@ -14,7 +14,7 @@ from batch.ingest.validate import LINE_FORMATS
 
 @dataclass(frozen=True)
 class Format:
-    """The files of a release, and the folder below `sql/staging` that reads them."""
+    """A release's files, and the folder of `sql/staging` (`layout`) that reads them."""
 
     name: str
     layout: str
@@ -85,7 +85,7 @@ def find(path: Path, unpacked: Path) -> Release:
 def locate(folder: Path, shown: Path | None = None) -> Release:
     """Recognise the release in a folder or in one of its sub-folders.
 
-    Errors name it as `shown`: of a zip the user knows no folder.
+    Errors name `shown` instead: a user knows the zip, not the extracted folder.
     """
     home = home_of(folder, shown or folder)
     form = format_of(home)
@@ -94,7 +94,7 @@ def locate(folder: Path, shown: Path | None = None) -> Release:
     tables = {"stg_ratings": home / form.ratings, "stg_items": home / form.items}
     if form.users:
         tables["stg_users"] = home / form.users
-    # DuckDB takes a path for a pattern: "ratings [1]" would match "ratings 1"
+    # DuckDB treats a path as a pattern: "ratings [1]" would match "ratings 1"
     parameters = {
         table.replace("stg_", "") + "_path": glob.escape(str(path))
         for table, path in tables.items()
@@ -120,7 +120,7 @@ def home_of(folder: Path, shown: Path) -> Path:
     """Find the folder that holds the files: `folder`, or one directly below it."""
     if FILE_NAMES & names_in(folder):
         return folder
-    # hidden are unfinished downloads; __MACOSX is what a Mac adds to a zip
+    # hidden folders are unfinished downloads; macOS adds __MACOSX to a zip
     homes = [
         path
         for path in sorted(folder.iterdir())
@@ -159,7 +159,7 @@ def check_file(path: Path) -> None:
     """Check that a file is not empty, and that a CSV has the expected header."""
     with path.open("rb") as file:
         first = file.readline(1000)
-    # a CR at another place than the end makes DuckDB see other lines
+    # only at the end: a CR elsewhere makes DuckDB split lines differently
     first = first.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
     if not first.strip():
         raise BatchError(f"{path} is empty, or its first line is")
@@ -186,7 +186,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 def listed(folder: Path) -> str:
-    """List what a folder holds, at most ten names."""
+    """Format the names of a folder's entries, at most ten of them."""
     names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir())
     rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + rest or "nothing"

@@ -18,7 +18,7 @@ MAX_BYTES = 20 * 2**30
 """Limit of all extracted files together: a dozen times the largest release."""
 
 UNUSED_SECONDS = 24 * 60 * 60
-"""After that no running batch can still be reading the files of another zip."""
+"""The age from which no running batch can still be reading another zip's files."""
 
 UNPACKED = re.compile(r"\.?[0-9a-f]{16}")
 
@@ -71,7 +71,7 @@ def remove_stale(unpacked: Path, folder: Path) -> None:
     """Remove unfinished folders, and those of other zips unused for a day."""
     for path in unpacked.iterdir():
         is_old = time.time() - path.stat().st_mtime > UNUSED_SECONDS
-        is_partial = path.name.startswith(".")  # of a killed run: we hold the lock
+        is_partial = path.name.startswith(".")  # left by a killed run: we hold the lock
         if path != folder and UNPACKED.fullmatch(path.name) and (is_old or is_partial):
             shutil.rmtree(path)
 
@@ -104,7 +104,7 @@ def release_members(
         if (path := PurePosixPath(member.filename)).name in names
         and not member.is_dir()
         and len(path.parts) <= 2
-        # neither ".." nor "/", nor what a Mac adds
+        # no "..", no "/", and not the __MACOSX that macOS adds
         and not path.parts[0].startswith((".", "/", "__MACOSX"))
     }
     if not members:
@@ -130,5 +130,5 @@ def extract_member(
                 raise BatchError(f"{source.filename} is too large: {limit}")
             file.write(block)
         file.flush()
-        os.fsync(file.fileno())  # or the rename could outlive it when power is cut
+        os.fsync(file.fileno())  # or a power cut could keep the rename but not this
     return size

@@ -1,4 +1,4 @@
-"""The rules of `sql/checks` and `sql/repairs`, which hold for all staging tables."""
+"""Run `sql/checks` and `sql/repairs` on the staging tables."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class RuleBroken(BatchError):
 
     Attributes:
         table: the staging table of the row.
-        row_id: the number of rows before it, None if the rule is about more than a row.
+        row_id: the number of rows before it; None if the rule covers several rows.
     """
 
     def __init__(self, table: str, row_id: int | None, message: str) -> None:
@@ -27,8 +27,8 @@ class Repair:
     """Rows that were removed.
 
     Attributes:
-        rule: why.
-        n: how many.
+        rule: the rule that they broke.
+        n: the number of rows.
         row_id: the number of rows before the first of them.
     """
 
@@ -59,7 +59,7 @@ def check(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def repair(connection: duckdb.DuckDBPyConnection) -> Repair | None:
-    """Remove the ratings that others replace, if there are any."""
+    """Remove ratings that other ratings replace; return None if there are none."""
     model = "repairs/ratings_are_given_once"
     warehouse.build(connection, model, {})
     query = "select count(*), min(row_id) from ratings_are_given_once"
@@ -74,5 +74,5 @@ def repair(connection: duckdb.DuckDBPyConnection) -> Repair | None:
 
 
 def rule_of(query: str) -> str:
-    """Return the comment that heads a check or a repair."""
+    """Return the comment on the first line of a check or repair."""
     return query.partition("\n")[0].removeprefix("-- ")

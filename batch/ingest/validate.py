@@ -14,7 +14,7 @@ MAX_LINE_BYTES = 65536
 
 @dataclass(frozen=True)
 class LineFormat:
-    """How a file's lines are built; `line_faults.sql` knows each column's values."""
+    """The format of a file's lines; `line_faults.sql` checks each column's values."""
 
     delimiter: str
     columns: tuple[str, ...]
@@ -49,7 +49,7 @@ LINE_FORMATS = {
 def check(
     connection: duckdb.DuckDBPyConnection, path: Path, encoding: str = "utf-8"
 ) -> None:
-    """Check all lines of a file, and name the first bad one, its column and value."""
+    """Check all lines of a file; the error names the first bad line and its column."""
     form = LINE_FORMATS[path.name]
     parameters = {
         "path": glob.escape(str(path)),
@@ -71,7 +71,7 @@ def check(
 
 
 def check_text(path: Path, encoding: str) -> None:
-    """Refuse the line that DuckDB cannot read as text, which it may not name."""
+    """Raise a BatchError that names the first line that DuckDB cannot read as text."""
     with path.open("rb") as file:
         end = b"\r\n" if file.readline(MAX_LINE_BYTES).endswith(b"\r\n") else b"\n"
         file.seek(0)
@@ -84,7 +84,7 @@ def check_text(path: Path, encoding: str) -> None:
 
 
 def text_fault(line: bytes, encoding: str) -> str | None:
-    """Describe why a line without its end cannot be read as text."""
+    """Return why a line, given without its end, is not text; None if it is."""
     if b"\r" in line or b"\n" in line:
         return "lines must all end with LF, or all with CR LF, and this one does not"
     if len(line) >= MAX_LINE_BYTES:
@@ -101,7 +101,7 @@ def text_fault(line: bytes, encoding: str) -> str | None:
 
 
 def count_lines(path: Path) -> tuple[int, int, bool]:
-    """Count filled and blank lines below the header; return if the last one ends."""
+    """Return the numbers of filled and blank lines, and whether the last has an end."""
     n_lines, n_blank, line = 0, 0, b"\n"
     with path.open("rb") as file:
         for line in file:

@@ -2,9 +2,9 @@
 
 import os
 
-# MLflow reads these when it is imported. It must send nothing unasked, keep stdout free
-# for results, not complain about a missing git, and report a server that is down at
-# once instead of after seven retries.
+# MLflow reads these when it is imported. They turn telemetry off, keep stdout free for
+# results, silence the warning about a missing git, and report a server that is down
+# after two retries instead of seven.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")

@@ -1,4 +1,4 @@
-"""Fetch a model's files from MLflow, from the folder of its experiment only."""
+"""Fetch a model's files from MLflow, but only from its experiment's folder."""
 
 import hashlib
 import tempfile
@@ -24,7 +24,7 @@ def read_booster(location: str, root: str, checksum: str | None) -> "xgboost.Boo
         location: the folder of the model's files.
         root: the folder of its experiment.
         checksum: the sha256 of the booster's file; None for models that other tools
-            registered, which a child process loads first.
+            registered, whose file a child process tries out first.
 
     Raises:
         UnfitError: the files are elsewhere, damaged, or not a booster to score with.
@@ -61,7 +61,7 @@ def is_within(location: str, root: str) -> bool:
 
 
 def fetch(location: str, name: str, sizes: Mapping[str, int], max_bytes: int) -> bytes:
-    """Fetch one of the files of a model, unless it is missing or too large."""
+    """Return the content of a model's file, unless it is missing or too large."""
     if name not in sizes:
         raise UnfitError(f"its {name} is gone from {without_password(location)}")
     if sizes[name] > max_bytes:

@@ -29,11 +29,11 @@ FAILURES = (
     (UNREACHABLE, r"no MLflow server answers there (\g<0>)", CHECK_SERVER),
     ("No such (?:artifact|file)|not found|outside the artifact dir", "", PROMOTE),
 )
-"""Patterns of messages, the reasons that replace them, and what to do."""
+"""Patterns of messages, the reason to show ("": the message itself), and the remedy."""
 
 
 def explain(error: BaseException) -> str:
-    """Return the reason for an error, and what to do where that is known."""
+    """Return the reason for an error, and what to do if that is known."""
     chain = list(causes(error))
     reason = one_line(error)
     if any(isinstance(cause, UnfitError) for cause in chain):
@@ -47,7 +47,7 @@ def explain(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message without SQL and without a server's page."""
+    """Return an error's message on one line, without SQL or a server's response."""
     text = re.split(r"\[SQL: | Response body:", str(error))[0]
     return " ".join(text.split())[:400].rstrip(" .;") or type(error).__name__
 

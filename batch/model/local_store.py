@@ -20,8 +20,8 @@ def database_path(tracking_uri: str) -> Path | None:
 def create(database: Path) -> None:
     """Create a local store, unless it exists.
 
-    MLflow creates its tables in some seventy steps and cannot open what a killed
-    process left between two of them. So this creates them in a draft and renames it.
+    MLflow creates its tables in some seventy steps and cannot open a store whose
+    creation was interrupted. So this function fills a draft and renames it.
     """
     folder = database.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def create(database: Path) -> None:
             return
         draft.mkdir()
         mlflow.MlflowClient(f"sqlite:///{draft / 'made'}").search_experiments()
-        # rename a copy: MLflow keeps open the file that it has opened
+        # rename a copy, because MLflow keeps the original open
         with closing(sqlite3.connect(draft / "made")) as made:
             made.execute("vacuum into ?", (str(draft / "whole"),))
         with (draft / "whole").open("rb+") as file:

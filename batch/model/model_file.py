@@ -1,7 +1,7 @@
-"""Read a booster from the files of an MLflow model, and run nothing they name.
+"""Read a booster from an MLflow model's files without running code that they name.
 
 `mlflow.xgboost.load_model` unpickles, and imports the class that the file `MLmodel`
-names from a folder of the model's own. This module reads xgboost's own formats only.
+names from the model's own folder. This module reads only xgboost's own formats.
 
 `python -m batch.model.model_file < FILE` loads a file, scores with it and exits.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MLMODEL = "MLmodel"
 MAX_MLMODEL_BYTES = 2**16
 MAX_BOOSTER_BYTES = 2**26
-"""With 60 features and 200 trees of depth 4 they take 5,000 and 420,000 bytes."""
+"""A model of 60 features and 200 trees of depth 4 takes 5,000 and 420,000 bytes."""
 
 BOOSTER = "xgboost.core.Booster"
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -32,7 +32,7 @@ class UnfitError(Exception):
 
 
 def booster_name(mlmodel: bytes) -> str:
-    """Return the name of the booster's file, as the file `MLmodel` states it."""
+    """Return the name of the booster's file, which the file `MLmodel` states."""
     try:
         flavor = yaml.safe_load(mlmodel)["flavors"]["xgboost"]
         kind, name = flavor.get("model_class", BOOSTER), flavor["data"]
@@ -42,7 +42,7 @@ def booster_name(mlmodel: bytes) -> str:
     except (TypeError, KeyError, AttributeError) as error:
         raise UnfitError(f"its {MLMODEL} describes no xgboost model") from error
     if kind != BOOSTER:
-        # only a text: YAML can make lists that take gigabytes to write
+        # show only text: YAML can describe lists that print as gigabytes
         found = kind.rpartition(".")[2][:60] if isinstance(kind, str) else "?"
         raise UnfitError(
             f"it is a {found}, expected a native xgboost Booster; log it with "
@@ -54,7 +54,7 @@ def booster_name(mlmodel: bytes) -> str:
 
 
 def load(content: bytes) -> "xgboost.Booster":
-    """Load a file in JSON or UBJSON.
+    """Load a booster from a file in JSON or UBJSON.
 
     A damaged file can crash xgboost: compare its checksum or call `try_out` first.
     """
@@ -86,7 +86,7 @@ def try_out(content: bytes) -> None:
 
 
 def check(booster: "xgboost.Booster") -> None:
-    """Check that a booster takes named numbers and gives each pair one score."""
+    """Check that a booster takes named numbers and gives one score per pair."""
     names, kinds = booster.feature_names, list(booster.feature_types or ())
     if not names:
         raise UnfitError("its features have no names")

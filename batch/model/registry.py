@@ -35,8 +35,8 @@ FORMAT = "json"
 EVALUATED = "evaluated_model"
 CHECKSUM = "booster_sha256"
 EVALUATED_CHECKSUM = "evaluated_sha256"
-"""Tags of a version: the address of its evaluated model, and checksums that prove the
-bytes of its two boosters. Versions that other tools registered have none."""
+"""Tags of a version: the address of its evaluated model, and the checksums of
+its two boosters' files. Versions that other tools registered have none."""
 
 LOGGED = re.compile(r"models:/(m-[0-9a-f]{1,64})")
 """The address of a logged model, which has no name or version."""
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Record:
-    """What a training run logs besides its models, all about the evaluated one."""
+    """The data that a training run logs about its evaluated model."""
 
     parameters: Mapping[str, str | int | float]
     metrics: Mapping[str, float]
@@ -68,7 +68,7 @@ class Registry:
     """The registered model `MovieLensXGB` on one tracking server or local store."""
 
     def __init__(self, tracking_uri: str) -> None:
-        # MLflow logs tracebacks of what it raises; stderr gets one line instead
+        # MLflow logs the tracebacks of its errors; stderr gets one line instead
         level = logging.ERROR if log.isEnabledFor(logging.DEBUG) else logging.CRITICAL
         logging.getLogger("mlflow").setLevel(level)
         logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -174,8 +174,8 @@ class Registry:
             with mlflow.start_run(tags=dict(record.tags)) as run:
                 info = log_model("model", served, example)
                 measured = log_model("evaluated", evaluated, example)
-                # after both: MLflow links the metrics of a run to each model that is
-                # logged later, and they are not the served one's
+                # log these last: MLflow links a run's metrics to each model that is
+                # logged later, and the served model must not get them
                 log_record(record, measured.model_id)
                 with suppress(MlflowException):  # it exists, or the next call fails too
                     self._client.create_registered_model(MODEL_NAME)
@@ -222,12 +222,12 @@ class Registry:
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
-        """Turn any failure of MLflow into one line with the store's address."""
+        """Turn any failure of MLflow into a one-line error with the store's address."""
         try:
             yield
         except BatchError:
             raise
-        except Exception as error:  # MLflow passes on what its back ends raise
+        except Exception as error:  # MLflow's back ends raise errors of their own
             uri = without_password(self.tracking_uri)
             reason = explain(error).replace(self.tracking_uri, uri)
             message = f"could not {action} in MLflow at {uri}: {reason}"

@@ -29,16 +29,16 @@ N_ROUNDS = 200
 N_STAGES = 10
 NEGATIVE_SHARE = 0.2
 MIN_NEGATIVES = 80
-"""Each stage samples a fifth of a window's negatives, at least as many per user. That
-costs as much as training on few negatives and generalises as if on many."""
+"""Each stage samples a fifth of a window's negatives, or 80 per user if that is more.
+It costs as much as training on few negatives and generalises as if on many."""
 
 CURVE_SHARE = 20
-"""The learning curve uses one in so many users: it decides nothing."""
+"""The learning curve uses one in this many users, since nothing depends on it."""
 
 LIKED_FROM = 4.0
 GAIN_OF_LIKED, GAIN_OF_RATED = 4.0, 3.0
-"""Gains of next ratings, a little more from four stars on, so that one model predicts
-both the next rating and liking."""
+"""The gains of a user's next ratings, a little more from four stars on: one model then
+predicts both which items a user rates next and which the user likes."""
 
 Curve = dict[str, list[float]]
 Sets = Sequence[tuple[xgboost.QuantileDMatrix, str]]
@@ -50,9 +50,9 @@ class Trained:
     """A booster and how it was trained.
 
     Attributes:
-        booster: knows its features by name.
+        booster: the model, whose features have names.
         curve: NDCG@10 of `training` and `validation` pairs after each stage.
-        parameters: of xgboost, and `n_rounds`.
+        parameters: xgboost's parameters and `n_rounds`.
     """
 
     booster: xgboost.Booster
@@ -74,18 +74,18 @@ def train(
 ) -> Trained:
     """Train a booster to rank each user's next ratings above other items.
 
-    The trees grow in stages, which take the windows in turn and sample negatives of
-    their own.
+    The trees grow in stages. Each stage takes the next window and samples its own
+    negatives.
 
     Args:
-        windows: candidate pairs, each as of cutoffs whose future is known.
+        windows: candidate pairs, each as of cutoffs whose later ratings are known.
         validation: pairs as of a later cutoff, for the learning curve only. Without
             them there is neither a curve nor progress on stderr.
-        parameters: of xgboost, replacing those above.
+        parameters: xgboost's parameters that override PARAMETERS.
         n_rounds: the number of trees.
     """
     chosen = PARAMETERS | dict(parameters or {})
-    # the order of rows decides the order of sums of gradients, and the samples
+    # sorted: the order of rows decides the samples and how gradients are summed
     usable = [window.in_order() for window in windows if is_trainable(window)]
     if not usable:
         raise BatchError(
@@ -141,7 +141,7 @@ def sample_negatives(pairs: Pairs, seed: int) -> Pairs:
 def to_matrix(
     pairs: Pairs, bins: xgboost.QuantileDMatrix | None = None
 ) -> xgboost.QuantileDMatrix:
-    """Return ordered pairs with their gains, in bins of their own or of a matrix."""
+    """Return sorted pairs with their gains, in new bins or in those of `bins`."""
     grades = np.where(pairs.labels >= LIKED_FROM, GAIN_OF_LIKED, GAIN_OF_RATED)
     return xgboost.QuantileDMatrix(
         pairs.values,

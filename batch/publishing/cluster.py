@@ -1,4 +1,4 @@
-"""All that Redis Cluster needs differently from one Redis server.
+"""The differences between Redis Cluster and a single Redis server.
 
 A cluster spreads keys over its nodes, a script may use keys of one node only, and a
 client may be redirected to the node that a key has moved to.
@@ -16,7 +16,7 @@ from lookup.shared import contract
 Client = redis.Redis | RedisCluster
 
 ERRORS = (ClusterError, RedisClusterException)
-"""What redis-py raises about a cluster; RedisClusterException is not a RedisError."""
+"""redis-py's errors about a cluster; RedisClusterException is not a RedisError."""
 Redirected = AskError
 """The key has moved to another node and the command was not executed."""
 
@@ -47,7 +47,7 @@ def open_client(url: str, options: Mapping[str, Any]) -> RedisCluster:
 
 
 def disconnect(client: Client) -> None:
-    """Drop the connections: one that was interrupted may hold an unread answer."""
+    """Drop all connections, since an interrupted one may hold an unread answer."""
     if isinstance(client, RedisCluster):
         client.disconnect_connection_pools()
     else:

@@ -1,4 +1,4 @@
-"""Connecting to Redis, and errors that say what to do."""
+"""Connect to Redis, and turn its errors into messages that say what to do."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ ANSWER_SECONDS = 30.0
 KEEPS_ALL = "noeviction"
 """The policy under which a full server refuses writes instead of dropping keys.
 
-The policies that only drop keys with a time to live would drop the lock.
+Even a policy that drops only keys with a time to live would drop the lock.
 """
 
 ERRORS = (redis.RedisError, *cluster.ERRORS)

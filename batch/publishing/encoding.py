@@ -1,7 +1,7 @@
-"""Rankings as commands of Redis' protocol, hundreds of lists at once.
+"""Encode rankings as commands of Redis' protocol, hundreds of lists at once.
 
 Formatting a score in Python takes as long as storing it takes Redis. Therefore numpy
-assembles each entry from parts in tables: its length, the item id, the score. Parts
+looks up the parts of each entry in tables: its length, the item id, the score. Parts
 have four or eight bytes and are padded with NULs, which are deleted at the end. The
 result equals `contract.encode`.
 """
@@ -18,7 +18,7 @@ from lookup.shared import contract
 
 MAX_ID = 2**20
 MAX_SCORE = 99.0
-"""The tables' limits; beyond them each entry is formatted by itself."""
+"""The tables' limits; beyond them entries are formatted one by one."""
 UNIT = 10**contract.DECIMALS
 
 Bytes = bytes | bytearray
@@ -39,7 +39,7 @@ def parts(command: bytes) -> list[str]:
 
 
 def pushes(keys: Sequence[str], rankings: Sequence[Ranking]) -> list[bytes]:
-    """Encode an RPUSH for each ranking, onto the key of the same position."""
+    """Encode one RPUSH for each ranking, to the key at the same position."""
     if not rankings:
         return []
     return [
@@ -67,7 +67,7 @@ def _lists(rankings: Sequence[Ranking]) -> list[Bytes]:
 
 
 def _fit(item_ids: Ids, scores: Scores) -> bool:
-    """Return whether all are within the tables' limits; NaN is not."""
+    """Return whether all ids and scores are within the tables' limits; NaN is not."""
     low, high = item_ids.min(initial=0), item_ids.max(initial=0)
     extent = np.abs(scores).max(initial=0)
     return bool(low >= 0 and high < MAX_ID and extent < MAX_SCORE)
@@ -107,14 +107,14 @@ def _entries(item_ids: Ids, scores: Scores) -> tuple[Bytes, Integers]:
     units[:, 1] = names[item_ids]
     halves[:, 4] = wholes[whole]
     halves[:, 5] = fractions[rounded]
-    # the head of a text of ten characters or more has two digits
+    # the length of a text of ten or more bytes has two digits
     n_bytes = lengths + 6 + (lengths > 9)
     return buffer.translate(None, b"\0"), n_bytes
 
 
 @cache
 def _items(n_bits: int) -> tuple[npt.NDArray[np.uint64], Integers]:
-    """Return `item_id:` and the number of its digits, by item_id."""
+    """Return tables from item_id to the text `item_id:` and to its number of digits."""
     names = [f"{item_id}:".encode() for item_id in range(1 << n_bits)]
     n_digits = np.array([len(name) - 1 for name in names], dtype=np.int64)
     return np.array(names, dtype="S8").view(np.uint64), n_digits
@@ -124,9 +124,9 @@ def _items(n_bits: int) -> tuple[npt.NDArray[np.uint64], Integers]:
 def _tables() -> tuple[
     npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]
 ]:
-    """Return the heads, by the length of an entry, and the parts of scores.
+    """Return tables of heads, by an entry's length, and of the two parts of a score.
 
-    The digits before the point are followed by those of negative scores.
+    The part before the point is listed for positive scores, then for negative ones.
     """
     heads = [f"\r\n${length}\r\n" for length in range(100)]
     wholes = [f"{sign}{whole}." for sign in ("", "-") for whole in range(100)]

@@ -1,4 +1,4 @@
-"""Which items of a user's history explain each place of the user's list."""
+"""Encode which items of a user's history explain each item of the user's list."""
 
 from collections.abc import Iterator, Sequence
 
@@ -33,14 +33,14 @@ def encode(
 def read(
     connection: duckdb.DuckDBPyConnection, rankings: Sequence[Ranking]
 ) -> Iterator[list[str]]:
-    """Yield the explanations of each ranking as `contract.encode_because` has them.
+    """Yield the explanations of each ranking in the form of `contract.encode_because`.
 
     The rankings must be sorted by user_id.
     """
     connection.register(RANKED_TABLE, as_table(rankings))
     table = warehouse.fetch(connection, "marts/explanations", {})
     connection.unregister(RANKED_TABLE)
-    # a row for each place, sorted by user_id and rank
+    # one row per ranked item, sorted by user_id and rank
     texts: list[str] = table["because"].to_pylist()
     start = 0
     for ranking in rankings:
@@ -50,5 +50,5 @@ def read(
 
 
 def as_table(rankings: Sequence[Ranking]) -> pa.Table:
-    """Lay rankings out as rows of user_id, rank and item_id."""
+    """Return rankings as rows of user_id, rank and item_id."""
     return parquet.as_table(rankings).drop_columns("score")

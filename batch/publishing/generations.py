@@ -1,4 +1,4 @@
-"""The generations in Redis: which are held, and the removal of all others.
+"""List the generations that Redis holds, and remove all others.
 
 A generation is written under its own name and becomes current by one write of
 `recs:current`. The one before it is kept for `rollback`.
@@ -25,7 +25,7 @@ from batch.publishing.pipeline import KEYS_PER_TRIP
 from lookup.shared import contract
 
 FREEING_SECONDS = 1.0
-"""Redis frees the memory of removed keys in the background."""
+"""The wait after removing keys: Redis frees their memory in the background."""
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def previous(client: Client) -> str:
     """Return the generation to roll back to.
 
     Raises:
-        BatchError: none is held that is older than the current one.
+        BatchError: no generation older than the current one is held.
     """
     names = held(client)
     served = cast("str | None", client.get(contract.CURRENT))
@@ -84,7 +84,7 @@ def previous(client: Client) -> str:
 
 
 def to_keep(client: Client) -> set[str]:
-    """Return the current generation and its neighbour in time."""
+    """Return the current generation and the one before it, or after if it is first."""
     names = held(client)
     served = cast("str | None", client.get(contract.CURRENT))
     if served not in names:
@@ -101,7 +101,7 @@ def locked(client: Client) -> Iterator[Lock]:
     removed first.
 
     Raises:
-        LockHeld: another batch has it.
+        LockHeld: another batch holds it.
     """
     lock = Lock(client)
     try:
@@ -119,9 +119,9 @@ def locked(client: Client) -> Iterator[Lock]:
 def remove_unheld(
     client: Client, lock: Lock, keep: Collection[str], *folders: Path
 ) -> None:
-    """Remove all generations but these, and what interrupted batches left.
+    """Remove all generations except `keep`, and what interrupted batches left.
 
-    The folders are those with Parquet files.
+    The folders hold Parquet files.
     """
     gone = [name for name in held(client) if name not in keep]
     if gone:
@@ -130,7 +130,7 @@ def remove_unheld(
     for folder in folders:
         lock.check()  # another batch may have written files meanwhile
         parquet.remove_abandoned(folder)
-        if keep:  # if Redis lost all, keep the files
+        if keep:  # if Redis lost all generations, keep the files
             parquet.remove_generations(folder, keep)
 
 
@@ -149,7 +149,7 @@ def remove_leftovers(client: Client, lock: Lock, *folders: Path) -> None:
 
 
 def prune(client: Client, lock: Lock, keep: Collection[str], folder: Path) -> None:
-    """Remove all generations but these; only log a failure."""
+    """Remove all generations except `keep`; log an error instead of raising it."""
     try:
         remove_unheld(client, lock, keep, folder)
     except Exception as error:
@@ -157,7 +157,7 @@ def prune(client: Client, lock: Lock, keep: Collection[str], folder: Path) -> No
 
 
 def abandon(client: Client, lock: Lock, generation: str, folder: Path) -> None:
-    """Remove a generation that failed; only log a failure."""
+    """Remove a generation whose run failed; log an error instead of raising it."""
     try:
         cluster.disconnect(client)
         keep = held(client)
@@ -170,7 +170,7 @@ def abandon(client: Client, lock: Lock, generation: str, folder: Path) -> None:
 
 
 def save(client: Client) -> None:
-    """Make Redis write its data to its disk.
+    """Make Redis save its data to disk.
 
     Raises:
         BatchError: it cannot; the published lists are served until Redis ends.

@@ -1,4 +1,4 @@
-"""The ratings that users gave highest and last."""
+"""Encode the highest and the last ratings of each user."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -14,7 +14,7 @@ from lookup.shared import contract
 from lookup.shared.contract import History
 
 N_RATINGS = 10
-"""How many of the highest, and of the last."""
+"""The maximum number of highest ratings, and of last ones."""
 
 
 def encode(
@@ -39,8 +39,8 @@ def read(
     """Yield each user_id with an excerpt of the user's history as of the cutoff."""
     parameters = {"user_ids": user_ids, "n": N_RATINGS}
     table = warehouse.fetch(connection, "marts/user_highlights", parameters)
-    # user_id, item_id, rating, n_ratings, highest_rank and last_rank, sorted by the
-    # first and the last
+    # rows of user_id, item_id, rating, n_ratings, highest_rank and last_rank, sorted
+    # by user_id and last_rank
     rows = zip(*(column.to_pylist() for column in table.itercolumns()), strict=True)
     for user_id, group in groupby(rows, itemgetter(0)):
         own = list(group)

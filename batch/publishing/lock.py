@@ -1,4 +1,4 @@
-"""The lock of a batch, and the writes that only its holder may do."""
+"""The lock of a batch, and the writes that only its holder may make."""
 
 import logging
 import os
@@ -41,13 +41,13 @@ redis.call('zadd', KEYS[3], 'NX', at, ARGV[2])
 return 1
 """
 """The newest generation gets the highest time even if the clock was set back, because
-`rollback` goes by that order."""
+`rollback` relies on that order."""
 
 log = logging.getLogger(__name__)
 
 
 class Lock:
-    """The right to publish, renewed by a thread until it is released.
+    """The lock under which a batch publishes; a thread renews it until its release.
 
     `batch.publishing.generations.locked` acquires and releases it.
     """
@@ -56,7 +56,7 @@ class Lock:
         self._client = client
         self._key = cluster.lock_key(client)
         self._token = ""
-        """Until it is acquired, `remove` requires that no batch holds the lock."""
+        """While this is empty, `remove` requires that no batch holds the lock."""
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
 
@@ -64,7 +64,7 @@ class Lock:
         """Take the lock.
 
         Raises:
-            LockHeld: another batch has it.
+            LockHeld: another batch holds it.
         """
         token = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         if not self._client.set(self._key, token, nx=True, ex=LOCK_SECONDS):
@@ -99,7 +99,7 @@ class Lock:
             )
 
     def make_current(self, generation: str, published_at: float) -> None:
-        """Make a generation current if the lock is still held, in one step.
+        """Make a generation current in one step, if the lock is still held.
 
         A server that crashed may come back with this lock and half of the lists. The
         step therefore requires the generation's meta, which is written last. In a
@@ -107,7 +107,7 @@ class Lock:
         generation was published before, `published_at` is ignored.
 
         Raises:
-            BatchError: the lock is lost, or the generation is.
+            BatchError: the lock or the generation is lost.
         """
         generations_key = cluster.generations_key(self._client)
         keys = [self._key, contract.CURRENT, generations_key]
@@ -127,10 +127,10 @@ class Lock:
             )
 
     def remove(self, generations: Sequence[str], keys: Sequence[str] = ()) -> int:
-        """Remove generations from those held, and keys, if the lock is still held.
+        """Unlist generations and delete keys, if the lock is still held.
 
-        A batch that slept past its lock must not remove the keys of the next one. On
-        one server all is one step. In a cluster the keys are removed after it, which is
+        A batch that slept past its lock must not remove the keys of the next one. A
+        single server does both in one step. In a cluster the keys go later, which is
         harmless: keys found while the lock was held cannot belong to a later batch.
 
         Returns:
@@ -145,7 +145,7 @@ class Lock:
             cluster.generations_key(self._client),
             *(() if later else keys),
         )
-        # zrem wants at least one name, and no generation's is empty
+        # zrem needs at least one name; no generation has an empty one
         arguments = (self._token, *(generations or [""]))
         n_removed = int(self._client.eval(REMOVE, len(names), *names, *arguments))
         if n_removed < 0:

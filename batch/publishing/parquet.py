@@ -57,17 +57,17 @@ class ParquetWriter:
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[ParquetWriter]:
-    """Open a file of rankings, which appears if the block succeeds."""
+    """Open a file of rankings that appears only if the block succeeds."""
     with replacing(path) as file, pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
         yield ParquetWriter(writer)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is moved to `path` if the block succeeds.
+    """Open a temporary file that is moved to `path` if the block succeeds.
 
-    It is locked while it is written, which distinguishes it from one that a killed
-    process left.
+    It stays locked until it is moved. Without a lock, it was left by a killed
+    process.
 
     Raises:
         BatchError: the disk is full or denies access; names the folder.
@@ -95,7 +95,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _create(path: Path) -> tuple[BinaryIO, Path]:
-    """Create a temporary file and lock it, unless it was removed before that."""
+    """Create and lock a temporary file; start over if it is removed in between."""
     while True:
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
         file = partial.open("xb")
@@ -106,7 +106,7 @@ def _create(path: Path) -> tuple[BinaryIO, Path]:
 
 
 def as_table(rankings: Sequence[Ranking]) -> pa.Table:
-    """Lay rankings out as rows of RECOMMENDATIONS."""
+    """Return rankings as rows of RECOMMENDATIONS."""
     lengths = [len(ranking.item_ids) for ranking in rankings]
     user_ids = np.array([ranking.user_id for ranking in rankings], np.int32)
     columns = [
@@ -127,7 +127,7 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def remove_generations(folder: Path, keep: Collection[str]) -> None:
-    """Remove the lists of all generations but these."""
+    """Remove the files of all generations except `keep`."""
     for path in folder.glob("*.parquet"):
         if GENERATION.fullmatch(path.stem) and path.stem not in keep:
             path.unlink(missing_ok=True)

@@ -13,11 +13,11 @@ KEYS_PER_TRIP = 1000
 
 
 class Trip(NamedTuple):
-    """Commands that are sent at once.
+    """Commands that are sent together.
 
     Attributes:
         keys: the key of each command.
-        commands: in Redis' protocol.
+        commands: the commands, encoded in Redis' protocol.
         expected: the answers of Redis if the keys are new.
     """
 
@@ -29,8 +29,8 @@ class Trip(NamedTuple):
 class Pipeline:
     """Sends trips, each command to the server of its key.
 
-    No command is sent twice, unless the server answered that it did not execute it: a
-    broken connection or an error ends the pipeline.
+    A command is sent again only if the server answered that it did not execute it. A
+    broken connection or any other error ends the pipeline.
     """
 
     def __init__(self, client: Client) -> None:
@@ -69,11 +69,11 @@ class Pipeline:
         for i in redirected:
             parts = encoding.parts(trip.commands[i])
             answer = self._client.execute_command(*parts)  # type: ignore[no-untyped-call]
-            answers[i] = "OK" if answer is True else answer  # as the protocol has it
+            answers[i] = "OK" if answer is True else answer  # as the server sends it
         return trip, answers
 
     def close(self) -> None:
-        """Return the connections; drop them if there are unread answers on them."""
+        """Return the connections to their pools, closed if answers are still unread."""
         for pool, connection in self._open.values():
             if self._sent:
                 connection.disconnect()

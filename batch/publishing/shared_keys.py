@@ -21,7 +21,7 @@ from lookup.shared import contract
 from lookup.shared.contract import About
 
 N_EXAMPLES = 8
-"""Users that the page suggests."""
+"""The number of users that the page suggests."""
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -39,7 +39,7 @@ class Item:
 def write(
     client: Client, generation: str, connection: Connection, about: About, meta: Meta
 ) -> list[int]:
-    """Write all of these keys, the meta last; return the items with a similar list."""
+    """Write all shared keys, the meta last; return the items with a similar list."""
     write_items(client, generation, read_items(connection))
     popular = warehouse.popular(connection, meta.top_n)
     write_popular(client, generation, popular)
@@ -96,7 +96,7 @@ def read_items(connection: Connection) -> list[Item]:
 
 
 def read_similar(connection: Connection, top_n: int) -> Iterator[Ranking]:
-    """Rank for each item those most similar to it; `user_id` is the item's id."""
+    """Yield the items most similar to each item, whose id is in `user_id`."""
     table = warehouse.fetch(connection, "marts/similar_items", {"top_n": top_n})
     item_ids = table["item_id"].to_numpy()
     owners, starts = np.unique(item_ids, return_index=True)

@@ -1,4 +1,4 @@
-"""Counts what Redis holds of a generation, before it becomes current."""
+"""Count a generation's keys in Redis before the generation becomes current."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def verify(
     """Check that Redis holds all keys of a generation; `similar` are item_ids.
 
     Raises:
-        BatchError: Redis holds less.
+        BatchError: keys or items are missing.
     """
     keys = [key_of(generation, user_id) for key_of in USER_KEYS for user_id in user_ids]
     keys += [contract.similar_key(generation, item_id) for item_id in similar]

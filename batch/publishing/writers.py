@@ -1,4 +1,4 @@
-"""Where rankings go: a file, and lists, explanations and histories in Redis."""
+"""Write rankings to a file, and to lists, explanations and histories in Redis."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 
 LISTS_PER_TRIP = 128
-"""The arrays of more lists no longer fit into a core's cache."""
+"""The arrays of more lists would not fit into a core's cache."""
 
 
 class Writer(Protocol):
     """Writes rankings to one place."""
 
     def write(self, block: Sequence[Ranking]) -> None:
-        """Write the rankings of some 1,000 users."""
+        """Write the rankings of about 1,000 users."""
         ...
 
 
@@ -57,7 +57,7 @@ def open_writers(
 class RedisWriter:
     """Sends each trip while Redis executes the one before.
 
-    `encode` makes a trip of `size` rankings, or of a whole block.
+    `encode` turns `size` rankings, or a whole block, into one trip.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ def list_writer(
     generation: str,
     key_of: Callable[[str, int], str] = contract.user_key,
 ) -> RedisWriter:
-    """Return a writer of lists of `item_id:score` to `key_of(generation, user_id)`."""
+    """Return a writer of `item_id:score` lists to the keys that `key_of` returns."""
 
     def encode(rankings: Sequence[Ranking]) -> Trip:
         keys = [key_of(generation, ranking.user_id) for ranking in rankings]

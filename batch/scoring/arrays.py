@@ -61,9 +61,9 @@ class Catalogue:
 
     Attributes:
         items: in the order of `item_ids`.
-        item_ids: of shape (n_items,), rising.
-        modelled_ids: of shape (n_modelled,), rising; the items that item models cover.
-        weeks: rising; the weeks in which some user's history ends.
+        item_ids: of shape (n_items,), ascending.
+        modelled_ids: of shape (n_modelled,), ascending; items that item models cover.
+        weeks: ascending; the weeks in which some user's history ends.
         audiences: name → place.
         genres: name → place.
     """
@@ -134,7 +134,7 @@ def read_users(
     catalogue: Catalogue,
     user_ids: Sequence[int],
 ) -> Users:
-    """Read a block of users, rising, who all have a history at the cutoff."""
+    """Read a block of users, in ascending order; all have a history at the cutoff."""
     wanted = {"user_ids": list(user_ids)}
     table = warehouse.fetch(connection, "marts/scorer_users", wanted)
     history = warehouse.fetch(connection, "marts/scorer_histories", wanted)
@@ -212,7 +212,7 @@ def genre_sets(column: pa.ChunkedArray) -> tuple[dict[str, int], Any, Longs, Any
 def read_audiences(
     connection: duckdb.DuckDBPyConnection, ids: npt.NDArray[np.int32], forest: Forest
 ) -> tuple[dict[str, int], Codes]:
-    """Return audience → place, and codes of audience × feature × item.
+    """Return audience → place, and the codes by audience, feature and item.
 
     The last row is for users of no audience.
     """
@@ -232,10 +232,10 @@ def read_audiences(
 def read_weeks(
     connection: duckdb.DuckDBPyConnection, ids: npt.NDArray[np.int32], forest: Forest
 ) -> tuple[Longs, Codes]:
-    """Return the weeks, and codes of week × feature × item.
+    """Return the weeks, and the codes by week, feature and item.
 
-    The last row is for users whose week is not in the table. The table has up to a row
-    per item and week, and is read in parts.
+    The last row is for users whose week is not in the table. The table has up to
+    one row per item and week, so it is read in parts.
     """
     table = connection.table("int_item_weeks")
     found = table.project("week").distinct().order("week").to_arrow_table()
@@ -260,7 +260,7 @@ def read_others(
     ids: npt.NDArray[np.int32],
     names: str,
 ) -> tuple[Longs, npt.NDArray[np.int32]]:
-    """Return where each item's rows start, and rows of other item and numbers."""
+    """Return where each item's rows start, and the rows: other item, then numbers."""
     table = warehouse.fetch(connection, f"marts/{model}", {})
     others = np.searchsorted(ids, table["other_item_id"].to_numpy())
     rows = rows_of(others, table, names.split(), np.int32)
@@ -270,7 +270,7 @@ def read_others(
 def rows_of(
     first: npt.NDArray[Any], table: pa.Table, names: Sequence[str], kind: type
 ) -> npt.NDArray[Any]:
-    """Return rows of whole numbers: `first`, and columns of a table after it."""
+    """Return rows of integers: `first`, then the named columns of a table."""
     rows: npt.NDArray[Any] = np.empty((len(first), 1 + len(names)), kind)
     rows[:, 0] = first
     for i, name in enumerate(names, start=1):
@@ -281,7 +281,7 @@ def rows_of(
 def starts(
     sorted_ids: npt.NDArray[Any], ids: Sequence[int] | npt.NDArray[Any]
 ) -> Longs:
-    """Return where the rows of each of `ids`, rising, start, and where the last end."""
+    """Return where each id's rows start and the last ones end; `ids` are ascending."""
     first = np.searchsorted(sorted_ids, ids, side="left")
     return np.append(first, len(sorted_ids)).astype(np.int64)
 
@@ -302,5 +302,5 @@ def doubles(table: pa.Table, name: str) -> Doubles:
 
 
 def floats(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
-    """Return a column as 32-bit floats, as the features are."""
+    """Return a column as 32-bit floats, the type of the features."""
     return doubles(table, name).astype(np.float32)

@@ -16,14 +16,14 @@ from batch.scoring.kernels import Forest, Items, Scratch, Users
 from batch.scoring.ranking import Ranking
 
 USERS_PER_BLOCK = 1024
-"""Users whose arrays are read at once."""
+"""Number of users whose arrays are read at once."""
 
 USERS_PER_TASK = 16
-"""Users whom a thread ranks at once."""
+"""Number of users whom a thread ranks in one task."""
 
 Ranked = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
-"""Places of items and their scores, each of shape (n_users, top_n), and the lengths of
-the users' lists, of shape (n_users,)."""
+"""Positions of items and their scores, each of shape (n_users, top_n), and the lengths
+of the users' lists, of shape (n_users,)."""
 
 
 class Scorer:
@@ -42,8 +42,8 @@ class Scorer:
     ) -> Iterator[list[Ranking]]:
         """Yield the users' rankings block by block; see `batch.scoring.rank`.
 
-        Reads the next block of users while the workers, or threads of this process if
-        there are none, rank the last one.
+        Reads the next block of users while the workers rank the last one. Without
+        workers, threads of this process rank.
         """
         top_n = min(top_n, len(self.catalogue.item_ids))
         with ExitStack() as stack:
@@ -74,7 +74,7 @@ class Workers(Protocol):
     """Ranks users in parallel."""
 
     users_per_task: int
-    blocks_ahead: int  # how many blocks may be waiting
+    blocks_ahead: int  # how many blocks may wait for their rankings
 
     def submit(self, users: Users, top_n: int) -> "Task":
         """Start to rank users."""
@@ -82,15 +82,15 @@ class Workers(Protocol):
 
 
 class Task(Protocol):
-    """Users who are being ranked."""
+    """The pending rankings of some users."""
 
     def result(self) -> Ranked:
-        """Wait for their items and scores."""
+        """Wait for the rankings and return them."""
         ...
 
 
 class Threads:
-    """Workers that are the cores of this machine."""
+    """Workers that are threads of this process, one per core."""
 
     users_per_task = USERS_PER_TASK
     blocks_ahead = 1
@@ -157,7 +157,7 @@ def new_scratch(
 
 
 def stump() -> Forest:
-    """Return a forest of one feature and of one tree that compares nothing."""
+    """Return a forest of one feature and one tree without comparisons."""
     return Forest(
         thresholds=np.zeros(0, np.float32),
         threshold_starts=np.zeros(2, np.int64),
@@ -177,7 +177,7 @@ def stump() -> Forest:
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache, by ranking for no users.
 
-    Compiling takes some seconds, most of them without Python's global lock.
+    Compiling takes some seconds and mostly does not hold Python's global lock.
     """
 
     def codes(*shape: int) -> kernels.Codes:

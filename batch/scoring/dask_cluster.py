@@ -1,8 +1,8 @@
 """Workers that are processes of a Dask cluster.
 
 They need this package and nothing else: no raw files, DuckDB, MLflow or Redis. They
-receive arrays and return arrays. The items and the model are sent to each worker once,
-blocks of users follow. Dask repeats the tasks of a worker that dies.
+receive arrays and return arrays. Each worker receives the items and the model once,
+then blocks of users. Dask repeats the tasks of a worker that dies.
 """
 
 import hashlib
@@ -91,7 +91,7 @@ class Cluster:
 
 
 class Task:
-    """Users who are being ranked on a worker."""
+    """The pending rankings of some users on a worker."""
 
     def __init__(
         self, client: "Client", address: str, future: "Future[Ranked]"
@@ -101,7 +101,7 @@ class Task:
         self._future = future
 
     def result(self) -> Ranked:
-        """Wait for their items and scores.
+        """Wait for the rankings and return them.
 
         Raises:
             BatchError: the cluster lost all of its workers, or the task failed.
@@ -159,7 +159,7 @@ _unpickled: dict[str, Shared] = {}
 
 
 def work(packed: bytes, shared: bytes, name: str, top_n: int) -> Ranked:
-    """Rank for pickled users."""
+    """Unpickle users and rank the unseen items for them."""
     items, forest = unpickled(shared, name)
     return compiled.rank(pickle.loads(packed), items, forest, top_n)  # noqa: S301 - ours
 

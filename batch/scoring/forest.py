@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import xgboost
 
 MAX_DEPTH = 8
-"""Each level doubles the comparisons, and a byte numbers the leaves of eight levels."""
+"""Each level doubles the comparisons; a byte can number the leaves of eight levels."""
 
 LOGISTIC = ("binary:logistic", "reg:logistic")
 PLAIN = ("rank:", "reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror")
@@ -31,8 +31,8 @@ def lay_out(booster: "xgboost.Booster", names: Sequence[str]) -> Forest:
     """Return a booster's trees as arrays, with features in the order of `names`.
 
     Raises:
-        UnsupportedError: the booster is not made of numeric trees with one target,
-            takes features that are not in `names`, or gives scores of its own.
+        UnsupportedError: the booster has other than numeric trees, several targets,
+            features outside `names`, or scores that the arrays do not reproduce.
     """
     model = json.loads(trimmed(booster).save_raw("json"))["learner"]
     check(model)
@@ -55,7 +55,7 @@ def check(model: Mapping[str, Any]) -> None:
     """Check that the compiled scorer can compute a model.
 
     Raises:
-        UnsupportedError: names what it cannot compute.
+        UnsupportedError: names the unsupported part.
     """
     kind = model["gradient_booster"]["name"]
     objective = model["objective"]["name"]
@@ -160,10 +160,10 @@ def write_tree(
     rows: Sequence[int],
     thresholds: Sequence[Floats],
 ) -> None:
-    """Write a tree as a full one, whose nodes that compare nothing send items left."""
+    """Write a tree as a full one; the nodes that this adds send all items left."""
     n_inner = forest.features.shape[1]
-    # pairs of a place in the full tree, whose children are at 2p + 1 and 2p + 2, and of
-    # the node there
+    # pairs of a place in the full tree and the booster's node there; the children of
+    # place p are at 2p + 1 and 2p + 2
     todo = [(0, 0)]
     while todo:
         place, node = todo.pop()
@@ -204,13 +204,13 @@ def encoded_column(forest: Forest, row: int, values: Floats) -> Codes:
 
 
 def verified(forest: Forest, booster: "xgboost.Booster", rows: Sequence[int]) -> Forest:
-    """Compare the scores with xgboost's, on rows at thresholds and with missing values.
+    """Return the forest with the base that reproduces xgboost's sums.
 
-    The base is known except for the last bits of a logarithm. Return the forest with
-    the base that reproduces xgboost's sums.
+    The base is known except for the last bits of a logarithm. The rows to compare lie
+    at thresholds and have missing values.
 
     Raises:
-        UnsupportedError: no base does.
+        UnsupportedError: no base reproduces them.
     """
     values = probes(forest)
     best = booster.attr("best_iteration")
@@ -236,7 +236,7 @@ def verified(forest: Forest, booster: "xgboost.Booster", rows: Sequence[int]) ->
 
 
 def probes(forest: Forest) -> Floats:
-    """Draw features, of shape (N_PROBES, n_features), at and next to thresholds."""
+    """Draw values at and next to thresholds, of shape (N_PROBES, n_features)."""
     draw = np.random.default_rng(0)
     starts = forest.threshold_starts
     values = np.zeros((N_PROBES, len(starts) - 1), np.float32)

@@ -3,9 +3,9 @@
 Read from the entry `rank` downwards: for each user it encodes the features of all items
 (`encode_user`) and ranks the items with the trees (`rank_items`).
 
-Features are not kept as floats. A feature is a row of codes, one per item: how many of
-the feature's thresholds in the model are not above the value. Codes take a byte or two,
-so that a processor compares 32 or 64 of them at once.
+A feature is kept as a row of codes, one per item, and not as floats. A code counts the
+model's thresholds for the feature that are not above the item's value. It takes a byte
+or two, so that a processor compares 32 or 64 codes at once.
 
 `sql/marts/pair_features.sql` defines the features; tests compare every cell and every
 list with it.
@@ -30,7 +30,7 @@ Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 
 CHUNK = 2048
-"""Items whose codes are compared at a time, so that the codes stay in the cache."""
+"""Number of items to compare at a time, so that their codes stay in the cache."""
 
 MAX_COUNTED = 128
 """With more thresholds, a binary search is faster than comparing with all of them."""
@@ -42,7 +42,7 @@ NULL = np.iinfo(np.int64).min
 
 
 class Forest(NamedTuple):
-    """The trees of a model; `batch/scoring/forest.py` makes it."""
+    """The trees of a model; `batch/scoring/forest.py` lays them out."""
 
     thresholds: Floats  # of all features, one after the other
     threshold_starts: Longs  # (n_features + 1,)
@@ -55,11 +55,11 @@ class Forest(NamedTuple):
     base: np.float32
     missing: np.unsignedinteger[Any]  # the code of a missing value, the largest
     is_logistic: bool
-    slack: float  # more than rounding errors can add up to
+    slack: float  # an upper bound of the sum of all rounding errors
 
 
 class Items(NamedTuple):
-    """What is known about the items; `batch/scoring/arrays.py` reads it."""
+    """The data of the items; `batch/scoring/arrays.py` reads it."""
 
     codes: Codes  # (n item features, n_items)
     first_code: int
@@ -83,7 +83,7 @@ class Items(NamedTuple):
 
 
 class Users(NamedTuple):
-    """What is known about a block of users."""
+    """The data of a block of users."""
 
     floats: Floats  # (n_users, n user features)
     doubles: Doubles  # (n_users, n attributes)
@@ -113,7 +113,7 @@ class Scratch(NamedTuple):
 
 
 class Encoder(NamedTuple):
-    """The codes of a user's features, and what turns values into them."""
+    """The codes of a user's features, and the thresholds to turn values into codes."""
 
     codes: Codes  # (n_features, n_items)
     values: Floats  # (n_items,): the values of one feature
@@ -156,7 +156,7 @@ def rank(
 
 @compiled
 def encode_user(u: Any, users: Any, items: Any, forest: Any, scratch: Any) -> None:
-    """Encode a user's features; the rows of the item features are filled already."""
+    """Encode a user's features; `rank` has filled the rows of the item features."""
     to = Encoder(
         scratch.codes, scratch.values[0], scratch.buffers[2], forest.thresholds,
         forest.threshold_starts, forest.missing,
@@ -224,7 +224,7 @@ def encode_gaps(to: Any, gaps: Any, of_items: Any, of_user: Any) -> None:
 
 @compiled
 def read_genres(genres: Any, by_genre: Any) -> None:
-    """Index a user's genres by genre, with a 1 in front of those that the user has."""
+    """Copy a user's genres into `by_genre`, with a 1 before the values of each."""
     by_genre[:] = 0
     for i in range(len(genres)):
         by_genre[genres[i, 0], 0] = 1
@@ -271,7 +271,7 @@ def genre_value(which: Any, genres: Any, by_genre: Any) -> Any:
 def sum_neighbours(
     history: Any, starts: Any, neighbours: Any, sums: Any, touched: Any
 ) -> Any:
-    """Sum the similarities of items to the rated ones; return how many it touched."""
+    """Sum items' similarities to the rated ones; return how many items it touched."""
     n = 0
     for i in range(len(history)):
         item, liked, disliked = history[i, 0], history[i, 2], history[i, 3]
@@ -302,7 +302,7 @@ def sum_neighbours(
 def sum_sequences(
     history: Any, starts: Any, sequences: Any, sums: Any, touched: Any
 ) -> Any:
-    """Sum how close in time items are to recent ones; return how many it touched."""
+    """Sum items' closeness in time to recent ones; return how many items it touched."""
     n = 0
     for i in range(len(history)):
         if not history[i, 1]:
@@ -366,7 +366,7 @@ def encode_linear(to: Any, row: Any, linear: Any, unit: Any, modelled: Any) -> N
 
 @compiled
 def encode_places(to: Any, row: Any, places: Any) -> None:
-    """Encode a feature that has values at some items only and is missing elsewhere."""
+    """Encode a feature that has values for some items and is missing for the others."""
     codes = to.buffer[: len(places)]
     encode(codes, to.values, thresholds_of(to, row), to.missing)
     to.codes[row, :] = to.missing
@@ -482,10 +482,10 @@ def score_items(forest: Any, n_unseen: Any, top_n: Any, scratch: Any) -> Any:
 
 @compiled
 def score_leaders(forest: Any, first: Any, top_n: Any, scratch: Any) -> Any:
-    """Complete the scores of the leaders before the tree `first`, and exclude them.
+    """Complete the scores of the items that lead so far, and exclude these items.
 
     Returns:
-        The lowest of their scores: the least that an item needs to be among the best.
+        The lowest of their scores, which an item must reach to be among the best.
     """
     scores, is_excluded, n = scratch.scores, scratch.is_excluded, 0
     leaders, best_scores = scratch.places[1, :top_n], scratch.values[1, :top_n]
@@ -502,7 +502,7 @@ def score_leaders(forest: Any, first: Any, top_n: Any, scratch: Any) -> Any:
 
 @compiled
 def score_contenders(forest: Any, first: Any, bound: Any, scratch: Any) -> Any:
-    """Complete, from the tree `first` on, the scores that can reach the bound.
+    """Add the trees from `first` on to the scores that can still reach the bound.
 
     Returns:
         The number of items in `scratch.places[0]`, whose scores are complete.
@@ -595,7 +595,7 @@ def is_better(score: Any, place: Any, than: Any, than_place: Any) -> Any:
 
 # --- trees ---------------------------------------------------------------------------
 
-# A node sends an item to the right if `code + shift > cut`, in the few bits of a code.
+# A node sends an item right if `code + shift > cut`, in the 8 or 16 bits of a code.
 # Where missing values go left, the shift is 1: it wraps their code, the largest, to 0.
 
 

@@ -20,7 +20,7 @@ from batch.scoring import plain
 from batch.scoring.ranking import Ranking
 
 if TYPE_CHECKING:
-    # importing them takes a second, which a run that is skipped saves
+    # importing these takes a second, which a skipped run saves
     import xgboost
 
     from batch.scoring.compiled import Scorer
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCORERS = ("compiled", "xgboost")
 
 N_COMPARED = 3
-"""Users who are ranked in both ways."""
+"""Number of users who are ranked both ways."""
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ def rank_users(
     scorer: str = SCORERS[0],
     scheduler: str | None = None,
 ) -> Iterator[list[Ranking]]:
-    """Yield the users' rankings in blocks of at most some 1,000, in the order given.
+    """Yield the users' rankings in the given order, in blocks of up to about 1,000.
 
     Args:
         connection: holds the tables of the cutoff to score for.
-        booster: names the features that it takes.
-        user_ids: rising.
+        booster: the model; its `feature_names` list the features that it takes.
+        user_ids: in ascending order.
         top_n: the length of the lists.
         scorer: one of SCORERS. If the compiled scorer cannot be used with this booster,
             or disagrees with the SQL, a warning says so and xgboost scores.
@@ -96,7 +96,7 @@ def compare(
     user_ids: Sequence[int],
     top_n: int,
 ) -> None:
-    """Rank for some users in both ways.
+    """Rank for some users both ways and compare the lists.
 
     Raises:
         UnsupportedError: the lists differ.

@@ -13,7 +13,7 @@ class Ranking:
     Attributes:
         user_id: the user.
         item_ids: of shape (n,), best first.
-        scores: of shape (n,), never rising; among equal scores the lower item_id is
+        scores: of shape (n,), descending; among equal scores the lower item_id comes
             first.
     """
 

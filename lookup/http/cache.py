@@ -8,7 +8,7 @@ from lookup.http.responses import GenerationResponse, accepts_gzip
 from lookup.store.generation import Generation
 
 OVERHEAD_BYTES = 700
-"""Measured: what an entry takes in addition to its body, path and query."""
+"""The measured size of an entry without its body, path and query."""
 
 CacheKey = tuple[str, bytes, bool]
 """The path, the query and whether the client accepts gzip."""

@@ -1,4 +1,4 @@
-"""Forms every error response: `{"error": {"code": …, "message": …}}`."""
+"""Build every error response: `{"error": {"code": …, "message": …}}`."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,7 +14,7 @@ RETRY = {"Retry-After": "1"}
 
 
 class ApiError(Exception):
-    """A request that is refused: the status, a code for programs, a message."""
+    """A refused request, with a status, a code for programs and a message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)

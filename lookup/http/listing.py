@@ -30,7 +30,7 @@ def because_json(generation: Generation, item_ids: Sequence[int]) -> str:
 def rated_items(
     generation: Generation, ratings: Sequence[tuple[int, float]]
 ) -> list[dict[str, object]]:
-    """Return rated items with what is known of them."""
+    """Return rated items with their titles, genres, years and ratings."""
     return [
         {"item_id": item_id, **generation.item(item_id), "rating": rating}
         for item_id, rating in ratings

@@ -1,4 +1,4 @@
-"""`openapi.json`, which describes the API to programs, with its few variable values."""
+"""Fill in `openapi.json`, which describes the API to programs."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
 
 
 def document(top_n: int | None, settings: Settings) -> dict[str, Any]:
-    """Return the description; `top_n` is None where nothing is published yet."""
+    """Return the description; `top_n` is None if nothing is published yet."""
     described: dict[str, Any] = json.loads(DOCUMENT)
     components = described["components"]
     k = components["parameters"]["k"]["schema"]

@@ -1,4 +1,4 @@
-"""The page for people, `lookup/static`, served by Starlette's StaticFiles."""
+"""The web page, `lookup/static`, served by Starlette's StaticFiles."""
 
 from os import PathLike, stat_result
 from pathlib import Path
@@ -43,9 +43,9 @@ class Page(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """Add the headers, to a 304 too: browsers update what they stored from it."""
+        """Add the headers, even to a 304: browsers update their stored copy from it."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(HEADERS)
-        # Starlette refuses a bad range as plain text, not in the form of errors here
+        # Starlette would refuse a bad range in plain text, not as our JSON error
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"range"]
         return response

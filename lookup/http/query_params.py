@@ -13,12 +13,12 @@ PAGE = ("k", "offset", "genre", "exclude")
 REPEATABLE = frozenset({"genre", "exclude"})
 MAX_CACHED_LENGTH = 100
 POSITIVE = re.compile("0*[1-9][0-9]{0,999}")
-"""Far more digits than ids have, and fewer than int() refuses."""
+"""Allows far more digits than ids have, but fewer than int() refuses."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """The part of a stored list that is asked for."""
+    """The parsed query parameters: which part of a stored list to return, and how."""
 
     k: int | None
     offset: int
@@ -33,7 +33,7 @@ class Query:
         return bool(self.genres or self.exclude)
 
     def size(self, top_n: int, k_default: int) -> int:
-        """Return how many items are asked for; raise ApiError for more than `top_n`."""
+        """Return the requested number of items; raise ApiError above `top_n`."""
         if self.k is None:
             return min(k_default, top_n)
         if self.k > top_n:

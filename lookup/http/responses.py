@@ -83,7 +83,7 @@ def _includes_gzip(accepted: bytes) -> bool:
 
 
 def _matches(if_none_match: bytes, etag: bytes) -> bool:
-    """Compare as If-None-Match does: a list, weak or strong, or any with `*`."""
+    """Return whether If-None-Match, a list of weak or strong tags or `*`, matches."""
     tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
     return etag in tags or tags == [b"*"]
 

@@ -33,7 +33,7 @@ class StoredList:
     texts: Sequence[str]
     ids: Mapping[str, int]
     because: Sequence[Sequence[int]] | None = None
-    """The explanation of each entry, where it is asked for; some may be missing."""
+    """The explanation of each entry, if requested; some may be missing."""
     fallback_reason: str | None = None
 
 
@@ -49,7 +49,7 @@ class Routes:
         self._metrics = metrics
 
     async def health(self, _: Request) -> JSONResponse:
-        """Answer while the process lives, with Redis or without."""
+        """Answer as long as the process runs, with or without Redis."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _: Request) -> JSONResponse:
@@ -78,7 +78,7 @@ class Routes:
                 key = contract.because_key(generation.name, user_id)
                 found.because = decoded(contract.decode_because, key, explained[0])
             return self._list_response(request, generation, query, found)
-        # an unknown user: the list of a known one holds NO_ITEMS at least
+        # an unknown user: a known user's list holds at least NO_ITEMS
         self._size(query, generation)  # reports a bad k first
         if not query.fallback:
             raise _unknown("user", user_id, generation)
@@ -119,7 +119,7 @@ class Routes:
         return self._response(request, generation, as_json(fields))
 
     async def user(self, request: Request) -> GenerationResponse:
-        """Return what a user rated highest and last."""
+        """Return a user's highest and last ratings."""
         user_id = _path_id(request, "user_id")
         self._query(request, ())
         generation, key, text = await self._get(
@@ -152,7 +152,7 @@ class Routes:
         """Return the metrics of all workers for Prometheus."""
         with suppress(StoreError):
             await self._store.generation()
-        # without Redis, the age of the last known generation goes on rising
+        # without Redis, the age of the last known generation keeps rising
         text = self._metrics.text(self._store.latest)
         return Response(text, media_type=CONTENT_TYPE)
 
@@ -165,7 +165,7 @@ class Routes:
     def _list_response(
         self, request: Request, generation: Generation, query: Query, found: StoredList
     ) -> GenerationResponse:
-        """Return the part of a list that is asked for, in the form of the contract."""
+        """Return the requested part of a list as a response."""
         size = self._size(query, generation)
         chosen = listing.page_positions(generation, found.key, found.texts, query, size)
         texts = [found.texts[i] for i in chosen]
@@ -215,7 +215,7 @@ class Routes:
         return response
 
     async def _get(self, key_of: Callable[[str], str]) -> tuple[Generation, str, Any]:
-        """Read one text of the served generation; return its key and the text."""
+        """Read a key of the served generation; return the generation, key and value."""
         generation, (text,) = await self._store.read(
             lambda name: [("GET", key_of(name))]
         )
@@ -226,9 +226,9 @@ class Routes:
         return query_params.parse(query, known, self._store.top_n)
 
     def _length(self, query: Query) -> int | None:
-        """Return how much of a list to read, None for all of it.
+        """Return how many entries of a list to read, None for all.
 
-        Always from its start: an empty answer then means that there is no such list.
+        Reads begin at its start, so that an empty reply means that it does not exist.
         """
         k = query.k or self._settings.k_default
         return None if query.filters else query.offset + k

@@ -1,1 +1,1 @@
-"""What uvicorn lacks: connection limits and one write per answer."""
+"""Additions to uvicorn: connection limits and one write per answer."""

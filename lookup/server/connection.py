@@ -23,7 +23,7 @@ PIECE_BYTES = 4_096
 """Bytes that are parsed at a time, so that at most a few hundred pipelined requests are
 answered before the next ones are parsed."""
 PATIENCE_SECONDS = 30.0
-"""The limit from one answer, or from the start of the connection, to the next."""
+"""The time limit from the previous answer, or the connection's start, to the next."""
 
 
 class Connection(Protocol):
@@ -51,7 +51,7 @@ class Connection(Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse data, at once if it is short and nothing waits.
+        """Parse data now if it is short and nothing waits; else hold it.
 
         Data after a refusal is read and dropped: closing at once would discard the
         answer before a client that is still sending reads it.
@@ -74,9 +74,9 @@ class Connection(Protocol):
         self._n_head = 0
 
     def on_response_complete(self) -> None:
-        """Continue with the data that waits."""
+        """Continue with the held data."""
         self._since = self.loop.time()
-        self._n_head = 0  # h11, where httptools has no wheel, calls no other method
+        self._n_head = 0  # h11, used where httptools has no wheel, calls only this
         super().on_response_complete()
         if self._held or self.pipeline:
             self._continue()

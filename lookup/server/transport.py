@@ -1,6 +1,6 @@
 """A transport that sends the headers and the body of an answer as one packet.
 
-uvicorn writes them one after the other, and asyncio sends each at once. The second
+uvicorn writes them one after the other, and asyncio sends each by itself. The second
 system call is the most expensive part of an answer from the cache.
 """
 

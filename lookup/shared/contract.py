@@ -68,7 +68,7 @@ def about_key(generation: str) -> str:
 
 
 def generation_of(key: str) -> str | None:
-    """Return the generation that a key belongs to, None for `recs:current` and such."""
+    """Return the generation of a key; None for keys such as `recs:current`."""
     name, separator, _ = key.removeprefix(PREFIX).removesuffix(SLOT).partition(":")
     return name if separator else None
 
@@ -178,7 +178,7 @@ def decode_about(text: str) -> About:
 
 
 MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, UnicodeError)
-"""The errors of decoding JSON of another form, such as half of a surrogate pair."""
+"""The errors of decoding JSON with missing fields, wrong types or broken text."""
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 60.0
 
 
 class EmbeddedRedisError(RuntimeError):
-    """The embedded server cannot be used; says why and what to do."""
+    """The embedded server cannot be used; the message says why and what to do."""
 
 
 def url(port: int) -> str:
@@ -87,8 +87,8 @@ def redis(folder: Path) -> Iterator[str]:
 class _User:
     """One use of the server in a folder.
 
-    The locked files stay open, so that a folder that is removed and made again does not
-    lead this user to the server of another.
+    The locked files stay open. Otherwise, if the folder is removed and made again, this
+    user would reach the server of another.
     """
 
     def __init__(self, folder: Path, files: contextlib.ExitStack) -> None:
@@ -115,7 +115,7 @@ class _User:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._end()
-        # Closing the files would not do if a forked child has them, too.
+        # Closing the files releases no lock while a forked child has them open, too.
         fcntl.flock(self._users_lock, fcntl.LOCK_UN)
         fcntl.flock(self._start_lock, fcntl.LOCK_UN)
 
@@ -172,13 +172,13 @@ class _User:
     def _end(self) -> None:
         """End the server, and wait until it has saved.
 
-        A container ends with its main process, which may be this one.
+        If this is a container's main process, leaving early would kill the server.
         """
         port, deadline = self._port(), time.monotonic() + PATIENCE_SECONDS
         while self._is_running() and time.monotonic() < deadline:
-            # It may not listen yet, and a long save exceeds ANSWER_SECONDS.
+            # Redis may not listen yet, and a long save exceeds ANSWER_SECONDS.
             with contextlib.suppress(OSError):
-                # The second one counts only if Redis cannot save, as on a full disk.
+                # Redis gets to the second one only if it cannot save (a full disk).
                 _ask(port or 0, "SHUTDOWN", "SHUTDOWN NOSAVE")
             time.sleep(PAUSE_SECONDS)
 
@@ -191,12 +191,12 @@ class _User:
         return False
 
     def _port(self) -> int | None:
-        """Return the port that the server has or had last."""
+        """Return the server's port, or its last one if it does not run."""
         text = os.pread(self._server_lock.fileno(), 5, 0)
         return int(text) if text.strip().isdigit() else None
 
     def _free_ports(self) -> Iterator[int]:
-        """Yield the last port, which users of a server that died know, then others."""
+        """Yield free ports, first the last one, which users of a dead server know."""
         for wanted in (self._port() or PREFERRED_PORT, PREFERRED_PORT, 0, 0):
             with contextlib.suppress(OSError, OverflowError):
                 with socket.create_server((HOST, wanted)) as candidate:
@@ -205,7 +205,7 @@ class _User:
 
 
 def _is_ready(folder: Path, port: int) -> bool:
-    """Return whether a port is that of the folder's server, with its data loaded."""
+    """Return whether the folder's server answers at a port and has loaded its data."""
     with contextlib.suppress(OSError):
         answer = _ask(port, "CONFIG GET dir", "INFO persistence", "QUIT")
         lines = answer.split(b"\r\n")
@@ -226,14 +226,14 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _reason(lines: list[str]) -> str:
-    """Pick what explains a failure from the lines that redis-server logged."""
+    """Return the lines of redis-server's log that explain a failure, as one text."""
     marked = [line.partition(" # ")[2] for line in lines if " # " in line]
     reasons = [text for text in marked if not text.upper().startswith("WARNING")]
     return "; ".join(reasons[-3:] or lines[-3:]) or "it wrote no reason"
 
 
 def _help(folder: Path, problem: str) -> str:
-    """Return what helps against a problem, to be appended to its message."""
+    """Return advice to append to a problem's message, or an empty text."""
     dump = folder / "dump.rdb"
     if "No space left" in problem:
         return "; free some space there"

@@ -107,7 +107,7 @@ def redis_url(name: str, text: str) -> str:
 def without_password(url: str) -> str:
     """Replace the credentials in a URL by `…`, for messages and logs.
 
-    Databases also accept a password with `/` or `@` in it, so that everything up to
+    Databases also accept a password with `/` or `@` in it. So everything up to
     the last `@` is hidden, unless the URL is that of a path (`sqlite:////home/a@b`).
     """
     hidden = re.sub(r"(?<=password=)[^&]*", "…", url)

@@ -3,7 +3,7 @@
 let key = null; // in memory only: gone with the page
 
 export function useKey(text) {
-  // as the API reads it: UTF-8, each byte as a character of the header
+  // encoded as the API reads it: UTF-8, one header character per byte
   key = String.fromCharCode(...new TextEncoder().encode(text));
 }
 
@@ -15,7 +15,7 @@ export class Refused extends Error {
   }
 }
 
-// Return the JSON of a route; throw Refused for an error or where nothing answers.
+// Return the JSON of a route; throw Refused for an error or if nothing answers.
 export async function get(path, parameters = {}, signal = undefined) {
   const query = new URLSearchParams(parameters).toString();
   const headers = key === null ? {} : { "X-API-Key": key };
@@ -32,7 +32,7 @@ export async function get(path, parameters = {}, signal = undefined) {
   throw new Refused(answer.status, code, message);
 }
 
-// The same, but null for a 404.
+// Like get, but return null for a 404.
 export async function find(path, parameters, signal) {
   try {
     return await get(path, parameters, signal);

@@ -172,7 +172,7 @@ async function attempt(retry, action) {
       $("key").focus();
     } else {
       $("trouble-text").textContent = explained(error);
-      $("retry").hidden = error.status === 422; // it would be as wrong again
+      $("retry").hidden = error.status === 422; // a retry would fail again
       $("trouble").hidden = false;
     }
   }
@@ -190,7 +190,7 @@ function explained(error) {
 
 // --- requests ------------------------------------------------------------------------
 
-// Where the length of lists is unknown, the API's default is safe to ask for.
+// While the length of lists is unknown, let the API use its default.
 function size() {
   return about ? { k: Math.min(PAGE_SIZE, about.top_n) } : {};
 }
@@ -231,7 +231,7 @@ $("genre").addEventListener("change", filter);
 $("more").addEventListener("click", more);
 $("close").addEventListener("click", () => $("similar").close());
 $("similar").addEventListener("click", (event) => {
-  if (event.target === $("similar")) $("similar").close(); // outside of it
+  if (event.target === $("similar")) $("similar").close(); // outside the dialog
 });
 addEventListener("popstate", returned);
 

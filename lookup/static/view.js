@@ -1,4 +1,4 @@
-// Makes elements from responses. Whatever was typed or published becomes text only.
+// Makes elements from responses. Typed or published strings become plain text.
 
 const ARTICLE = /^(.+), (The|A|An|La|Le|Les|Il|El|Das|Der|Die)$/;
 
@@ -11,7 +11,7 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// "Wrong Trousers, The (1993)" as people call it; the year has its own place.
+// "Wrong Trousers, The (1993)" → "The Wrong Trousers"; the year is shown elsewhere.
 export function named(title) {
   const bare = title.replace(/\s*\(\d{4}\)\s*$/, "") || title;
   return bare.replace(ARTICLE, "$2 $1");

@@ -34,9 +34,9 @@ LOST = (ConnectionError, TimeoutError, ClusterError, OSError)
 class Client:
     """Sends commands to the Redis of a URL.
 
-    A server redirects the first command for a key of another node if it belongs to a
-    cluster. From then on commands go to all nodes, and those that are sent together are
-    executed in no particular order.
+    A server of a cluster redirects the first command for a key of another node. From
+    then on commands go to all nodes, and commands that are sent together are executed
+    in no particular order.
     """
 
     def __init__(self, url: str) -> None:
@@ -49,7 +49,7 @@ class Client:
         """Send commands together and return their replies, some of which may be errors.
 
         Replies are as Redis sends them: a hash is a flat list of names and values. The
-        time limit is for all of them, since one per reply would cost more than the
+        time limit covers all of them: a limit per reply would cost more than the
         reply. Raises RedisError or OSError if there are no replies.
         """
         timeout, client = timeout or TIMEOUT_SECONDS, self._redis
@@ -76,7 +76,7 @@ async def _send_to_server(
         connection = await client.connection_pool.get_connection()
         try:
             # joined, because many small buffers are sent one by one
-            packed = [pack_command(command) for command in commands]  # type: ignore[arg-type] # its stub knows tuples of one
+            packed = [pack_command(command) for command in commands]  # type: ignore[arg-type] # its stub wants a tuple of one
             await connection.send_packed_command(b"".join(packed))
             return [await _reply(connection) for _ in commands]
         finally:
@@ -84,7 +84,7 @@ async def _send_to_server(
 
 
 async def _reply(connection: AbstractConnection) -> object:
-    """Read a reply; return an error, so that it concerns its own command only."""
+    """Read a reply; return an error reply, since it concerns only its own command."""
     try:
         return await connection.read_response()
     except ResponseError as error:
@@ -94,7 +94,7 @@ async def _reply(connection: AbstractConnection) -> object:
 async def _send_to_cluster(
     client: RedisCluster, commands: Sequence[Command], timeout: float
 ) -> list[Any]:
-    """Send commands; after a failure, close, so that the next ones find the nodes."""
+    """Send commands; after a failure, close, so that the next call finds the nodes."""
     try:
         async with asyncio.timeout(timeout):
             pipeline = client.pipeline()

@@ -1,4 +1,4 @@
-"""Why the store cannot answer; HTTP responds to each with 503 and its code."""
+"""Errors of the store; HTTP responds to each with 503 and its code."""
 
 from typing import ClassVar
 

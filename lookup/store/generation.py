@@ -1,4 +1,4 @@
-"""The part of a generation that every response from it needs."""
+"""The part of a generation that is kept in memory: meta, items and popular list."""
 
 import json
 import math
@@ -151,19 +151,19 @@ class _ItemsJson(dict[str, str]):
 
 
 def decoded(decode: Callable[[Stored], Decoded], key: str, value: Stored) -> Decoded:
-    """Decode what a key holds; raise CorruptGeneration, naming it, if that fails."""
+    """Decode a key's value; raise CorruptGeneration, naming the key, if that fails."""
     try:
         return decode(value)
     except ValueError as error:
         raise CorruptGeneration(f"{key} holds a bad value: {error}") from error
 
 
-# json.dumps would make an encoder each time
+# json.dumps would make an encoder on each call
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def as_json(value: object) -> str:
-    """Encode JSON as responses have it: compact, without escapes for UTF-8."""
+    """Encode a value as the JSON of responses: compact, and UTF-8 without escapes."""
     return _ENCODER.encode(value)
 
 

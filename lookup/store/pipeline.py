@@ -1,7 +1,7 @@
 """Batches the commands of concurrent requests into shared round trips to Redis.
 
-Most of the cost of a read is the round trip, not the command: requests that arrive
-during one share the next. A lone request never waits for others.
+Most of the cost of a read is the round trip, not the command. Requests that arrive
+during one trip share the next. A lone request never waits for others.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ MAX_WAITING = 8192
 
 
 class Pipeline:
-    """Sends commands, followed by one last command in each round trip."""
+    """Sends commands; each round trip ends with the command `last`."""
 
     def __init__(self, client: Client, last: Command) -> None:
         self._client = client
@@ -33,9 +33,9 @@ class Pipeline:
         self._sender: asyncio.Task[None] | None = None
 
     async def execute(self, *commands: Command) -> Sequence[Any]:
-        """Return the replies, followed by the reply to the last command.
+        """Return the replies to commands, followed by the reply to `last`.
 
-        All of them are sent after this call. Raises RedisError or OSError.
+        All commands are sent after this call. Raises RedisError or OSError.
         """
         if len(self._waiting) >= MAX_WAITING:
             raise TimeoutError(f"{MAX_WAITING} requests wait for it already")
@@ -63,7 +63,7 @@ class Pipeline:
             replies = await self._client.execute([*commands, self._last])
         except Exception as error:  # every waiting request must get it
             if isinstance(error, TimeoutError):
-                # the others would wait as long, in vain
+                # the other requests would wait as long, in vain
                 batch += self._waiting
                 self._waiting.clear()
             _fail(batch, error)

@@ -1,4 +1,4 @@
-"""Asynchronous reads of what the batch published.
+"""Read the published generation from Redis, asynchronously.
 
 A generation never changes. Its keys are removed, each as a whole, only after
 `recs:current` has moved on. So a key that was found is complete; and a key that was not
@@ -30,7 +30,7 @@ POINTER: Command = ("GET", contract.CURRENT)
 LOAD_SECONDS = 10.0
 """The time limit for reading a generation: 90 000 items are 10 MB."""
 LOAD_WAIT_SECONDS = 2.0
-"""How long a request waits for that; a later one may find it read."""
+"""How long a request waits for that read; a later request may find it done."""
 MOVING_SECONDS = 1.0
 """How long a read is retried while the pointer keeps moving."""
 MAX_GENERATIONS = 2
@@ -52,12 +52,12 @@ class Store:
         trust_seconds: float = 0.0,
         on_error: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connect when first used.
+        """Prepare a client that connects when first used.
 
         Args:
-            url: of the Redis.
-            trust_seconds: how long the pointer counts as read. 0: `generation` reads it
-                on each call.
+            url: the address of Redis.
+            trust_seconds: how long a read of the pointer stays valid. With 0,
+                `generation` reads it on each call.
             on_error: called each time that Redis does not answer.
         """
         self._redis = Client(url)
@@ -77,7 +77,7 @@ class Store:
 
     @property
     def top_n(self) -> int | None:
-        """The length of the lists, as far as known without a read."""
+        """The length of the lists; None if it is not known without a read."""
         return self._latest.top_n if self._latest else None
 
     async def generation(self) -> Generation:
@@ -209,12 +209,12 @@ def lrange(key: str, length: int | None = None) -> Command:
 
 
 def _mapping(reply: Sequence[str]) -> dict[str, str]:
-    """Return a hash that Redis sends as names and values by turns."""
+    """Return a hash, which Redis sends as alternating names and values."""
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _attempts() -> Iterator[None]:
-    """Yield for a while; an attempt fails if the pointer moves during it."""
+    """Yield for MOVING_SECONDS, once per attempt; it fails if the pointer moves."""
     deadline = time.monotonic() + MOVING_SECONDS
     while time.monotonic() < deadline:
         yield

@@ -2,7 +2,7 @@
 
 Each worker counts in its own file, mapped into memory, and the worker that answers
 `/metrics` adds up all files. A worker that replaces a dead one takes over its file, so
-that no number falls. prometheus-client's multiprocess mode keeps the files of all dead
+that no total falls. prometheus-client's multiprocess mode keeps the files of all dead
 workers, and needs 5.6 µs instead of 0.6 to count a request.
 """
 

@@ -17,7 +17,7 @@ FIELDS = (
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line, without a hidden text such as the API key."""
+    """Formats a record as one line, and masks a secret such as the API key."""
 
     def __init__(self, hidden: str | None = None) -> None:
         super().__init__()

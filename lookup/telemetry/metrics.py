@@ -10,7 +10,7 @@ from lookup.telemetry.counters import Counters
 CONTENT_TYPE = "text/plain; version=0.0.4"
 
 OTHER = "other"
-"""The route of requests that reach none, such as an unknown path or a wrong key."""
+"""The label of requests that reach no route: an unknown path or a wrong key."""
 STATUSES = (200, 204, 304, 400, 401, 404, 405, 422, 500, 503, 0)
 """The statuses of answers; 0 stands for any other, and for a client that left."""
 BUCKETS = (
@@ -27,7 +27,7 @@ class Metrics:
     """
 
     def __init__(self, routes: Sequence[str], folder: str | None = None) -> None:
-        """Start to count.
+        """Create the counters of all routes.
 
         Args:
             routes: the paths of all routes.

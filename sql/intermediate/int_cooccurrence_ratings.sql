@@ -1,5 +1,5 @@
 -- one row per rating that co-occurrences are counted from: the last 1000 of each
--- co-occurrence user, as far as they are of the $n_compared most rated items
+-- co-occurrence user, restricted to the $n_compared most rated items
 with history as (
     select * from int_history
 ),
@@ -20,9 +20,9 @@ cooccurrence_ratings as (
     from history
     semi join int_cooccurrence_users using (user_id)
     semi join compared using (item_id)
-    -- and with the square of a history's length
+    -- the number of pairs also grows with the square of a history's length
     where history.n_back < 1000
-    -- adjacent rows are counted in the same groups, which keeps these in the cache
+    -- adjacent rows count in the same groups, so the groups stay in the cache
     order by history.item_id, history.user_id
 )
 

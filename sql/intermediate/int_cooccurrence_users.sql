@@ -1,10 +1,10 @@
 -- one row per user whose ratings co-occurrences are counted from: all users or, on a
--- large release, an even sample whose histories have $n_cooccurrences pairs of ratings
+-- large release, an even sample with at most $n_cooccurrences pairs of ratings
 with cutoffs as (
     select * from int_cutoffs
 ),
 
--- a history is at most 1000 ratings in int_cooccurrence_ratings
+-- int_cooccurrence_ratings keeps at most 1000 ratings of a history
 costs as (
     select
         user_id,

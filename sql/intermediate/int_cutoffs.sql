@@ -1,6 +1,6 @@
--- one row per user: the cutoff that remains after cutting off the last fifth of the
--- ratings $n_cuts times, or $n_next ratings before that. Positions up to n_history are
--- the user's history, the next ones up to n_with_future the future.
+-- one row per user: the cutoff after removing the last fifth of the ratings $n_cuts
+-- times and then $n_next more ratings. Positions up to n_history are the user's
+-- history, the next ones up to n_with_future the future.
 with recursive ratings as (
     select * from int_ratings
 ),

@@ -1,4 +1,4 @@
--- one row per ordered pair of items that a co-occurrence user rated both before the
+-- one row per ordered pair of items that the same co-occurrence user rated before the
 -- cutoff. Built in $n_parts parts: this one holds the pairs whose lower item_id modulo
 -- $n_parts is $part.
 with cooccurrence_ratings as (

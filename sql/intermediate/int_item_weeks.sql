@@ -1,5 +1,5 @@
--- one row per (item_id, week in which some user's history ends): how often the item had
--- been rated by then. Of the $n_compared most rated items.
+-- one row per (item_id, week in which some user's history ends), for the $n_compared
+-- most rated items: how often the item had been rated by then
 with history as (
     select * from int_history
 ),

@@ -30,7 +30,7 @@ by_popularity as (
     from counts
 ),
 
--- at least ten of the first n + 10 items are unseen by a user of n ratings
+-- a user with n ratings has not seen at least ten of the first n + 10 items
 popularity as (
     select
         'popularity' as baseline,
@@ -41,7 +41,7 @@ popularity as (
     inner join by_popularity on by_popularity.rank <= histories.n_ratings + 10
 ),
 
--- int_item_neighbours also holds those that are nearest by liked_similarity
+-- drops those neighbours that int_item_neighbours keeps for liked_similarity only
 neighbours as (
     select
         item_id,

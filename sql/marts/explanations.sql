@@ -8,7 +8,7 @@ history as (
     select int_history.*
     from int_history
     semi join ranked using (user_id)
-    -- a disliked item would not convince anybody as a reason
+    -- a disliked item is not a convincing reason
     where int_history.weight > 0 and not int_history.is_disliked
 ),
 
@@ -28,7 +28,7 @@ terms as (
     where neighbours.similarity > 0
 ),
 
--- the three largest terms per place; the minus prefers the lower item_id among equals
+-- the three largest terms per list entry; of equal ones the minus prefers the lower id
 reasons as (
     select
         ranked.user_id,

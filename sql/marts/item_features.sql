@@ -16,7 +16,7 @@ rated as (
         history.item_id,
         count(*) as n_ratings,
         avg(history.rating) as avg_rating,
-        -- from exact sums; stddev's running updates depend on the order of the rows
+        -- from exact sums, because stddev's result depends on the order of the rows
         sqrt(
             greatest(avg(history.rating * history.rating) - avg(history.rating) ** 2, 0)
         )

@@ -1,4 +1,4 @@
--- one row per rating of a user of $user_ids among the $n highest or the $n last
+-- one row per rating that is among the $n highest or the $n last of a user of $user_ids
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),
@@ -17,7 +17,7 @@ ranked as (
         n_history as n_ratings,
         row_number() over (
             partition by user_id
-            -- among equal ratings the newer ones, which are closer to today's taste
+            -- equal ratings: newer ones first, they are closer to the user's taste now
             order by rating desc, n_back asc, item_id asc
         ) as highest_rank,
         row_number() over (

@@ -9,7 +9,7 @@ from lookup.http import errors, page
 
 HEADER = "X-API-Key"
 OPEN = frozenset({"/health", "/ready"}) | page.PATHS
-"""Probes have no key, and the page asks a person for it."""
+"""Paths that need no key: probes have none, and the page asks a person for it."""
 
 
 class ApiKeyMiddleware:

@@ -47,7 +47,7 @@ class FastPathMiddleware:
         await app(scope, receive, send)
 
     async def _response(self, scope: Scope) -> ASGIApp | None:
-        """Return a response, or None if the router must."""
+        """Return a response, or None if the router must answer."""
         cached = self._cache.get(cache_key(scope))
         if cached is not None and cached.generation is await self._store.generation():
             return cached

@@ -77,7 +77,7 @@ class ObserveMiddleware:
         self.metrics.request(route, status, seconds, is_fallback=is_fallback)
         level = logging.WARNING if status >= 500 else logging.INFO
         if log.isEnabledFor(level):
-            # neither the query nor headers: people put keys there
+            # log neither the query nor headers: people put keys there
             fields = {
                 "request_id": request_id.decode(),
                 "method": scope["method"],

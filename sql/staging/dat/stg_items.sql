@@ -23,7 +23,7 @@ described as (
     select
         item_id,
         trim(title) as title,
-        -- of several years the last, of a range like (2006–2007) its first
+        -- the last of several years; the first year of a range like (2006–2007)
         try_cast(
             regexp_extract(title, '.*\((\d{4})(?:\s*[-–]\s*\d{0,4}\s*)?\)', 1)
             as integer

@@ -23,7 +23,7 @@ with source as (
 described as (
     select
         user_id,
-        -- the youngest of an age group: 1, 18, 25, 35, 45, 50 or 56
+        -- the lowest age of the user's age group: 1, 18, 25, 35, 45, 50 or 56
         age,
         gender,
         -- the names of the codes 0 to 20, from the README of ml-1m

@@ -1,4 +1,4 @@
--- one row per raw file with a line that does not have the file's form: the first one
+-- one row per raw file with a malformed line: the first such line
 with lines as (
     select
         row_number() over () as line_number,
@@ -6,7 +6,7 @@ with lines as (
     from
         read_csv(
             $path,
-            -- no file holds it, so that each line is one value
+            -- a character that no file contains, so that each line is one value
             delim = '\x1f',
             header = false,
             quote = '',
@@ -19,7 +19,7 @@ with lines as (
         )
 ),
 
--- parting all lines of ratings at their delimiters would take ten times as long
+-- splitting all lines of ratings at their delimiters would take ten times as long
 unusual as (
     select
         line_number,

@@ -1,4 +1,4 @@
--- one row per user_id of the ratings, for the releases that say nothing of their users
+-- one row per user_id of the ratings, for releases without a users file
 with ratings as (
     select * from stg_ratings
 ),
