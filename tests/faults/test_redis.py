@@ -139,11 +139,11 @@ def test_a_redis_that_is_loading_its_data_is_unavailable(
     tmp_path: Path, server: RedisServer
 ) -> None:
     with redis.Redis.from_url(server.url) as client:
-        for i in range(40):
+        for i in range(120):
             client.set(f"ballast:{i}", os.urandom(300_000))
         client.save()
     server.kill()
-    slowly = ("--key-load-delay", "150000")
+    slowly = ("--key-load-delay", "50000")
     with (
         lookup(tmp_path, REDIS_URL=server.url) as served,
         running(tmp_path, *slowly, port=server.port, is_loaded=False),
