@@ -12,14 +12,13 @@ from batch.commands import Result, resources
 from batch.commands.resources import Connection
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
-from batch.evaluation import examples, report
+from batch.evaluation import examples
 from batch.evaluation.comparison import Comparison
 from batch.evaluation.evaluation import Evaluation
 from batch.evaluation.evaluation import evaluate as evaluate_rankings
 from batch.evaluation.metrics import K
 from batch.features import candidates, tables
 from batch.ingest import release
-from batch.ingest.release import Release
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import parquet
@@ -73,7 +72,7 @@ def evaluate(settings: Settings) -> Result:
         tables.build(connection, n_cuts=1)
         booster, model = load_measurable(registry, version)
         measurement = measure(connection, booster, model, settings)
-        page = write_page(connection, raw, version, measurement)
+        page = write_page(connection, raw.name, version, measurement)
     path = settings.processed / PAGE
     parquet.write_text(page, path)
     # a separate name, because the training run's page may describe other raw files
@@ -122,16 +121,18 @@ def load_measurable(
 
 def write_page(
     connection: Connection,
-    raw: Release,
+    release_name: str,
     version: str,
     measurement: Measurement,
     comparison: Comparison | None = None,
 ) -> str:
     """Return a version's page as HTML, from the tables as of the hold-out's cutoff."""
+    from batch.evaluation import report  # with Jinja2, which a skipped run saves
+
     evaluation = measurement.evaluation
     return report.render(
         report.Report(
-            release=raw.name,
+            release=release_name,
             model_version=version,
             measured=measurement.model,
             made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

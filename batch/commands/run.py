@@ -45,7 +45,8 @@ def run(settings: Settings, *, force: bool) -> Result:
             registry = resources.open_registry(settings)
             is_first = inputs.model_version is None
             if is_first:
-                version = train_first_version(db, registry, raw, settings, watch)
+                tags = inputs.tags
+                version = train_first_version(db, registry, tags, settings, watch)
                 inputs = inputs.with_version(version)
             model = Model.load(registry, str(inputs.model_version))
             with watch.stage("features"):

@@ -26,7 +26,6 @@ from batch.evaluation import comparison
 from batch.evaluation.comparison import Comparison
 from batch.features import candidates, tables
 from batch.features.candidates import Pairs
-from batch.ingest.release import Release
 from batch.model.alias import MODEL_NAME
 from batch.publishing import parquet
 from batch.settings import Settings
@@ -51,7 +50,9 @@ def train(settings: Settings, *, promote: bool) -> Result:
     registry = resources.open_registry(settings)
     prod, raw = registry.prod_version(), resources.find_raw(settings)
     with resources.open_warehouse(raw, settings, watch) as connection:
-        version, measurement = train_version(connection, registry, raw, settings, watch)
+        version, measurement = train_version(
+            connection, registry, tags_of(raw), settings, watch
+        )
         compared = None
         if prod is not None:
             with watch.stage("train"):
@@ -59,7 +60,7 @@ def train(settings: Settings, *, promote: bool) -> Result:
                     connection, registry, prod, version, measurement, settings, promote
                 )
         if compared is not None:
-            page = write_page(connection, raw, version, measurement, compared)
+            page = write_page(connection, raw.name, version, measurement, compared)
             log_page(registry, version, PAGE, page)
     is_better = promote and compared is not None and compared.is_no_worse
     promoted = prod is None or is_better
@@ -79,13 +80,13 @@ def train(settings: Settings, *, promote: bool) -> Result:
 def train_first_version(
     connection: Connection,
     registry: "Registry",
-    raw: Release,
+    tags: Mapping[str, str],
     settings: Settings,
     watch: Stopwatch,
 ) -> str:
     """Train a version and make it `prod`."""
     log.info("no version of %s is prod: training the first", MODEL_NAME)
-    version, _ = train_version(connection, registry, raw, settings, watch)
+    version, _ = train_version(connection, registry, tags, settings, watch)
     registry.promote(version)
     return version
 
@@ -93,7 +94,7 @@ def train_first_version(
 def train_version(
     connection: Connection,
     registry: "Registry",
-    raw: Release,
+    tags: Mapping[str, str],
     settings: Settings,
     watch: Stopwatch,
 ) -> tuple[str, Measurement]:
@@ -127,9 +128,7 @@ def train_version(
         example = later[-1].values.slice(0, 5)
         counts = {"n_training_pairs": n_pairs, "n_training_users": n_users}
         trained = replace(trained, parameters=trained.parameters | counts)
-        version = register(
-            registry, tags_of(raw), trained, served, example, measurement
-        )
+        version = register(registry, tags, trained, served, example, measurement)
     evaluation = measurement.evaluation
     log.info(
         "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
@@ -138,7 +137,7 @@ def train_version(
         evaluation.item_knn.ndcg_at_10,
         evaluation.popularity.ndcg_at_10,
     )
-    page = write_page(connection, raw, version, measurement)
+    page = write_page(connection, tags["release"], version, measurement)
     log_page(registry, version, PAGE, page)
     return version, measurement
 

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,13 +12,6 @@ from tests.sql import raw
 from tests.worlds import Connection, Cutoff, World, moved, ordered
 
 RAGGED = worlds.ragged()
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """Give an empty warehouse."""
-    with warehouse.connect(tmp_path) as connection:
-        yield connection
 
 
 def test_a_model_becomes_the_table_of_its_name(connection: Connection) -> None:

@@ -1,18 +1,7 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from batch import warehouse
 from tests import worlds
-from tests.worlds import Connection, Cutoff, World
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    """Give an empty warehouse."""
-    with warehouse.connect(tmp_path) as connection:
-        yield connection
+from tests.worlds import Cutoff, World
 
 
 @pytest.fixture(scope="package")

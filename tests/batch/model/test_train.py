@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -32,12 +31,6 @@ WINDOWS = (Cutoff(1, n_next=N_NEXT), Cutoff(2))
 """The windows that the evaluated model is trained on."""
 ONE_THREAD: dict[str, str | int | float] = {"nthread": 1}
 """Threads cost more than they save with few pairs."""
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    with warehouse.connect(tmp_path) as connection:
-        yield connection
 
 
 @pytest.fixture(scope="module")
