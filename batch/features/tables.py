@@ -51,28 +51,31 @@ def features_fingerprint() -> str:
     It covers all that `candidates.pairs` runs and the models that this reads, but the
     staging models; and LIMITS. Neither comments nor white space count.
     """
-    found = digests("pair_features", "user_states")
+    found = digests("marts/pair_features", "marts/user_states")
     return digest_of(found | {"limits": repr(warehouse.LIMITS)})
 
 
-def digests(*names: str) -> dict[str, str]:
-    """Return name → digest of some models and of all models that these read.
+def digests(*models: str) -> dict[str, str]:
+    """Return file → digest of some models and of all models that these read.
 
-    The linear models are one of them, under the name of their table. Staging models,
-    which depend on the form of the raw files, are left out.
+    The linear models are among them. Staging models, which depend on the form of the
+    raw files, are not.
     """
-    models = {m.rpartition("/")[2]: m for m in warehouse.MODELS + warehouse.ON_DEMAND}
-    known = models.keys() - EXEMPT | {item_models.SCORES_TABLE}
+    known = {m.rpartition("/")[2]: m for m in warehouse.MODELS + warehouse.ON_DEMAND}
+    known[item_models.SCORES_TABLE] = item_models.SCORES_TABLE
     found: dict[str, str] = {}
-    todo = {*names}
+    todo, done = {*models}, set[str]()
     while todo:
-        name = todo.pop()
-        if name == item_models.SCORES_TABLE:
-            text = linear_models()
+        model = todo.pop()
+        done.add(model)
+        if model == item_models.SCORES_TABLE:
+            file, text = "batch/features/item_models.py", linear_models()
         else:
-            text = warehouse.normalized(warehouse.read(models[name]))
-        found[name] = hashlib.sha256(text.encode()).hexdigest()
-        todo |= known & set(WORD.findall(text.lower())) - found.keys()
+            file = f"sql/{model}.sql"
+            text = warehouse.normalized(warehouse.read(model))
+        found[file] = hashlib.sha256(text.encode()).hexdigest()
+        read = known.keys() & set(WORD.findall(text.lower())) - EXEMPT
+        todo |= {known[name] for name in read} - done
     return found
 
 

@@ -123,11 +123,9 @@ def test_the_same_files_give_the_same_tables(model: str) -> None:
 
 @pytest.mark.parametrize("model", [*BUILT, *CHECKS])
 def test_parameters_are_not_pasted_in(model: str) -> None:
-    """No braces to format; a parameter that a comment names is in the query."""
-    query = warehouse.read(model)
-    assert not set("{}%") & set(query.replace(" % 1000000", ""))
-    parameters = warehouse.PARAMETER.findall(query)
-    assert set(parameters) == set(warehouse.PARAMETER.findall(code(model)))
+    """No braces or percent signs to format."""
+    query = warehouse.read(model).replace(" % 1000000", "")
+    assert not set("{}%") & set(query)
 
 
 def test_python_pastes_no_value_into_a_query() -> None:
