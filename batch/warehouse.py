@@ -73,7 +73,7 @@ less. Item models, training pairs and XGBoost need as much on top of it."""
 MEMORY_PER_THREAD = 256 * 2**20
 """Bytes that a thread needs for the parts of joins and sums that cannot spill."""
 
-LIMITS: Parameters = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
+LIMITS: Mapping[str, int] = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
 """Bound the time and memory of a cutoff: how many pairs of ratings co-occurrences are
 counted from, and how many of the most rated items count. ml-1m stays below both."""
 

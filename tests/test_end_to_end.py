@@ -14,8 +14,9 @@ import pytest
 import redis
 from mlflow import MlflowClient
 
+from batch.commands.train import SAMPLE
 from batch.features.columns import FEATURES
-from batch.model.train import PARAMETERS
+from batch.model.train import PARAMETERS, STAGES
 from lookup.shared import contract
 from tests.conftest import RedisServer, answers, running, wait_until
 from tests.faults.batches import Clone
@@ -175,6 +176,9 @@ def test_a_training_run_logs_what_the_contract_names(clone: Clone) -> None:
     assert version.run_id is not None
     run = client.get_run(version.run_id)
     assert run.data.params["max_depth"] == str(PARAMETERS["max_depth"])
+    assert {name: run.data.params[name] for name in STAGES | SAMPLE} == {
+        name: str(value) for name, value in (STAGES | SAMPLE).items()
+    }
     assert run.data.params["features"].split(",") == list(FEATURES)
     assert len(run.data.tags["raw_fingerprint"]) == 64
     assert len(run.data.tags["sql_fingerprint"]) == 64
@@ -183,7 +187,7 @@ def test_a_training_run_logs_what_the_contract_names(clone: Clone) -> None:
             assert f"{ranker}{metric}" in run.data.metrics
     pictures = {file.path for file in client.list_artifacts(version.run_id)}
     assert pictures >= {"metrics.png", "importance.png", "learning_curve.png"}
-    assert pictures >= {"shap.png", "evaluation.html"}
+    assert pictures >= {"shap.png", "evaluation.html", "importance.csv"}
     assert run.data.metrics["ndcg_at_10_low"] < run.data.metrics["ndcg_at_10"]
 
 
