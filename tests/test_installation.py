@@ -17,8 +17,8 @@ from tests.movielens import write_world
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("batch", "lookup", "sql")
 
-NOT_WORKERS = ("click", "jinja2", "matplotlib", "mlflow", "pandas", "xgboost", "yaml")
-"""Modules that the extra `batch` has and `cluster` lacks."""
+NOT_WORKERS = ("matplotlib", "mlflow", "pandas", "xgboost")
+"""Modules that the extra `batch` brings and `cluster` does not."""
 
 
 @pytest.mark.parametrize("program", ["batch", "lookup"])
@@ -54,6 +54,11 @@ class Installed(NamedTuple):
         return done.stdout
 
 
+def run_module(*words: str) -> None:
+    """Run a module of this Python."""
+    subprocess.run([sys.executable, "-m", *words], check=True)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Install a wheel outside of the clone, next to the packages that are here."""
@@ -65,13 +70,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
     (folder / "work").mkdir()
-    pip = [sys.executable, "-m", "pip", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, clone]
-    subprocess.run([*pip, *build], check=True)
+    build = ["pip", "wheel", "--no-build-isolation", "--wheel-dir", str(folder)]
+    run_module(*build, "--quiet", "--no-deps", str(clone))
     (wheel,) = folder.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    into = ["--python", venv / "bin" / "python", "install", "--no-deps", "--no-index"]
-    subprocess.run([*pip, *into, wheel], check=True)
+    run_module("venv", "--without-pip", str(venv))
+    install = ["pip", "--python", str(venv / "bin" / "python"), "install", "--no-index"]
+    run_module(*install, "--quiet", "--no-deps", str(wheel))
     # after pip, which would find the project among them; a path in a file of paths
     # does not make Python read the files there, so the clone stays out
     (own,) = venv.glob("lib/python*/site-packages")
