@@ -39,6 +39,8 @@ SETTINGS = (
     "REDIS_URL",
     "MLFLOW_TRACKING_URI",
     "TOP_N",
+    "DUCKDB_MEMORY",
+    "DUCKDB_THREADS",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
     "LOOKUP_CACHE_MB",
@@ -75,6 +77,8 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "MOVIELENS_URL": "GroupLens' ml-100k.zip",
         "MLFLOW_TRACKING_URI": BatchSettings.read({}).tracking_uri,
         "TOP_N": str(BatchSettings.read({}).top_n),
+        "DUCKDB_MEMORY": "a quarter, 512 MiB to 1.5 GiB",
+        "DUCKDB_THREADS": "its cores",
         "K_DEFAULT": str(LookupSettings.from_environ({}).k_default),
         "LOOKUP_CACHE_MB": str(LookupSettings.from_environ({}).cache_mb),
         "LOOKUP_LOG": "errors",
@@ -87,7 +91,7 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
     # data, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 8
+    assert len(dataclasses.fields(BatchSettings)) == 10
 
 
 def test_every_route_is_documented() -> None:
