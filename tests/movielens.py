@@ -60,21 +60,30 @@ def write_world(folder: Path) -> Path:
 
 def write_first_80_percent(source: Path, folder: Path) -> dict[int, set[int]]:
     """Write a release without its hold-out; return that as user_id → item_ids."""
-    by_user: dict[int, list[list[int]]] = {}
-    for row in read_ratings(source):
-        by_user.setdefault(row[0], []).append(row)
-    kept, held_out = [], {}
-    for user_id, rows in by_user.items():
-        rows.sort(key=place)
-        cut = math.ceil(0.8 * len(rows))
-        kept += rows[:cut]
-        held_out[user_id] = {row[1] for row in rows[cut:]}
+    kept, held_out = split(read_ratings(source), "fifth")
     folder.mkdir()
     for name in ("u.item", "u.user"):
         (folder / name).write_bytes((source / name).read_bytes())
     lines = ("\t".join(map(str, row)) for row in kept)
     (folder / "u.data").write_text("\n".join(lines) + "\n")
     return held_out
+
+
+def split(
+    ratings: list[list[int]], protocol: str
+) -> tuple[list[list[int]], dict[int, set[int]]]:
+    """Return what a model sees, and the hold-out as user_id → item_ids."""
+    by_user: dict[int, list[list[int]]] = {}
+    for row in ratings:
+        by_user.setdefault(row[0], []).append(row)
+    kept, held_out = [], {}
+    for user_id, rows in by_user.items():
+        rows.sort(key=place)
+        n = len(rows)
+        cut = {"fifth": math.ceil(0.8 * n), "last": n - 1}[protocol]
+        kept += rows[:cut]
+        held_out[user_id] = {row[1] for row in rows[cut:]}
+    return kept, held_out
 
 
 def place(rating: Sequence[float]) -> tuple[float, ...]:
