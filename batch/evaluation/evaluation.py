@@ -27,7 +27,7 @@ PREFIXES = {"model": "", **{name: f"{name}_" for name in baselines.LABELS}}
 """Ranker → prefix of its flat metric names in MLflow."""
 
 ByUser = Mapping[str, npt.NDArray[np.float64]]
-"""Ranker → NDCG@10 of each user with a relevant item, by ascending user_id."""
+"""Ranker → a value, such as NDCG@10, of each user with a relevant item, by user_id."""
 
 
 @dataclass(frozen=True)
