@@ -128,7 +128,7 @@ def evaluate(
         "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out)),
     }
     # a list has a hit if its NDCG is above 0
-    hits = {name: 1.0 * (of > 0) for name, of in ndcg["ndcg_at_10"].items()}
+    hits = {n: (of > 0).astype(np.float64) for n, of in ndcg["ndcg_at_10"].items()}
     sample = f"; of {len(n_history)} users {len(model)} are measured, evenly spread"
     return Evaluation(
         protocol=protocol.name,

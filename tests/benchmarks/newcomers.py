@@ -45,9 +45,9 @@ def main() -> None:
     arguments = frame.parsed(__doc__)
     with frame.staged(arguments.raw) as (_, connection):
         results = measure_all(connection)
-    frame.header("ratings", "users", "NDCG@10", "item-kNN", "popularity")
+    frame.header("ratings", "users", "NDCG@10", "EASE", "item-kNN", "popularity")
     for n_kept, found in results.items():
-        cells = (found[name] for name in ("model", "item_knn", "popularity"))
+        cells = (found[name] for name in ("model", "ease", "item_knn", "popularity"))
         frame.row(n_kept, found["n_users"], *cells)
     frame.finish(arguments, results)
 

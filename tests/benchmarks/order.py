@@ -112,7 +112,8 @@ def ranks_of(last: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> Ra
     """Return the rank of each row's column; of equal scores the first column leads."""
     own = np.take_along_axis(scores, last[:, None], axis=1)
     is_before = np.arange(scores.shape[1]) < last[:, None]
-    return 1.0 + (scores > own).sum(axis=1) + (is_before & (scores == own)).sum(axis=1)
+    leads = (scores > own) | (is_before & (scores == own))
+    return 1.0 + leads.sum(axis=1, dtype=np.float64)
 
 
 def metrics(ranks: Ranks) -> dict[str, float]:
