@@ -113,7 +113,8 @@ def ranks_of(last: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> Ra
     own = np.take_along_axis(scores, last[:, None], axis=1)
     is_before = np.arange(scores.shape[1]) < last[:, None]
     leads = (scores > own) | (is_before & (scores == own))
-    return 1.0 + leads.sum(axis=1, dtype=np.float64)
+    ranks: Ranks = 1.0 + leads.sum(axis=1)
+    return ranks
 
 
 def metrics(ranks: Ranks) -> dict[str, float]:
