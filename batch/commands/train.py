@@ -147,9 +147,10 @@ def train_version(
         version = register(registry, tags, trained, served, example, measurement)
     evaluation = measurement.evaluation
     log.info(
-        "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
+        "version %s: NDCG@10 %.4f (EASE %.4f, item-kNN %.4f, popularity %.4f)",
         version,
         evaluation.model.ndcg_at_10,
+        evaluation.ease.ndcg_at_10,
         evaluation.item_knn.ndcg_at_10,
         evaluation.popularity.ndcg_at_10,
     )
@@ -232,7 +233,7 @@ def register(
     record = Record(
         parameters=trained.parameters | {"features": ",".join(example.column_names)},
         metrics=evaluation.as_metrics(),
-        tags={**tags, "protocol": evaluation.protocol},
+        tags={**tags, "protocol": evaluation.split},
         figures=plots.draw(
             evaluation, trained.importance, measurement.importances, trained.curve
         ),
