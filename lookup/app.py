@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from lookup.http import errors
 from lookup.http.cache import ResponseCache
-from lookup.http.middleware.api_key import HEADER, ApiKeyMiddleware
+from lookup.http.middleware.api_key import HEADERS, ApiKeyMiddleware
 from lookup.http.middleware.fast_path import FastPathMiddleware
 from lookup.http.middleware.observe import ObserveMiddleware
 from lookup.http.page import Page
@@ -116,7 +116,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "HEAD"],
-                allow_headers=[HEADER, "X-Request-ID", "If-None-Match"],
+                allow_headers=[*HEADERS, "X-Request-ID", "If-None-Match"],
                 expose_headers=["ETag", "Retry-After", "X-Request-ID"],
             )
         )
