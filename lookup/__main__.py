@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -78,15 +79,19 @@ def _raise_file_limit() -> None:
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    """Bind the port, before anything else is started."""
+    """Bind the port, before anything else is started; `::` takes IPv4, too."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        return socket.create_server(
+            address,
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
         raise OSError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; "
-            "choose another with --port"
+            f"cannot listen on {host} port {port}: {error.strerror or error}; {advice}"
         ) from error
 
 
@@ -98,6 +103,11 @@ def _redis(settings: Settings) -> Iterator[None]:
         yield
         return
     with embedded_redis.redis(REDIS_FOLDER) as url:
+        advice = "choose another with --port"
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            advice = "choose an address of this machine with --host"
+            if ":" in host:
+                advice += "; if IPv6 is off here, 0.0.0.0 takes all of IPv4"
         os.environ["REDIS_URL"] = url
         _print(f"redis: {url} (embedded; look inside: redis-cli -u {url})")
         yield
