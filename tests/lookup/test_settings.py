@@ -26,7 +26,9 @@ def test_all_are_read() -> None:
     )
     origins = ("https://a.example", "http://localhost:3000")
     url = "redis://localhost:6379/0"
-    assert settings == Settings(url, 5, "secret", 0, origins, True, "/shop/recs")
+    assert settings == Settings(
+        url, 5, "secret", 0, origins, log_requests=True, root_path="/shop/recs"
+    )
     assert "secret" not in repr(settings)
     assert Settings.from_environ({"LOOKUP_CORS_ORIGINS": "*"}).cors_origins == ("*",)
 
