@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -16,7 +17,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from lookup.server.connection import Connection
-from lookup.settings import Settings
+from lookup.settings import Settings, root_path
 from lookup.shared import embedded_redis
 from lookup.shared.env import SettingError, positive_integer, without_password
 from lookup.telemetry import counters
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _raise_file_limit()
     try:
+        if flags.root_path is not None:  # workers read it there
+            os.environ["LOOKUP_ROOT_PATH"] = flags.root_path
         settings = Settings.from_environ(os.environ)
         with _listener(flags.host, flags.port) as listener, _redis(settings):
             return _serve(listener, flags.host, flags.workers)
@@ -54,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", default=1, type=_workers, help="processes (%(default)s)"
     )
+    parser.add_argument(
+        "--root-path",
+        type=_root_path,
+        help="path below which a proxy serves the API, such as /recs",
+    )
     return parser
 
 
@@ -70,6 +78,13 @@ def _workers(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _root_path(text: str) -> str:
+    try:
+        return root_path("--root-path", text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _raise_file_limit() -> None:
     """Raise the limit of open files, usually 1,024: each connection takes one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -78,15 +93,24 @@ def _raise_file_limit() -> None:
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    """Bind the port, before anything else is started."""
+    """Bind the port, before anything else is started; `::` takes IPv4, too."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        return socket.create_server(
+            address,
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
+        advice = "choose another with --port"
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            advice = "choose an address of this machine with --host"
+            if ":" in host:
+                advice += "; if IPv6 is off here, 0.0.0.0 takes all of IPv4"
         raise OSError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; "
-            "choose another with --port"
+            f"cannot listen on {host} port {port}: {error.strerror or error}; {advice}"
         ) from error
 
 

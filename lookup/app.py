@@ -18,9 +18,10 @@ from starlette.types import ASGIApp
 
 from lookup.http import errors
 from lookup.http.cache import ResponseCache
-from lookup.http.middleware.api_key import HEADER, ApiKeyMiddleware
+from lookup.http.middleware.api_key import HEADERS, ApiKeyMiddleware
 from lookup.http.middleware.fast_path import FastPathMiddleware
 from lookup.http.middleware.observe import ObserveMiddleware
+from lookup.http.middleware.root_path import RootPathMiddleware
 from lookup.http.page import Page
 from lookup.http.routes import Routes
 from lookup.settings import Settings
@@ -61,7 +62,7 @@ def create_app(
     cache = ResponseCache(settings.cache_mb * MEGABYTE)
     endpoints = Routes(store, cache, settings, metrics)
     routes = [Route(path, partial(route, endpoints)) for path, route in PATHS.items()]
-    page = Page()
+    page = Page(settings.root_path)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -109,6 +110,8 @@ def from_environment() -> Starlette:
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Return the middleware from the outside in."""
     middleware = [Middleware(ObserveMiddleware, metrics)]
+    if settings.root_path:
+        middleware.insert(0, Middleware(RootPathMiddleware, settings.root_path))
     if settings.cors_origins:
         # before the check of the key: a browser's preflight request has none
         middleware.append(
@@ -116,7 +119,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "HEAD"],
-                allow_headers=[HEADER, "X-Request-ID", "If-None-Match"],
+                allow_headers=[*HEADERS, "X-Request-ID", "If-None-Match"],
                 expose_headers=["ETag", "Retry-After", "X-Request-ID"],
             )
         )

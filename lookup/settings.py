@@ -10,6 +10,15 @@ from lookup.shared.env import SettingError, positive_integer, redis_address, sec
 K_DEFAULT = 10
 CACHE_MB = 64
 
+ROUTES = frozenset(
+    {
+        *("about", "health", "items", "metrics", "new", "openapi.json", "popular"),
+        *("ready", "recommend", "search", "session", "similar", "static", "trending"),
+        "users",
+    }
+)
+"""First segments of routes: below one of them, `/ready` could mean either."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,6 +30,7 @@ class Settings:
     cache_mb: int = CACHE_MB
     cors_origins: tuple[str, ...] = ()
     log_requests: bool = False
+    root_path: str = ""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -40,7 +50,29 @@ class Settings:
             cache_mb=_cache_mb(environ.get("LOOKUP_CACHE_MB") or str(CACHE_MB)),
             cors_origins=_cors_origins(origins) if origins else (),
             log_requests=_log_requests(environ.get("LOOKUP_LOG") or "errors"),
+            root_path=root_path(
+                "LOOKUP_ROOT_PATH", environ.get("LOOKUP_ROOT_PATH") or ""
+            ),
         )
+
+
+def root_path(name: str, text: str) -> str:
+    """Read the path below which a proxy serves the API; `/` and nothing stand for none.
+
+    Raises SettingError, naming the setting, if it is no plain path or that of a route.
+    """
+    path = text.removesuffix("/")
+    if not re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", path):
+        raise SettingError(
+            f"{name}={text!r}: expected a path such as /recs, of letters, digits and "
+            "-._~ between single slashes"
+        )
+    if not ROUTES.isdisjoint(path.split("/")[1:2]):
+        raise SettingError(
+            f"{name}={text!r}: begins like a route of the API; expected a path such as "
+            "/recs"
+        )
+    return path
 
 
 def _api_key(text: str) -> str:

@@ -46,6 +46,7 @@ SETTINGS = (
     "LOOKUP_CACHE_MB",
     "LOOKUP_CORS_ORIGINS",
     "LOOKUP_LOG",
+    "LOOKUP_ROOT_PATH",
 )
 
 

@@ -17,6 +17,8 @@ def document(top_n: int | None, settings: Settings) -> dict[str, Any]:
     k["default"] = settings.k_default
     if top_n is not None:
         k |= {"maximum": top_n, "default": min(settings.k_default, top_n)}
+    if settings.root_path:
+        described["servers"] = [{"url": settings.root_path}]
     if settings.api_key is None:
         del described["security"], components["securitySchemes"]
     return described

@@ -1,16 +1,18 @@
 """The web page, `lookup/static`, served by Starlette's StaticFiles."""
 
+from hashlib import blake2b
 from os import PathLike, stat_result
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
 FOLDER = Path(__file__).parents[1] / "static"
 INDEX = "index.html"
-PATHS = frozenset({"/", *(f"/static/{path.name}" for path in FOLDER.iterdir())})
+FILES = frozenset(path.name for path in FOLDER.iterdir()) - {INDEX}
+PATHS = frozenset({"/", *(f"/static/{name}" for name in FILES)})
 """The paths that need no API key: these files hold no secret."""
 
 HEADERS = {
@@ -29,12 +31,26 @@ HEADERS = {
 class Page(StaticFiles):
     """The files of the page, with headers for caches and browsers."""
 
-    def __init__(self) -> None:
+    def __init__(self, root_path: str = "") -> None:
         super().__init__(directory=FOLDER)
+        html = (FOLDER / INDEX).read_text(encoding="utf-8")
+        if root_path:
+            # relative addresses lead astray at /recs, without the last slash
+            html = html.replace('="./', f'="{root_path}/')
+        self._html = html.encode()
+        self._etag = f'"{blake2b(self._html, digest_size=12).hexdigest()}"'
 
     async def index(self, request: Request) -> Response:
         """Return the page itself."""
-        return await self.get_response(INDEX, request.scope)
+        response: Response = HTMLResponse(self._html, headers={"etag": self._etag})
+        if self.is_not_modified(response.headers, request.headers):
+            response = NotModifiedResponse(response.headers)
+        response.headers.update(HEADERS)
+        return response
+
+    def lookup_path(self, path: str) -> tuple[str, stat_result | None]:
+        """Find a file; the page itself works at its own address only."""
+        return super().lookup_path(path) if path in FILES else ("", None)
 
     def file_response(
         self,

@@ -1,5 +1,8 @@
 // Requests to the API, and its errors.
 
+// the API is where this file is, below whatever path a proxy serves it
+const ROOT = new URL("..", import.meta.url).href.replace(/\/$/, "");
+
 let key = null; // in memory only: gone with the page
 
 export function useKey(text) {
@@ -21,7 +24,7 @@ export async function get(path, parameters = {}, signal = undefined) {
   const headers = key === null ? {} : { "X-API-Key": key };
   let answer;
   try {
-    answer = await fetch(query ? `${path}?${query}` : path, { headers, signal });
+    answer = await fetch(`${ROOT}${path}${query && "?"}${query}`, { headers, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, "unreachable", "The server cannot be reached.");

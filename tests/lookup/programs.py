@@ -33,17 +33,17 @@ def environment(**settings: str) -> dict[str, str]:
     return {**rest, "PYTHONPATH": str(ROOT), **settings}
 
 
-def ask(port: int, path: str) -> httpx.Response:
+def ask(port: int, path: str, host: str = "127.0.0.1") -> httpx.Response:
     """Ask a lookup on a new connection."""
-    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5, verify=TLS)
+    return httpx.get(f"http://{host}:{port}{path}", timeout=5, verify=TLS)
 
 
-def wait_for(port: int) -> None:
+def wait_for(port: int, host: str = "127.0.0.1") -> None:
     """Wait until a lookup answers."""
 
     def answers() -> bool:
         with suppress(httpx.HTTPError):
-            return ask(port, "/health").status_code == 200
+            return ask(port, "/health", host).status_code == 200
         return False
 
     wait_until(answers)

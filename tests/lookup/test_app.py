@@ -90,14 +90,24 @@ async def test_missing_keys_are_named(
 @pytest.mark.parametrize("path", ["/recommend/42", "/popular", "/nothing", "/about"])
 async def test_key_is_required(redis_url: str, published: None, path: str) -> None:
     """For every route except probes and the page, and before the cache."""
+    own, bearer = b"X-API-Key", b"Authorization"
+    key = "clé".encode()
     async with serving(redis_url, Settings(api_key="clé")) as api:
-        right = {b"X-API-Key": "clé".encode()}
-        assert (await api.get(path, headers=right)).status_code in {200, 404}
-        for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": ""}):
-            response = await api.get(path, headers=headers)
+        for right in (
+            *({own: key}, {bearer: b"Bearer " + key}, {bearer: b"bEARER  " + key}),
+            *({own: key, bearer: b"Basic eDp5"}, {own: b"x", bearer: b"Bearer " + key}),
+        ):
+            assert (await api.get(path, headers=right)).status_code in {200, 404}
+        for wrong in (
+            *({}, {own: b"wrong"}, {own: b""}, {own: b"Bearer " + key}),
+            *({bearer: b""}, {bearer: b"Bearer"}, {bearer: b"Bearer "}),
+            *({bearer: key}, {bearer: b"Basic " + key}, {bearer: b"Bearer" + key}),
+            *({bearer: b"Bearer x"}, {bearer: b"Bearer clx\xff"}),
+        ):
+            response = await api.get(path, headers=wrong)
             assert response.status_code == 401
             assert response.json()["error"]["code"] == "unauthorized"
-            assert response.headers["www-authenticate"]
+            assert response.headers["www-authenticate"] == "Bearer"
         assert (await api.get("/health")).status_code == 200
         assert (await api.get("/ready")).status_code == 200
 

@@ -113,6 +113,52 @@ def test_serves_without_redis_and_names_the_real_port(start: Start) -> None:
     assert answer.headers["retry-after"] == "1"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("host", "name", "answering"),
+    [
+        ("::", "[::]", ["127.0.0.1", "[::1]"]),
+        ("::1", "[::1]", ["[::1]"]),
+        ("0.0.0.0", "0.0.0.0", ["127.0.0.1"]),  # noqa: S104
+        ("localhost", "localhost", ["localhost"]),
+    ],
+)
+def test_hosts(
+    start: Start, host: str, name: str, answering: list[str], workers: int
+) -> None:
+    """Of IPv6 and IPv4, each as it is written in an address."""
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    flags = ("--host", host, "--port", 0, "--workers", workers)
+    program = start(*flags, REDIS_URL=url)
+    assert program.stdout is not None
+    line = [program.stdout.readline() for _ in range(2)][1]
+    assert line.startswith(f"serving http://{name}:")
+    port = int(line.rsplit(":", 1)[1])
+    for other in answering:
+        wait_for(port, other)
+
+
+def test_a_host_of_another_machine_is_an_error_that_names_the_flag(
+    tmp_path: Path,
+) -> None:
+    for host in ("2001:db8::1", "192.0.2.1", "nothing.invalid"):
+        line = refusal(tmp_path, command("--host", host, "--port", 0))
+        assert f"cannot listen on {host}" in line
+        assert "--host" in line
+    assert "if IPv6 is off" in refusal(tmp_path, command("--host", "2001:db8::1"))
+
+
+def test_workers_know_the_root_path(start: Start, redis_url: str) -> None:
+    """The flag wins over the environment."""
+    port = free_port()
+    flags = ("--port", port, "--workers", 2, "--root-path", "/recs/")
+    start(*flags, REDIS_URL=redis_url, LOOKUP_ROOT_PATH="/other")
+    wait_for(port)
+    for _ in range(10):
+        assert ask(port, "/recs/health").status_code == 200
+        assert ask(port, "/other/health").status_code == 404
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     """With what to do; nothing else is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -144,7 +190,10 @@ def test_a_missing_redis_server_is_an_error_with_the_command_that_installs_one(
 
 @pytest.mark.parametrize(
     "flags",
-    ["--port x", "--port 65536", "--workers 0", "--host", "--nothing", "extra"],
+    [
+        *("--port x", "--port 65536", "--workers 0", "--host", "--nothing", "extra"),
+        *("--root-path recs", "--root-path /..", "--root-path /metrics"),
+    ],
 )
 def test_wrong_usage_is_2(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

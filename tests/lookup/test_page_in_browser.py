@@ -16,6 +16,7 @@ from lookup.shared.contract import About, History
 from tests.conftest import ITEMS, free_port, publish
 from tests.lookup.browser import chromium, prefer, resize
 from tests.lookup.programs import Start, wait_for
+from tests.lookup.proxy import proxy
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +153,36 @@ def test_a_user_can_be_picked_and_left_again(page: Page) -> None:
     page.browser.back()
     page.until(lambda: page["welcome"].is_displayed())
     page.open_user()
+
+
+@pytest.mark.parametrize(
+    ("strips", "root_path", "path"),
+    [
+        *((strips, "/recs", path) for strips in (True, False) for path in ("", "/")),
+        (True, "", "/"),
+    ],
+)
+def test_it_works_below_a_path(
+    page: Page,
+    start: Start,
+    redis_url: str,
+    strips: bool,
+    root_path: str,
+    path: str,
+) -> None:
+    url = served(start, redis_url, LOOKUP_ROOT_PATH=root_path)
+    with proxy(url, "/recs", strips=strips) as page.url:
+        page.open(f"/recs{path}?user=42")
+        page.until(lambda: len(page.ids("list")) == 5)
+        page.all("#list .movie")[0].click()
+        page.until(lambda: page.ids("similar-list") == [181])
+        assert page.logged() == []
+        page["close"].click()
+        page.ask(7)
+        page.until(lambda: page.ids("list") == [258, 50])
+        assert page.browser.current_url == f"{page.url}/recs{path}?user=7"
+        link = page.all("footer a")[0].get_attribute("href")
+        assert link == f"{page.url}/recs/openapi.json"
 
 
 def test_genres_filter(page: Page) -> None:

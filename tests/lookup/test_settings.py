@@ -21,11 +21,14 @@ def test_all_are_read() -> None:
             "LOOKUP_CACHE_MB": "0",
             "LOOKUP_CORS_ORIGINS": "https://a.example, http://localhost:3000",
             "LOOKUP_LOG": "requests",
+            "LOOKUP_ROOT_PATH": "/shop/recs/",
         }
     )
     origins = ("https://a.example", "http://localhost:3000")
     url = "redis://localhost:6379/0"
-    assert settings == Settings(url, 5, "secret", 0, origins, log_requests=True)
+    assert settings == Settings(
+        url, 5, "secret", 0, origins, log_requests=True, root_path="/shop/recs"
+    )
     assert "secret" not in repr(settings)
     assert Settings.from_environ({"LOOKUP_CORS_ORIGINS": "*"}).cors_origins == ("*",)
 
@@ -41,6 +44,14 @@ def test_all_are_read() -> None:
         ("LOOKUP_CORS_ORIGINS", "https://a.example/"),
         ("LOOKUP_CORS_ORIGINS", "https://a.example,"),
         ("LOOKUP_LOG", "all"),
+        *[
+            ("LOOKUP_ROOT_PATH", path)
+            for path in (
+                *("recs", "//recs", "/recs//", "/a//b", "/..", "/a/./b", "/a%2Fb"),
+                *("/a b", "/a\n", "/é", "/a?b", "/a#b", '/"><script>', "http://a/b"),
+                *("/recommend", "/static/recs", "/health/"),
+            )
+        ],
     ],
 )
 def test_bad_ones_are_named(name: str, text: str) -> None:
@@ -48,6 +59,11 @@ def test_bad_ones_are_named(name: str, text: str) -> None:
         Settings.from_environ({name: text})
     assert f"{name}={text!r}" in str(caught.value)
     assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+def test_a_root_path_may_be_the_root(path: str) -> None:
+    assert Settings.from_environ({"LOOKUP_ROOT_PATH": path}).root_path == ""
 
 
 @pytest.mark.parametrize("key", [" key", "key\n", "a\x00b"])

@@ -46,7 +46,9 @@ async def test_files_need_no_key_and_nothing_else_goes_with_them(
             assert (await api.get(path)).status_code == 401
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "..%2fapp.py", "", ".", "%00"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "index.html", "..%2fapp.py", "", ".", "%00"]
+)
 async def test_there_are_no_other_files(api: httpx.AsyncClient, name: str) -> None:
     response = await api.get(f"/static/{name}")
     assert response.status_code == 404
@@ -64,6 +66,8 @@ def test_nothing_comes_from_other_sites_and_no_title_becomes_html() -> None:
 def test_the_page_has_nothing_inline_and_its_files_exist() -> None:
     text = (page.FOLDER / page.INDEX).read_text()
     assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", text)
-    named = set(re.findall(r'"(/static/[^"]+)"', text))
+    addresses = re.findall(r'(?:href|src|action)="([^"#][^"]*)"', text)
+    assert all(address.startswith("./") for address in addresses)
+    named = {address[1:] for address in addresses} - {"/openapi.json"}
     assert named
     assert named <= page.PATHS

@@ -120,7 +120,7 @@ async def test_named_origins_may_ask(redis_url: str, published: None) -> None:
     shop, other = "https://shop.example", "https://x.y"
     preflight = {
         "Access-Control-Request-Method": "GET",
-        "Access-Control-Request-Headers": "x-api-key",
+        "Access-Control-Request-Headers": "x-api-key, authorization",
     }
     settings = Settings(api_key="key", cors_origins=(shop,))
     async with serving(redis_url, settings) as api:

@@ -1,17 +1,22 @@
 """Metrics, read as Prometheus does."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import httpx
 import pytest
 import redis
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+import lookup
 from lookup.app import create_app
 from lookup.settings import Settings
 from lookup.store.store import Store
 from lookup.telemetry.metrics import BUCKETS, Metrics
 from tests.conftest import free_port, publish
+from tests.lookup.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +107,35 @@ async def test_redis_errors() -> None:
         found = await samples(api)
     assert found["lookup_redis_errors_total", "", ""] == 4  # /metrics asks, too
     assert found["lookup_requests_total", "/popular", "503"] == 3
+
+
+async def test_the_alerts_of_the_readme_fit_the_metrics(
+    redis_url: str, published: None
+) -> None:
+    """Each name and label that a rule selects is there, and the key is accepted."""
+    readme = (Path(lookup.__file__).parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    scraping, alerting = map(yaml.safe_load, blocks)
+    (job,) = scraping["scrape_configs"]
+    assert job["authorization"].keys() == {"credentials_file"}  # its type is Bearer
+    async with serving(redis_url, Settings(api_key="key")) as api:
+        api.headers["Authorization"] = "Bearer key"
+        await api.get("/recommend/42")
+        await api.get("/recommend/99")
+        found = await samples(api)
+    names = {name for name, _, _ in found}
+    rules = [rule for group in alerting["groups"] for rule in group["rules"]]
+    assert len(rules) == 2
+    for rule in rules:
+        selected = set(re.findall(r"lookup_\w+", rule["expr"]))
+        assert selected
+        assert selected <= names
+        for route, statuses in re.findall(
+            r'route="(.*?)", status=~"(.*?)"', rule["expr"]
+        ):
+            counted = [found["lookup_requests_total", route, statuses.split("|")[0]]]
+            assert counted == [2]
+    assert found["lookup_fallbacks_total", "", ""] == 1
 
 
 def test_labels_are_escaped() -> None:
