@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -75,8 +76,6 @@ MEMORY_PER_THREAD = 256 * 2**20
 LIMITS: Parameters = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
 """Bound the time and memory of a cutoff: how many pairs of ratings co-occurrences are
 counted from, and how many of the most rated items count. ml-1m stays below both."""
-
-PARAMETER = re.compile(r"\$([a-z_]+)")
 
 
 def connect(spill: Path) -> duckdb.DuckDBPyConnection:
@@ -191,7 +190,26 @@ def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:
     """Return the parameters that a query names; DuckDB refuses any others."""
-    return {name: parameters[name] for name in sorted(set(PARAMETER.findall(query)))}
+    named = {name for sign, name in pairwise(tokens(query)) if sign == "$"}
+    return {name: parameters[name] for name in sorted(named)}
+
+
+def tokens(query: str) -> list[str]:
+    """Return the tokens of a query: no comments, and no white space around them."""
+    text = query.encode()  # DuckDB counts bytes
+    found = [*duckdb.tokenize(query), (len(text), duckdb.token_type.comment)]
+    return [
+        text[start:end].decode().strip()
+        for (start, kind), (end, _) in pairwise(found)
+        if kind != duckdb.token_type.comment
+    ]
+
+
+def normalized(query: str) -> str:
+    """Return a query without comments, and with one form of white space."""
+    # a space where a token may end, and none where another DuckDB may split operators
+    spaced = (t + " " * (t[-1].isalnum() or t[-1] in "_'\"") for t in tokens(query))
+    return "".join(spaced)
 
 
 DISK_FULL = re.compile(

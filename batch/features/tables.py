@@ -1,12 +1,20 @@
 """The tables of the features, as of a cutoff."""
 
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 
 from batch import warehouse
 from batch.features import item_models
+
+EXEMPT = {"eligible_items"}
+"""Models that choose pairs but compute nothing about them."""
+
+DOCUMENTATION = re.compile(r'"""(?s:.*?)"""|#.*')
+WORD = re.compile(r"\w+")
 
 
 def build(connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0) -> None:
@@ -27,10 +35,53 @@ def build(connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0) -
 
 
 def fingerprint() -> str:
-    """Return a digest of everything that decides the values of the features."""
-    digest = hashlib.sha256()
-    for path in sorted(warehouse.SQL.rglob("*.sql")):
-        digest.update(path.relative_to(warehouse.SQL).as_posix().encode() + b"\n")
-        digest.update(path.read_bytes() + b"\0")
-    digest.update(Path(item_models.__file__).read_bytes())
-    return digest.hexdigest()
+    """Return a digest of all SQL and of the linear models: has anything changed?"""
+    parts = {
+        path.relative_to(warehouse.SQL).as_posix(): warehouse.normalized(
+            path.read_text(encoding="utf-8")
+        )
+        for path in warehouse.SQL.rglob("*.sql")
+    }
+    return digest_of(parts | {item_models.SCORES_TABLE: linear_models()})
+
+
+def features_fingerprint() -> str:
+    """Return a digest of the computation of the features: must a model be retrained?
+
+    It covers all that `candidates.pairs` runs and the models that this reads, but the
+    staging models; and LIMITS. Neither comments nor white space count.
+    """
+    found = digests("pair_features", "user_states")
+    return digest_of(found | {"limits": repr(warehouse.LIMITS)})
+
+
+def digests(*names: str) -> dict[str, str]:
+    """Return name → digest of some models and of all models that these read.
+
+    The linear models are one of them, under the name of their table. Staging models,
+    which depend on the form of the raw files, are left out.
+    """
+    models = {m.rpartition("/")[2]: m for m in warehouse.MODELS + warehouse.ON_DEMAND}
+    known = models.keys() - EXEMPT | {item_models.SCORES_TABLE}
+    found: dict[str, str] = {}
+    todo = {*names}
+    while todo:
+        name = todo.pop()
+        if name == item_models.SCORES_TABLE:
+            text = linear_models()
+        else:
+            text = warehouse.normalized(warehouse.read(models[name]))
+        found[name] = hashlib.sha256(text.encode()).hexdigest()
+        todo |= known & set(WORD.findall(text.lower())) - found.keys()
+    return found
+
+
+def linear_models() -> str:
+    """Return the code of the linear models without comments and docstrings."""
+    code = DOCUMENTATION.sub("", Path(item_models.__file__).read_text(encoding="utf-8"))
+    return "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
+
+
+def digest_of(parts: Mapping[str, str]) -> str:
+    """Return a digest of names and their texts, in any order."""
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
