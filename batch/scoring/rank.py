@@ -7,7 +7,6 @@ Each run compares the two for a few users before it trusts `compiled` with all o
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from batch.features.candidates import evenly_spaced
 from batch.features.columns import FEATURES
-from batch.scoring import plain
+from batch.scoring import plain, warm_up
 from batch.scoring.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -74,6 +73,7 @@ def compiled_scorer(
     top_n: int,
 ) -> "Scorer | None":
     """Return the compiled scorer; where it cannot be used, log why and return None."""
+    warm_up.wait()
     try:
         from batch.scoring import compiled, forest
     except ImportError as error:
@@ -114,12 +114,3 @@ def compare(
                 "xgboost; does batch/scoring/kernels.py follow "
                 "sql/marts/pair_features.sql?"
             )
-
-
-def warm_up(scorer: str) -> None:
-    """Compile the scorer, or load its cached machine code, ahead of its use."""
-    if scorer == "compiled":
-        with suppress(ImportError):
-            from batch.scoring import compiled
-
-            compiled.warm_up()

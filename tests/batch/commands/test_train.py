@@ -104,6 +104,12 @@ def test_a_worse_version_is_not_promoted(
     assert (result["promoted"], result["prod_version"]) == (False, prod)
     assert (result["version"], registry.prod_version()) == ("2", prod)
     assert f"of prod (version 1) 1.0000: {difference:+.4f} (95 %" in caplog.text
+    [warned] = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert (
+        f"worse by more than chance, NDCG@10 {result['model']['ndcg_at_10']:.4f}"
+        in (warned)
+    )
+    assert warned.endswith("the same: python -m batch promote --version 2")
 
 
 def test_a_better_version_is_promoted_when_asked_for(
@@ -166,6 +172,23 @@ def test_a_prod_that_cannot_be_measured_stops_a_promotion_alone(
     with pytest.raises(BatchError, match=r"3 is registered, but prod \(version 1\)"):
         train(settings, promote=True)
     assert registry.prod_version() == prod
+
+
+def test_a_prod_of_other_features_is_not_measured_with_these(
+    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after an edit of SQL that gives each feature another value."""
+    train(settings, promote=False)
+    client = MlflowClient(registry.tracking_uri)
+    client.set_tag(run_of(registry, "1"), "features_fingerprint", "other")
+    assert train(settings, promote=False)["promoted"] is False
+    said = "prod (version 1) cannot be measured: it was trained with features of other"
+    assert said in caplog.text
+    with pytest.raises(BatchError, match=r"same: python -m batch promote --version 3"):
+        train(settings, promote=True)
+    assert registry.prod_version() == "1"
+    evaluate(settings)
+    assert "these are not the metrics of its training" in caplog.text
 
 
 @pytest.mark.slow
