@@ -39,6 +39,7 @@ SETTINGS = (
     "REDIS_URL",
     "MLFLOW_TRACKING_URI",
     "TOP_N",
+    "MAX_SHRINK",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
     "LOOKUP_CACHE_MB",
@@ -75,6 +76,7 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "MOVIELENS_URL": "GroupLens' ml-100k.zip",
         "MLFLOW_TRACKING_URI": BatchSettings.read({}).tracking_uri,
         "TOP_N": str(BatchSettings.read({}).top_n),
+        "MAX_SHRINK": str(BatchSettings.read({}).max_shrink),
         "K_DEFAULT": str(LookupSettings.from_environ({}).k_default),
         "LOOKUP_CACHE_MB": str(LookupSettings.from_environ({}).cache_mb),
         "LOOKUP_LOG": "errors",
@@ -86,8 +88,8 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
-    # data, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 8
+    # data, is_raw_named, scorer and scheduler have no variable
+    assert len(dataclasses.fields(BatchSettings)) == 10
 
 
 def test_every_route_is_documented() -> None:

@@ -44,7 +44,8 @@ class Site:
     @property
     def meta(self) -> dict[str, str]:
         """Its meta."""
-        return dict(self.client.hgetall(contract.meta_key(self.served)))
+        found = self.client.hgetall(contract.meta_key(self.served))
+        return {str(name): str(value) for name, value in found.items()}
 
     def refusal(self, *words: str, clone: Clone | None = None) -> str:
         """Run what must fail and change nothing; return its one line."""

@@ -91,13 +91,20 @@ def test_the_first_version_is_promoted_and_compared_with_nothing(
 
 
 @pytest.mark.slow
-def test_a_worse_version_is_not_promoted(
-    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+def test_a_version_worse_by_more_than_chance_is_not_promoted(
+    settings: Settings,
+    registry: Registry,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is registered, and the numbers are said."""
+    """It is registered, and the numbers are said. One that may be as good is."""
     prod = foreseeing(registry)
-    with caplog.at_level(logging.INFO, "batch"):
-        result = train(settings, promote=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.model.train, "N_STAGES", 1)
+        still = partial(batch.model.train.train, parameters={"nthread": 1, "eta": 0})
+        patch.setattr(batch.model.train, "train", still)
+        with caplog.at_level(logging.INFO, "batch"):
+            result = train(settings, promote=True)
     difference = result["difference"]
     assert isinstance(difference, float)
     assert difference < 0
@@ -105,11 +112,14 @@ def test_a_worse_version_is_not_promoted(
     assert (result["version"], registry.prod_version()) == ("2", prod)
     assert f"of prod (version 1) 1.0000: {difference:+.4f} (95 %" in caplog.text
     [warned] = [one.message for one in caplog.records if one.levelname == "WARNING"]
-    assert (
-        f"worse by more than chance, NDCG@10 {result['model']['ndcg_at_10']:.4f}"
-        in (warned)
-    )
+    assert "version 2 is worse by more than chance, NDCG@10 0." in warned
     assert warned.endswith("the same: python -m batch promote --version 2")
+    result = train(settings, promote=True)
+    difference, interval = result["difference"], result["difference_interval"]
+    assert isinstance(difference, float)
+    assert isinstance(interval, list)
+    assert interval[0] <= difference <= 0 <= interval[1]
+    assert (result["promoted"], registry.prod_version()) == (True, "3")
 
 
 def test_a_better_version_is_promoted_when_asked_for(
