@@ -171,6 +171,11 @@ command(
     "run",
     click.option("--force", is_flag=True, help="Score even if nothing changed."),
     click.option(
+        "--accept-changes",
+        is_flag=True,
+        help="Publish though release, size or SQL of the data changed.",
+    ),
+    click.option(
         "--scheduler",
         metavar="tcp://HOST:PORT",
         callback=check_scheduler,
@@ -185,7 +190,7 @@ command(
     click.option(
         "--promote",
         is_flag=True,
-        help="Let prod name the new version if it is no worse on the hold-out.",
+        help="Let prod name the new version unless it is worse by more than chance.",
     ),
 )
 command(

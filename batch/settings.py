@@ -36,6 +36,8 @@ class Settings:
     redis_url: str | None
     tracking_uri: str
     top_n: int
+    is_raw_named: bool = False
+    max_shrink: float = 0.2
     scorer: str = "compiled"
     scheduler: str | None = None
     data: Path = Path("data")
@@ -56,14 +58,17 @@ class Settings:
         Raises:
             SettingError: names the variable, its value and what was expected.
         """
+        named = raw or environ.get("MOVIELENS_RAW")
         return cls(
-            raw=Path(raw or environ.get("MOVIELENS_RAW") or "data/raw"),
+            raw=Path(named or "data/raw"),
+            is_raw_named=bool(named),
             url=download_url(environ.get("MOVIELENS_URL") or ML_100K_URL),
             redis_url=redis_address(environ),
             tracking_uri=tracking_uri(
                 secret(environ, "MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
             ),
             top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
+            max_shrink=share("MAX_SHRINK", environ.get("MAX_SHRINK") or "0.2"),
             scorer=scorer,
             scheduler=scheduler,
             duckdb_memory=duckdb_memory(environ.get("DUCKDB_MEMORY")),
@@ -89,6 +94,17 @@ def mlflow_credentials(environ: Mapping[str, str]) -> dict[str, str]:
     """
     found = {name: secret(environ, name) for name in MLFLOW_CREDENTIALS}
     return {name: value for name, value in found.items() if value}
+
+
+def share(name: str, text: str) -> float:
+    """Read a number from 0 to 1.
+
+    Raises:
+        SettingError: it is something else.
+    """
+    if not re.fullmatch(r"0|1|[01]?\.[0-9]{1,9}", text) or float(text) > 1:
+        raise SettingError(f"{name}={text!r}: expected a number from 0 to 1")
+    return float(text)
 
 
 def tracking_uri(text: str) -> str:

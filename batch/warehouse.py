@@ -1,8 +1,12 @@
 """The DuckDB connection and the SQL models, in the order in which they build."""
 
+import fcntl
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -77,29 +81,71 @@ LIMITS: Mapping[str, int] = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_0
 """Bound the time and memory of a cutoff: how many pairs of ratings co-occurrences are
 counted from, and how many of the most rated items count. ml-1m stays below both."""
 
+OWN = "process-"
+"""The prefix of the folders that processes spill into."""
 
+
+@contextmanager
 def connect(
     spill: Path, memory: int | None = None, threads: int | None = None
-) -> duckdb.DuckDBPyConnection:
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory database; no table depends on its memory and threads.
 
     Args:
-        spill: the folder for what does not fit into memory.
+        spill: spills go into a folder of the connection's own in this one.
         memory: bytes to use before that; by default a quarter of what there is.
         threads: by default one for each core, if there is memory for them.
     """
-    spill.mkdir(parents=True, exist_ok=True)  # DuckDB creates the last folder only
     if memory is None:
         memory = min(MOST_MEMORY, max(LEAST_MEMORY, limits.memory() // 4))
     if threads is None:
         threads = max(1, min(limits.cores(), memory // MEMORY_PER_THREAD))
-    return duckdb.connect(
-        config={
-            "temp_directory": str(spill),
+    with own_folder(spill) as folder:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": str(folder),
             "memory_limit": f"{memory // 2**10}KiB",
             "threads": threads,
         }
-    )
+        with duckdb.connect(config=config) as connection:
+            yield connection
+
+
+@contextmanager
+def own_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder in `parent` for a block, and remove those of killed processes.
+
+    A folder is locked while its process lives, also one of another container.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with locked(parent):
+        for file in parent.glob("duckdb_temp_*"):  # of versions before own folders
+            file.unlink(missing_ok=True)
+        for left in parent.glob(f"{OWN}*"):
+            with suppress(OSError), locked(left, fcntl.LOCK_NB):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=OWN, dir=parent))
+        lock = ExitStack()
+        lock.enter_context(locked(folder))
+    with lock:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, how: int = 0) -> Iterator[None]:
+    """Lock a folder for a block; the lock ends with the process.
+
+    Raises:
+        BlockingIOError: another process holds it, and `how` is LOCK_NB.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read(model: str) -> str:

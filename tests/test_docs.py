@@ -41,6 +41,7 @@ SETTINGS = (
     "TOP_N",
     "DUCKDB_MEMORY",
     "DUCKDB_THREADS",
+    "MAX_SHRINK",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
     "LOOKUP_CACHE_MB",
@@ -80,6 +81,7 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "TOP_N": str(BatchSettings.read({}).top_n),
         "DUCKDB_MEMORY": "a quarter, 512 MiB to 1.5 GiB",
         "DUCKDB_THREADS": "its cores",
+        "MAX_SHRINK": str(BatchSettings.read({}).max_shrink),
         "K_DEFAULT": str(LookupSettings.from_environ({}).k_default),
         "LOOKUP_CACHE_MB": str(LookupSettings.from_environ({}).cache_mb),
         "LOOKUP_LOG": "errors",
@@ -91,8 +93,8 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
-    # data, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 10
+    # data, is_raw_named, scorer and scheduler have no variable
+    assert len(dataclasses.fields(BatchSettings)) == 12
 
 
 def test_every_route_is_documented() -> None:

@@ -152,11 +152,13 @@ def test_force_scores_again_the_same_lists_and_rollback_goes_back(
 def test_a_new_version_is_registered_promoted_and_scored_with(
     clone: Clone, client: redis.Redis
 ) -> None:
-    """`train` never moves `prod`; the run after `promote` scores with what it says."""
+    """`train` never moves `prod`; the run after `promote` follows it.
+
+    The same files make the same model, so that only its number changes.
+    """
     trained = clone.json("train")
     assert trained["promoted"] is False
     assert trained["prod_version"] == "1"
-    # the same files make the same model
     assert trained["prod"] == trained["model"]
     assert (trained["measured"], trained["prod_measured"]) == ("evaluated",) * 2
     assert trained["difference"] == trained["difference_liked"] == 0
@@ -167,8 +169,14 @@ def test_a_new_version_is_registered_promoted_and_scored_with(
         "prod_version": version,
         "former_version": "1",
     }
-    scored = clone.json("run")
-    assert (scored["skipped"], scored["model_version"]) == (False, version)
+    status = clone.json("status")
+    assert (status["model_version"], status["prod_version"]) == ("1", version)
+    ran = clone.json("run")
+    assert (ran["skipped"], ran["model_version"]) == (True, version)
+    assert client.hget(contract.meta_key(current(client)), "model_version") == version
+    status = clone.json("status")
+    assert (status["model_version"], status["release"]) == (version, "ml-100k")
+    assert (status["n_users"], status["n_items"]) == (40, 60)
     assert "no version 99" in clone.failure("promote", "--version", "99")
 
 

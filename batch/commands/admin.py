@@ -1,5 +1,6 @@
 """The single-step commands: `download`, `features`, `promote`, `rollback`, `status`."""
 
+import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,15 +10,18 @@ from batch.commands import Result, resources
 from batch.commands.resources import Connection
 from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import sample_windows, write_pairs
+from batch.errors import BatchError
 from batch.features import tables
 from batch.publishing import generations, parquet
 from batch.settings import Settings
 from lookup.shared.env import without_password
 
+log = logging.getLogger(__name__)
+
 
 def download(settings: Settings) -> Result:
     """Download and check the raw files, unless they are there."""
-    raw = resources.find_raw(settings)
+    raw = resources.download_raw(settings)
     return {"release": raw.name, "files": [str(path) for path in raw.files]}
 
 
@@ -67,17 +71,17 @@ def rollback(settings: Settings) -> Result:
 
 def typed(meta: Mapping[str, str]) -> Result:
     """Return a generation's meta with its numbers as integers."""
-    numbers = ("n_users", "n_items", "n_pairs", "top_n")
+    numbers = ("n_users", "n_items", "n_ratings", "n_pairs", "top_n")
     return {name: int(v) if name in numbers else v for name, v in meta.items()}
 
 
 def status(settings: Settings) -> Result:
-    """Report the generation that is served."""
+    """Report the generation that is served, and which version is prod."""
     with resources.open_redis(settings) as (url, client):
         served = generations.current(client)
         held = generations.held(client)
-    empty = dict.fromkeys(("generation", "model_version", "scored_at", "n_users"))
-    result: Result = {**empty, "age_seconds": None}
+    names = "generation model_version release scored_at n_users n_items age_seconds"
+    result: Result = dict.fromkeys(names.split())
     if served:
         generation, meta = served
         result |= {"generation": generation, **typed(meta)}
@@ -85,4 +89,18 @@ def status(settings: Settings) -> Result:
             scored_at = datetime.fromisoformat(meta["scored_at"])
             age = (datetime.now(UTC) - scored_at).total_seconds()
             result["age_seconds"] = round(age)
-    return result | {"generations": held, "redis_url": without_password(url)}
+    return result | {
+        "prod_version": prod_version(settings),
+        "generations": held,
+        "redis_url": without_password(url),
+    }
+
+
+def prod_version(settings: Settings) -> str | None:
+    """Return the number of prod; a store that does not answer is logged."""
+    try:
+        prod = resources.prod(settings)
+    except BatchError as error:
+        log.warning("%s", error)
+        return None
+    return prod.version if prod else None

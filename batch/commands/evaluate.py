@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from batch import warehouse
-from batch.commands import Result, resources
+from batch.commands import Result, guards, resources
 from batch.commands.resources import Connection
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
@@ -23,7 +23,7 @@ from batch.ingest import release
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import parquet
-from batch.scoring import rank
+from batch.scoring import rank, warm_up
 from batch.settings import Settings
 from lookup.shared.env import without_password
 
@@ -62,15 +62,22 @@ class Measurement:
 def evaluate(settings: Settings, *, protocol: str = FIFTH.name) -> Result:
     """Measure the prod model and the baselines on the hold-out."""
     chosen = PROTOCOLS[protocol]
-    registry = resources.open_registry(settings)
-    version = registry.prod_version()
-    if version is None:
+    prod = resources.prod(settings)
+    if prod is None:
         raise BatchError(
             f"no version of {MODEL_NAME} is prod in "
             f"{without_password(settings.tracking_uri)}; train one: python -m batch run"
         )
-    raw = resources.find_raw(settings)
+    if not guards.has_features_of(prod):
+        log.warning(
+            "version %s was trained with features of other SQL: these are not the "
+            "metrics of its training",
+            prod.version,
+        )
+    raw, version = resources.find_raw(settings), prod.version
+    registry = resources.open_registry(settings)
     with resources.open_warehouse(raw, settings, Stopwatch()) as connection:
+        warm_up.start(settings.scorer)
         tables.build(connection, chosen.n_cuts, chosen.n_next)
         booster, model = load_measurable(registry, version)
         measurement = measure(connection, booster, model, settings, chosen)

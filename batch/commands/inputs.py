@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from batch.commands import resources
+from batch.errors import BatchError
 from batch.features import tables
 from batch.ingest import release
 from batch.ingest.release import Release
+from batch.model.alias import Prod
+from batch.publishing.generations import Meta
 from batch.settings import Settings
-from lookup.shared.env import without_password
 
 
 @dataclass(frozen=True)
@@ -18,42 +20,50 @@ class Inputs:
     """The inputs that determine a generation's lists.
 
     Attributes:
-        model_version: the version that scores; None while no version is `prod`.
-        fingerprint: a digest of raw files, SQL and settings.
+        prod: the version that scores; None while no version is `prod`.
         tags: the release and the digests of raw files and SQL, as MLflow's tags.
+        top_n: the length of the lists.
     """
 
-    model_version: str | None
-    fingerprint: str
+    prod: Prod | None
     tags: Mapping[str, str]
+    top_n: int
 
     @classmethod
     def of(cls, raw: Release, settings: Settings) -> Self:
         """Read every raw file to digest it, and resolve the alias `prod`."""
-        tags = tags_of(raw)
-        parts = (
-            tags["raw_fingerprint"],
-            tags["sql_fingerprint"],
-            f"top_n={settings.top_n}",
-            # each store has its own version 1; a change of password makes no difference
-            f"store={without_password(settings.tracking_uri)}",
-        )
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-        return cls(resources.prod_version(settings), digest, tags)
+        return cls(resources.prod(settings), tags_of(raw), settings.top_n)
 
-    def with_version(self, version: str) -> Self:
-        """Return the same inputs with another version of the model."""
-        return replace(self, model_version=version)
+    def with_prod(self, prod: Prod | None) -> Self:
+        """Return the same inputs with another model."""
+        return replace(self, prod=prod)
+
+    @property
+    def version(self) -> str:
+        """The number of the version that scores."""
+        if self.prod is None:
+            raise BatchError("prod was removed meanwhile: run again")
+        return self.prod.version
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of raw files, SQL, model and settings."""
+        parts = (
+            self.tags["raw_fingerprint"],
+            self.tags["sql_fingerprint"],
+            f"top_n={self.top_n}",
+            # not its number: after a deletion, another model has it
+            f"model={self.prod and self.prod.identity}",
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def made(self, meta: Mapping[str, str]) -> bool:
         """Return whether a generation with this meta was made from these inputs.
 
         A meta without one of the fields never matches, so its generation is replaced.
         """
-        return (meta.get("model_version"), meta.get("fingerprint")) == (
-            self.model_version,
-            self.fingerprint,
-        )
+        is_complete = meta.keys() >= {field.name for field in fields(Meta)}
+        return is_complete and meta["fingerprint"] == self.fingerprint
 
 
 def tags_of(raw: Release) -> dict[str, str]:
@@ -62,4 +72,5 @@ def tags_of(raw: Release) -> dict[str, str]:
         "release": raw.name,
         "raw_fingerprint": release.fingerprint(raw),
         "sql_fingerprint": tables.fingerprint(),
+        "features_fingerprint": tables.features_fingerprint(),
     }

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -16,11 +15,10 @@ from batch.features import columns
 from batch.ingest import download, load, release
 from batch.ingest.release import Release
 from batch.model import alias
-from batch.model.alias import MODEL_NAME
+from batch.model.alias import MODEL_NAME, Prod
 from batch.progress import Progress
 from batch.publishing import connections
 from batch.publishing.connections import Client
-from batch.scoring import rank
 from batch.settings import Settings
 from lookup.shared import embedded_redis
 from lookup.shared.env import without_password
@@ -44,11 +42,16 @@ class Model:
     metrics: Mapping[str, float]
 
     @classmethod
-    def load(cls, registry: "Registry", version: str) -> Self:
-        """Load a version; the SQL must have its features; metrics may be missing."""
+    def load(cls, registry: "Registry", version: str, *, is_measured: bool) -> Self:
+        """Load a version; the SQL must have its features; metrics may be missing.
+
+        They are left out unless `is_measured`: with data like these and this SQL.
+        """
         booster = registry.load(version)
         columns.require(booster.feature_names or ())
         log.info("scoring with version %s of %s", version, MODEL_NAME)
+        if not is_measured:
+            return cls(booster, None, {})
         try:
             return cls(booster, *registry.metrics(version))
         except BatchError as error:
@@ -57,7 +60,27 @@ class Model:
 
 
 def find_raw(settings: Settings) -> Release:
-    """Find the raw files; download MovieLens-100K where there are none."""
+    """Find the raw files; download them only on a first run that names none.
+
+    Raises:
+        BatchError: the named files are missing, or the default folder is empty and
+            `prod` was trained already, perhaps on other data.
+    """
+    if not settings.is_raw_named and download.is_empty(settings.raw):
+        trained = prod(settings)
+        if trained is not None:
+            raise BatchError(
+                f"{settings.raw} is empty or missing, and nothing is downloaded, since "
+                f"version {trained.version} of {MODEL_NAME} is prod already (trained "
+                f"on {trained.tags.get('release', 'unknown data')}): name the raw "
+                "files (--raw or MOVIELENS_RAW), or python -m batch download"
+            )
+        return download_raw(settings)
+    return release.find(settings.raw, settings.data / "unpacked")
+
+
+def download_raw(settings: Settings) -> Release:
+    """Download MovieLens-100K into the folder of raw files, if that is empty."""
     if settings.raw.suffix.lower() != ".zip" and download.is_empty(settings.raw):
         url = without_password(settings.url)
         log.warning("%s is empty or missing: downloading %s", settings.raw, url)
@@ -66,7 +89,7 @@ def find_raw(settings: Settings) -> Release:
         try:
             download.download(settings.url, settings.raw, progress=progress)
         except BatchError as error:
-            if not existed:  # leave no folder behind for a mistyped name
+            if not existed:  # leave no folder behind
                 with suppress(OSError):
                     settings.raw.rmdir()
             raise BatchError(
@@ -86,20 +109,19 @@ def open_warehouse(
         warehouse.connect(
             spill, settings.duckdb_memory, settings.duckdb_threads
         ) as connection,
-        ThreadPoolExecutor(max_workers=1) as executor,
     ):
-        # compiling the scorer may take seconds; half of them overlap with DuckDB's work
-        executor.submit(rank.warm_up, settings.scorer)
         log.info("reading %s from %s", raw.name, settings.raw)
         with watch.stage("features"):
             load.read(connection, raw)
         yield connection
 
 
-def prod_version(settings: Settings) -> str | None:
-    """Resolve the alias `prod`, without MLflow if a query of its store suffices."""
-    version = alias.read(settings.tracking_uri)
-    return version or open_registry(settings).prod_version()
+def prod(settings: Settings) -> Prod | None:
+    """Resolve the alias `prod`, without MLflow if queries of its store suffice."""
+    try:
+        return alias.read(settings.tracking_uri)
+    except alias.UnreadableError:
+        return open_registry(settings).prod()
 
 
 def open_registry(settings: Settings) -> "Registry":

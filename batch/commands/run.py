@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 
 from batch import warehouse
-from batch.commands import Result, resources
+from batch.commands import Result, guards, resources
 from batch.commands.admin import typed, write_features
 from batch.commands.inputs import Inputs
 from batch.commands.resources import Connection, Model
@@ -19,14 +19,14 @@ from batch.publishing import generations, shared_keys, verify, writers
 from batch.publishing.connections import Client
 from batch.publishing.generations import Meta
 from batch.publishing.lock import Lock
-from batch.scoring import rank
+from batch.scoring import rank, warm_up
 from batch.settings import Settings
 from lookup.shared.env import without_password
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, *, force: bool) -> Result:
+def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
     """Train the model if prod is missing, score every user, publish."""
     watch = Stopwatch()
     raw = resources.find_raw(settings)  # no lock is held while downloading
@@ -40,15 +40,22 @@ def run(settings: Settings, *, force: bool) -> Result:
         served = generations.current(client)
         if served and not force and inputs.made(served[1]):
             log.info("nothing changed since %s: skipped (--force scores)", served[0])
+            # the same model may have another number since
+            generations.set_version(client, served, inputs.version)
             return summary(client, url, watch) | {"skipped": True, "promoted": False}
+        changes = guards.model_changes(inputs, served)
+        guards.enforce(changes, is_accepted=accept_changes)
         with resources.open_warehouse(raw, settings, watch) as db:
+            counts = guards.counts_of(db)
+            fallen = guards.shrinks(counts, inputs, served, settings.max_shrink)
+            guards.enforce(fallen, is_accepted=accept_changes)
+            warm_up.start(settings.scorer)
             registry = resources.open_registry(settings)
-            is_first = inputs.model_version is None
+            is_first = inputs.prod is None
             if is_first:
-                tags = inputs.tags
-                version = train_first_version(db, registry, tags, settings, watch)
-                inputs = inputs.with_version(version)
-            model = Model.load(registry, str(inputs.model_version))
+                train_first_version(db, registry, inputs.tags, settings, watch)
+                inputs, changes = inputs.with_prod(registry.prod()), []
+            model = Model.load(registry, inputs.version, is_measured=not changes)
             with watch.stage("features"):
                 log.info("building the features as of now")
                 tables.build(db, n_cuts=0)
@@ -105,12 +112,14 @@ def meta_of(
     """Return the meta of a generation: its size, model and inputs."""
     return Meta(
         model_name=MODEL_NAME,
-        model_version=str(inputs.model_version),
+        model_version=inputs.version,
         scored_at=f"{began_at:%Y-%m-%dT%H:%M:%SZ}",
         n_users=n_users,
         n_items=warehouse.count(db, "stg_items"),
+        n_ratings=warehouse.count(db, "stg_ratings"),
         n_pairs=warehouse.n_unseen(db),
         top_n=settings.top_n,
+        release=inputs.tags["release"],
         fingerprint=inputs.fingerprint,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch import warehouse
-from batch.commands import Result, resources
+from batch.commands import Result, guards, resources
 from batch.commands.evaluate import (
     PAGE,
     Measurement,
@@ -26,8 +26,9 @@ from batch.evaluation import comparison
 from batch.evaluation.comparison import Comparison
 from batch.features import candidates, item_models, tables
 from batch.features.candidates import Pairs
-from batch.model.alias import MODEL_NAME
+from batch.model.alias import MODEL_NAME, Prod
 from batch.publishing import parquet
+from batch.scoring import warm_up
 from batch.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,11 +67,13 @@ log = logging.getLogger(__name__)
 def train(settings: Settings, *, promote: bool) -> Result:
     """Train, evaluate and register a new version of the model."""
     watch = Stopwatch()
-    registry = resources.open_registry(settings)
-    prod, raw = registry.prod_version(), resources.find_raw(settings)
+    raw = resources.find_raw(settings)
+    registry, tags = resources.open_registry(settings), tags_of(raw)
+    prod = registry.prod()
     with resources.open_warehouse(raw, settings, watch) as connection:
+        warm_up.start(settings.scorer)
         version, measurement = train_version(
-            connection, registry, tags_of(raw), settings, watch
+            connection, registry, tags, settings, watch
         )
         compared = None
         if prod is not None:
@@ -81,17 +84,26 @@ def train(settings: Settings, *, promote: bool) -> Result:
         if compared is not None:
             page = write_page(connection, raw.name, version, measurement, compared)
             log_page(registry, version, PAGE, page)
-    is_better = promote and compared is not None and compared.is_no_worse
+    former = prod and prod.version
+    is_better = promote and compared is not None and not compared.is_worse
     promoted = prod is None or is_better
     if promoted:
         registry.promote(version)
-    log.info("prod is version %s", version if promoted else prod)
+    elif promote:
+        log.warning(
+            "version %s is worse by more than chance, NDCG@10 %s; to promote it all "
+            "the same: python -m batch promote --version %s",
+            version,
+            compared,
+            version,
+        )
+    log.info("prod is version %s", version if promoted else former)
     return {
         "version": version,
         **measurement.as_dict(),
         **(compared.as_dict() if compared else {}),
         "promoted": promoted,
-        "prod_version": version if promoted else prod,
+        "prod_version": version if promoted else former,
         "seconds": watch.seconds("features", "train"),
     }
 
@@ -184,7 +196,7 @@ def sample_window(
 def compare(
     connection: Connection,
     registry: "Registry",
-    prod: str,
+    prod: Prod,
     version: str,
     measurement: Measurement,
     settings: Settings,
@@ -194,17 +206,18 @@ def compare(
 
     Returns:
         None if `is_required` is not set and `prod` cannot be measured, for example
-        because the SQL no longer has one of its features.
+        because the SQL no longer gives the features that it was trained with.
 
     Raises:
         BatchError: `prod` cannot be measured, and `is_required` is set.
     """
-    log.info("measuring version %s, which is prod, on the same hold-out", prod)
+    log.info("measuring version %s, which is prod, on the same hold-out", prod.version)
     try:
-        booster, model = load_measurable(registry, prod)
+        guards.check_features(prod)
+        booster, model = load_measurable(registry, prod.version)
         former = evaluate_model(connection, booster, settings)
     except BatchError as error:
-        reason = f"prod (version {prod}) cannot be measured: {error}"
+        reason = f"prod (version {prod.version}) cannot be measured: {error}"
         if not is_required:
             log.warning("version %s is registered, but %s", version, reason)
             return None
@@ -212,7 +225,7 @@ def compare(
             f"version {version} is registered, but {reason}; to promote it all the "
             f"same: python -m batch promote --version {version}"
         ) from error
-    compared = comparison.compare(measurement.evaluation, former, prod, model)
+    compared = comparison.compare(measurement.evaluation, former, prod.version, model)
     log.info("NDCG@10 of version %s %s", version, compared)
     return compared
 

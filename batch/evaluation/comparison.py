@@ -37,13 +37,9 @@ class Comparison:
     differences: Mapping[str, Difference]
 
     @property
-    def is_no_worse(self) -> bool:
-        """Return whether the new model may be promoted.
-
-        The mean decides, not the interval: a small gain is worth having before it is
-        significant.
-        """
-        return self.differences["ndcg_at_10"].mean >= 0
+    def is_worse(self) -> bool:
+        """Return whether the new model is worse than `prod` by more than chance."""
+        return self.differences["ndcg_at_10"].interval[1] < 0
 
     def __str__(self) -> str:
         difference = self.differences["ndcg_at_10"]

@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urldefrag
 from urllib.request import BaseHandler, Request, build_opener
 
+from batch import warehouse
 from batch.errors import DISK_FULL_ERRNOS, BatchError
 from batch.ingest import release, release_zip
 from batch.settings import ML_100K_URL
@@ -63,7 +64,7 @@ def download(
     shown = without_password(url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with release_zip.locked(folder), scratch(folder / PARTIAL) as partial:
+        with warehouse.locked(folder), scratch(folder / PARTIAL) as partial:
             if is_empty(folder):
                 log.info("downloading %s into %s", shown, folder)
                 fetch(url, partial / "release.zip", timeout, pauses, progress)

@@ -3,7 +3,9 @@
 import codecs
 import glob
 import hashlib
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +31,15 @@ class Format:
         return tuple(filter(None, (self.ratings, self.items, self.users)))
 
 
+CSV = "ml-csv"
+CSV_NAME = re.compile(r"ml-(?:latest(?:-small)?|[2-9][0-9]m|[1-9][0-9]{2,}m)")
+"""The names of the CSV family, whose files alone do not say which release they are."""
+
 FORMATS = (
     Format("ml-100k", "tab", "latin-1", "u.data", "u.item", "u.user"),
     Format("ml-1m", "dat", "latin-1", "ratings.dat", "movies.dat", "users.dat"),
     Format("ml-10m", "dat", "utf-8", "ratings.dat", "movies.dat"),
-    Format("ml-csv", "csv", "utf-8", "ratings.csv", "movies.csv"),
+    Format(CSV, "csv", "utf-8", "ratings.csv", "movies.csv"),
 )
 
 FILE_NAMES = frozenset(name for form in FORMATS for name in form.names)
@@ -100,7 +106,36 @@ def locate(folder: Path, shown: Path | None = None) -> Release:
         for table, path in tables.items()
     }
     parameters["encoding"] = encoding_of(form, home / form.items)
-    return Release(form.name, form.layout, parameters, tables)
+    name = csv_name(home, shown or folder) if form.name == CSV else form.name
+    return Release(name, form.layout, parameters, tables)
+
+
+def csv_name(home: Path, shown: Path) -> str:
+    """Return which release of the CSV family a folder holds, CSV if nothing says so.
+
+    GroupLens' README begins "This dataset (ml-25m) describes"; without it the folder's
+    name counts, or that of the folder or zip that the user named.
+    """
+    with suppress(OSError):
+        text = (home / "README.txt").read_bytes()[:4000].decode("utf-8", "replace")
+        for name in re.findall(r"\((ml-[a-z0-9-]+)\)", text):
+            if CSV_NAME.fullmatch(name):
+                return str(name)
+    for name in (home.resolve().name.lower(), shown.resolve().stem.lower()):
+        if CSV_NAME.fullmatch(name):
+            return name
+    return CSV
+
+
+def is_other(name: str, other: str) -> bool:
+    """Return whether two names are of different releases; CSV may be any of its family.
+
+    So a folder that was renamed is not another release.
+    """
+    is_unknown = CSV in (name, other) and all(
+        one == CSV or CSV_NAME.fullmatch(one) for one in (name, other)
+    )
+    return name != other and not is_unknown
 
 
 def fingerprint(release: Release) -> str:

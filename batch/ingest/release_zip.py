@@ -1,6 +1,5 @@
 """Extract the files of a release from a zip, and nothing else."""
 
-import fcntl
 import hashlib
 import os
 import re
@@ -8,10 +7,10 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
+from batch import warehouse
 from batch.errors import DISK_FULL_ERRNOS, BatchError
 
 MAX_BYTES = 20 * 2**30
@@ -32,17 +31,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder for the length of a block; the lock ends with the process."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def extract_once(archive: Path, unpacked: Path, names: Collection[str]) -> Path:
     """Extract a zip into a folder named for its content, unless that folder exists.
 
@@ -51,7 +39,7 @@ def extract_once(archive: Path, unpacked: Path, names: Collection[str]) -> Path:
     """
     try:
         unpacked.mkdir(parents=True, exist_ok=True)
-        with locked(unpacked):
+        with warehouse.locked(unpacked):
             folder = unpacked / digest(archive)[:16]
             remove_stale(unpacked, folder)
             if not folder.is_dir():

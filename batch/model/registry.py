@@ -15,8 +15,8 @@ from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 
 from batch.errors import BatchError
-from batch.model import local_store
-from batch.model.alias import MODEL_NAME, PROD
+from batch.model import local_store, server
+from batch.model.alias import CHECKSUM, MODEL_NAME, PROD, Prod
 from batch.model.artifacts import read_booster, sha256
 from batch.model.failures import explain
 from batch.model.model_file import UnfitError
@@ -33,16 +33,15 @@ EXPERIMENT = "MovieLensXGB"
 FORMAT = "json"
 
 EVALUATED = "evaluated_model"
-CHECKSUM = "booster_sha256"
 EVALUATED_CHECKSUM = "evaluated_sha256"
-"""Tags of a version: the address of its evaluated model, and the checksums of
-its two boosters' files. Versions that other tools registered have none."""
+"""Tags of a version: the address of its evaluated model, and the checksum of that
+booster's file. Versions that other tools registered have none."""
 
 LOGGED = re.compile(r"models:/(m-[0-9a-f]{1,64})")
 """The address of a logged model, which has no name or version."""
 
-NO_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""MLflow's codes for a missing model and for a missing alias."""
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes for a missing model or run, and for a missing alias."""
 
 DESCRIPTION = (
     "Refitted on all ratings after the evaluation; it scores. The run's metrics are "
@@ -79,22 +78,31 @@ class Registry:
             if self._database is not None:
                 local_store.create(self._database)
                 local_store.check(self._database)
+            else:
+                server.check(tracking_uri)
             mlflow.set_tracking_uri(tracking_uri)
             self._client = mlflow.MlflowClient(tracking_uri)
 
-    def prod_version(self) -> str | None:
-        """Return the version that the alias `prod` names, None if there is no alias."""
+    def prod(self) -> Prod | None:
+        """Return what the alias `prod` names, None if there is no alias."""
         with self._explained(f"read the alias {PROD}"):
             try:
                 found = self._client.get_model_version_by_alias(MODEL_NAME, PROD)
             except MlflowException as error:
-                if error.error_code not in NO_ALIAS:
+                if error.error_code not in MISSING:
                     raise
                 return None
             version = str(found.version)
             if not (version.isascii() and version.isdigit()):
                 raise ValueError(f"the server answered with version {version[:40]!r}")
-        return version
+            tags = self._run_tags(found.run_id)
+        origin = found.run_id, found.source, found.creation_timestamp
+        return Prod.of(version, found.tags.get(CHECKSUM), origin, tags)
+
+    def prod_version(self) -> str | None:
+        """Return the number of the version that `prod` names, None if there is none."""
+        found = self.prod()
+        return found.version if found else None
 
     def load(self, version: str) -> "xgboost.Booster":
         """Load the served booster of a version.
@@ -210,6 +218,16 @@ class Registry:
         if not run_id:
             raise BatchError(f"version {version} of {MODEL_NAME} has no run")
         return str(run_id)
+
+    def _run_tags(self, run_id: str | None) -> Mapping[str, str]:
+        """Return a run's tags; none if a version has no run, or its run was removed."""
+        try:
+            tags = self._client.get_run(run_id).data.tags if run_id else {}
+        except MlflowException as error:
+            if error.error_code not in MISSING:
+                raise
+            return {}
+        return dict(tags)
 
     def _root(self, found: ModelVersion) -> str:
         """Return the folder of a version's experiment, which holds all its files."""

@@ -41,8 +41,10 @@ class Meta:
     scored_at: str
     n_users: int
     n_items: int
+    n_ratings: int
     n_pairs: int
     top_n: int
+    release: str
     fingerprint: str
 
 
@@ -58,6 +60,16 @@ def current(client: Client) -> tuple[str, Mapping[str, str]] | None:
         return None
     meta = cast("dict[str, str]", client.hgetall(contract.meta_key(generation)))
     return (generation, meta) if meta else None
+
+
+def set_version(
+    client: Client, served: tuple[str, Mapping[str, str]], version: str
+) -> None:
+    """Note under which number the model of a generation is registered now."""
+    generation, meta = served
+    if meta["model_version"] != version:
+        client.hset(contract.meta_key(generation), "model_version", version)
+        log.info("version %s is the same model as %s", version, meta["model_version"])
 
 
 def held(client: Client) -> list[str]:

@@ -8,7 +8,6 @@ a few users before it trusts `compiled` with all of them.
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import duckdb
 import numpy as np
 
 from batch.features.columns import FEATURES
-from batch.scoring import plain, tested_sql
+from batch.scoring import plain, tested_sql, warm_up
 from batch.scoring.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -100,6 +99,7 @@ def compiled_scorer(
             "tests.renew_digest"
         )
         return None
+    warm_up.wait()
     try:
         from batch.scoring import compiled, forest
     except ImportError as error:
@@ -162,12 +162,3 @@ def compare(
                 "xgboost; does batch/scoring/kernels.py follow "
                 "sql/marts/pair_features.sql?"
             )
-
-
-def warm_up(scorer: str) -> None:
-    """Compile the scorer, or load its cached machine code, ahead of its use."""
-    if scorer == "compiled" and not tested_sql.untested():
-        with suppress(ImportError):
-            from batch.scoring import compiled
-
-            compiled.warm_up()

@@ -26,6 +26,7 @@ def test_the_environment_is_read_and_flags_win() -> None:
         "REDIS_URL": "redis://localhost:1/2",
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "TOP_N": "7",
+        "MAX_SHRINK": ".5",
     }
     read = Settings.read(environ)
     assert (read.raw, read.url, read.top_n) == (
@@ -37,6 +38,7 @@ def test_the_environment_is_read_and_flags_win() -> None:
         "redis://localhost:1/2",
         "http://mlflow:5000",
     )
+    assert (read.is_raw_named, read.max_shrink) == (True, 0.5)
     flagged = Settings.read(environ, raw="other.zip", top_n="3")
     assert (flagged.raw, flagged.top_n) == (Path("other.zip"), 3)
 
@@ -56,7 +58,7 @@ def test_the_memory_and_threads_of_duckdb_are_read(text: str, n_bytes: int) -> N
 
 
 def test_empty_variables_count_as_unset() -> None:
-    names = ["MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N"]
+    names = ["MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N", "MAX_SHRINK"]
     names += ["DUCKDB_MEMORY", "DUCKDB_THREADS"]
     assert Settings.read(dict.fromkeys(names, "")) == Settings.read({})
 
@@ -78,6 +80,7 @@ def test_empty_variables_count_as_unset() -> None:
         ("REDIS_URL", "localhost:6379"),
         ("MLFLOW_TRACKING_URI", "nonsense"),
         ("MLFLOW_TRACKING_URI", "./mlruns"),
+        *(("MAX_SHRINK", value) for value in ("-0.1", "1.1", "20%", "nan", "1e-1")),
         ("MOVIELENS_URL", "ml-100k.zip"),
         ("MOVIELENS_URL", "ftp://host/ml-100k.zip"),
         ("MOVIELENS_URL", "http://[host/ml-100k.zip"),

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -222,3 +224,26 @@ def test_what_does_not_fit_into_memory_spills(tmp_path: Path) -> None:
         spilled = sum(path.stat().st_size for path in spill.rglob("*.tmp"))
         assert warehouse.count(connection, "numbers") == 4_000_000
     assert spilled > 0
+    assert list(spill.iterdir()) == []
+
+
+def test_spilled_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    """But not those of one that lives, nor what is not ours."""
+    code = (
+        "import sys, pathlib, time; from batch import warehouse\n"
+        "with warehouse.own_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'spilled').touch(); print(folder, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    (tmp_path / "duckdb_temp_storage_DEFAULT-0.tmp").touch()  # of an older version
+    (tmp_path / "other").touch()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        theirs = Path(child.stdout.readline().strip())
+        with warehouse.own_folder(tmp_path) as ours:
+            assert set(tmp_path.iterdir()) == {tmp_path / "other", theirs, ours}
+        assert (theirs / "spilled").exists()
+        child.kill()
+    with warehouse.own_folder(tmp_path) as ours:
+        assert set(tmp_path.iterdir()) == {tmp_path / "other", ours}
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]

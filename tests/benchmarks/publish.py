@@ -40,7 +40,7 @@ N_ITEMS, N_ITEMS_LONG = 1682, 209_171
 LISTS_A_TRIP = 64
 N_ROUNDS = 7
 GENERATION = "20261124T160406Z-a9e443"
-META = Meta("MovieLensXGB", "1", "2026-11-24T16:04:06Z", 1, 1, 1, TOP_N, "f")
+META = Meta("MovieLensXGB", "1", "2026-11-24T16:04:06Z", 1, 1, 1, 1, TOP_N, "", "f")
 POPULAR = [(50, 1.0)]
 ITEMS = [Item(50, "Star Wars (1977)", ["Action"], 1977)]
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (
     "MOVIELENS_URL",
     "TOP_N",
+    "MAX_SHRINK",
     "K_DEFAULT",
     "REDIS_",
     "LOOKUP_",

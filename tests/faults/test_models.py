@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 
 from batch.errors import BatchError
 from batch.model import model_file
-from batch.model.alias import MODEL_NAME
+from batch.model.alias import CHECKSUM, MODEL_NAME
 from batch.model.artifacts import is_within, sha256
-from batch.model.registry import CHECKSUM, EVALUATED, EVALUATED_CHECKSUM, Registry
+from batch.model.registry import EVALUATED, EVALUATED_CHECKSUM, Registry
 from tests.batch.model.test_model_file import TREE, changed, grown
 from tests.batch.model.test_registry import VALUES, register, trained
 

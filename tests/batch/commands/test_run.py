@@ -1,7 +1,9 @@
 """Runs in one process, with a small model that is prod already."""
 
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +76,7 @@ def settings(
 
 def run(settings: Settings) -> Result:
     """Run as the command does."""
-    return command.run(settings, force=False)
+    return command.run(settings, force=False, accept_changes=False)
 
 
 def lists(client: redis.Redis) -> dict[int, list[str]]:
@@ -96,6 +98,52 @@ def test_a_cluster_of_workers_gives_the_lists_of_one_machine(
         run(replace(settings, scheduler=workers.scheduler_address))
     assert lists(redis_client) == whole
     assert len(whole[1]) > 0
+
+
+def started(settings: Settings, *words: str) -> "subprocess.Popen[str]":
+    """Start a batch on a machine that has compiled nothing yet."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "batch", *words],
+        env={
+            "MOVIELENS_RAW": str(settings.raw),
+            "MLFLOW_TRACKING_URI": settings.tracking_uri,
+            "REDIS_URL": str(settings.redis_url),
+            "NUMBA_CACHE_DIR": str(Path.cwd() / "numba"),
+            "PYTHONPATH": str(ROOT),
+            "PATH": "/usr/bin:/bin",
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("words", [("run", "--raw", "bad"), ("features",)])
+def test_a_command_that_does_not_score_compiles_nothing(
+    settings: Settings, words: tuple[str, ...]
+) -> None:
+    path = write_world(Path.cwd() / "bad") / "u.data"
+    path.write_text(path.read_text().replace("\t", "\tnine", 1))
+    with started(settings, *words) as batch:
+        _, said = batch.communicate(timeout=60)
+    assert batch.returncode == (1 if "--raw" in words else 0), said
+    assert list(Path.cwd().glob("numba/**/*.nb*")) == []
+
+
+def test_the_compiler_is_not_waited_for_on_the_way_out(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    """It is named where scoring waits for it, and leaves nothing broken."""
+    with started(settings, "run") as batch:
+        assert batch.stderr is not None
+        assert any("compiling the scorer" in line for line in batch.stderr)
+        batch.send_signal(signal.SIGTERM)
+        began_at = time.monotonic()
+        _, said = batch.communicate(timeout=60)
+        assert time.monotonic() - began_at < 5
+    assert batch.returncode == 130, said
+    assert said.startswith("error: interrupted")
+    assert list(redis_client.scan_iter("recs:*")) == []
+    assert list(Path.cwd().glob("numba/**/kernels.rank-*.nbc")) == []
 
 
 @pytest.mark.slow
@@ -128,7 +176,17 @@ def test_a_generation_that_lost_a_field_of_its_meta_is_replaced(
     redis_client.hdel(contract.meta_key(str(former)), "model_version", "scored_at")
     status = admin.status(settings)
     assert (status["generation"], status["model_version"]) == (former, None)
+    assert status["prod_version"] == "1"
     assert run(settings)["skipped"] is False
+
+
+def test_a_status_without_anything_makes_nothing(settings: Settings) -> None:
+    """And one whose MLflow does not answer is a status all the same."""
+    uri = f"sqlite:///{Path.cwd()}/none.db"
+    for store in (uri, f"http://127.0.0.1:{free_port()}"):
+        status = admin.status(replace(settings, tracking_uri=store))
+        assert (status["prod_version"], status["generations"]) == (None, [])
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_nothing_is_left_of_a_generation_that_fails(

@@ -91,19 +91,35 @@ def test_the_first_version_is_promoted_and_compared_with_nothing(
 
 
 @pytest.mark.slow
-def test_a_worse_version_is_not_promoted(
-    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+def test_a_version_worse_by_more_than_chance_is_not_promoted(
+    settings: Settings,
+    registry: Registry,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is registered, and the numbers are said."""
+    """It is registered, and the numbers are said. One that may be as good is."""
     prod = foreseeing(registry)
-    with caplog.at_level(logging.INFO, "batch"):
-        result = train(settings, promote=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.model.train, "N_STAGES", 1)
+        still = partial(batch.model.train.train, parameters={"nthread": 1, "eta": 0})
+        patch.setattr(batch.model.train, "train", still)
+        with caplog.at_level(logging.INFO, "batch"):
+            result = train(settings, promote=True)
     difference = result["difference"]
     assert isinstance(difference, float)
     assert difference < 0
     assert (result["promoted"], result["prod_version"]) == (False, prod)
     assert (result["version"], registry.prod_version()) == ("2", prod)
     assert f"of prod (version 1) 1.0000: {difference:+.4f} (95 %" in caplog.text
+    [warned] = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert "version 2 is worse by more than chance, NDCG@10 0." in warned
+    assert warned.endswith("the same: python -m batch promote --version 2")
+    result = train(settings, promote=True)
+    difference, interval = result["difference"], result["difference_interval"]
+    assert isinstance(difference, float)
+    assert isinstance(interval, list)
+    assert interval[0] <= difference <= 0 <= interval[1]
+    assert (result["promoted"], registry.prod_version()) == (True, "3")
 
 
 def test_a_better_version_is_promoted_when_asked_for(
@@ -166,6 +182,23 @@ def test_a_prod_that_cannot_be_measured_stops_a_promotion_alone(
     with pytest.raises(BatchError, match=r"3 is registered, but prod \(version 1\)"):
         train(settings, promote=True)
     assert registry.prod_version() == prod
+
+
+def test_a_prod_of_other_features_is_not_measured_with_these(
+    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after an edit of SQL that gives each feature another value."""
+    train(settings, promote=False)
+    client = MlflowClient(registry.tracking_uri)
+    client.set_tag(run_of(registry, "1"), "features_fingerprint", "other")
+    assert train(settings, promote=False)["promoted"] is False
+    said = "prod (version 1) cannot be measured: it was trained with features of other"
+    assert said in caplog.text
+    with pytest.raises(BatchError, match=r"same: python -m batch promote --version 3"):
+        train(settings, promote=True)
+    assert registry.prod_version() == "1"
+    evaluate(settings)
+    assert "these are not the metrics of its training" in caplog.text
 
 
 @pytest.mark.slow

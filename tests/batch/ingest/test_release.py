@@ -48,6 +48,52 @@ def test_releases_are_recognised(
     assert paths == {str(file) for file in found.files}
 
 
+README = "Summary\n=======\n\nThis dataset ({}) describes 5-star rating activity"
+
+
+@pytest.mark.parametrize(
+    ("folder", "readme", "expected"),
+    [
+        ("ml-25m", None, "ml-25m"),
+        ("ML-Latest-Small", None, "ml-latest-small"),
+        ("renamed", "ml-latest-small", "ml-latest-small"),
+        ("ml-25m", "ml-32m", "ml-32m"),
+        ("renamed", "ml-1m", "ml-csv"),
+        ("ml-25m-mine", None, "ml-csv"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_csv_releases_differ_by_name(
+    tmp_path: Path, folder: str, readme: str | None, expected: str, packed: bool
+) -> None:
+    """By the README next to the files, by their folder, or by the zip's name."""
+    path = raw.csv(tmp_path / folder)
+    if packed:
+        path = raw.zipped(path, tmp_path / f"{folder}.zip")
+    elif readme:
+        (path / "README.txt").write_text(README.format(readme))
+    by_folder = {"renamed": "ml-csv"}.get(folder, folder.lower())
+    unread = by_folder if by_folder != "ml-25m-mine" else "ml-csv"
+    assert find(path).name == (unread if packed else expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "is_other"),
+    [
+        ("ml-100k", "ml-100k", False),
+        ("ml-100k", "ml-1m", True),
+        ("ml-25m", "ml-32m", True),
+        ("ml-csv", "ml-latest-small", False),
+        ("ml-csv", "ml-100k", True),
+        ("ml-csv", "own data", True),
+    ],
+)
+def test_a_name_that_says_only_csv_is_no_other(
+    name: str, other: str, is_other: bool
+) -> None:
+    assert release.is_other(name, other) == release.is_other(other, name) == is_other
+
+
 @every_format
 def test_fingerprints_follow_the_content(tmp_path: Path, name: str) -> None:
     """Folder and zip have the same, and each byte of each file matters."""

@@ -18,8 +18,9 @@ from mlflow import MlflowClient
 
 from batch.errors import BatchError
 from batch.model import alias
-from batch.model.alias import MODEL_NAME
+from batch.model.alias import CHECKSUM, MODEL_NAME
 from batch.model.registry import EVALUATED, Record, Registry
+from tests.batch.ingest.file_server import Reply, serving
 from tests.conftest import answers, free_port, wait_until
 
 VALUES = pa.table(
@@ -31,7 +32,7 @@ VALUES = pa.table(
 RECORD = Record(
     parameters={"eta": 0.1, "features": "first,second"},
     metrics={"ndcg_at_10": 0.25, "popularity_ndcg_at_10": 0.125},
-    tags={"sql_fingerprint": "abc", "protocol": "by time"},
+    tags={"release": "ml-1m", "sql_fingerprint": "abc", "protocol": "by time"},
     figures={"metrics.png": Figure()},
     curve={"training": [0.5, 0.75]},
 )
@@ -60,11 +61,11 @@ def registry(tmp_path: Path, empty_store: Path) -> Registry:
 
 
 def test_registering_never_moves_prod(registry: Registry) -> None:
-    """And the alias that is read without MLflow is the one that MLflow reads."""
+    """And what is read without MLflow is what MLflow reads."""
 
     def prod() -> str | None:
         version = registry.prod_version()
-        assert alias.read(registry.tracking_uri) == version
+        assert alias.read(registry.tracking_uri) == registry.prod()
         return version
 
     assert prod() is None
@@ -83,6 +84,17 @@ def test_registering_never_moves_prod(registry: Registry) -> None:
     client = MlflowClient(registry.tracking_uri)
     client.set_registered_model_alias(MODEL_NAME, "prod", "1")
     assert prod() == "1"
+    assert prod() == "1"
+    # a version of another tool has no checksum, and is known by its run
+    ours = registry.prod()
+    client.delete_model_version_tag(MODEL_NAME, "1", CHECKSUM)
+    assert prod() == "1"
+    theirs = registry.prod()
+    assert ours is not None
+    assert theirs is not None
+    assert ours.tags == theirs.tags == {"release": "ml-1m"}
+    assert str(client.get_model_version(MODEL_NAME, "1").run_id) in theirs.identity
+    assert ours.identity not in theirs.identity
     client.delete_registered_model_alias(MODEL_NAME, "prod")
     assert prod() is None
 
@@ -172,12 +184,14 @@ def test_a_version_that_does_not_exist(
         call(registry)
 
 
-@pytest.mark.parametrize("name", ["not there", "no database"])
-def test_an_unreadable_alias_is_none(tmp_path: Path, name: str) -> None:
-    (tmp_path / "no database").write_text("nothing of the kind")
-    assert alias.read(f"sqlite:///{tmp_path}/{name}") is None
+def test_a_store_that_only_mlflow_can_read(tmp_path: Path) -> None:
+    """One that is not there yet has no prod, which needs no MLflow."""
+    assert alias.read(f"sqlite:///{tmp_path}/not there") is None
     assert not (tmp_path / "not there").exists()
-    assert alias.read("http://127.0.0.1:1") is None
+    (tmp_path / "no database").write_text("nothing of the kind")
+    for uri in (f"sqlite:///{tmp_path}/no database", "http://127.0.0.1:1"):
+        with pytest.raises(alias.UnreadableError):
+            alias.read(uri)
 
 
 def test_a_model_that_is_no_booster_is_refused(
@@ -223,8 +237,26 @@ def test_a_server_works_as_a_local_store_does(tmp_path: Path) -> None:
         server.wait(timeout=30)
 
 
+@pytest.mark.parametrize("version", ["1.30.1", "2.22.0", "2.9.0.dev0"])
+def test_a_server_of_an_older_version_is_named(version: str) -> None:
+    with serving(Reply(version.encode())) as web:
+        uri = f"http://127.0.0.1:{web.port}"
+        expected = f"MLflow server at {uri} is version {version}, expected 3 or newer"
+        with pytest.raises(BatchError, match=expected):
+            Registry(uri)
+        assert web.requests == ["/version"]
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(b"3.1.0"), Reply(b"2 good"), Reply(b"2.22.0", 404), Reply()]
+)
+def test_a_proxy_may_answer_something_else(reply: Reply) -> None:
+    with serving(reply) as web:
+        Registry(f"http://127.0.0.1:{web.port}")
+
+
 def test_a_server_that_is_down_is_reported_at_once() -> None:
     uri = f"http://127.0.0.1:{free_port()}"
-    expected = f"alias prod in MLflow at {uri}: no MLflow .*refused.*server up"
+    expected = f"open the store in MLflow at {uri}: no MLflow .*refused.*server up"
     with pytest.raises(BatchError, match=expected):
         Registry(uri).prod_version()

@@ -32,7 +32,7 @@ ITEMS = [
     Item(50, "Star Wars (1977)", ["Action", "Sci-Fi"], 1977),
     Item(73, "Misérables, Les (1995)", [], None),
 ]
-META = Meta("MovieLensXGB", "3", "2026-11-24T01:30:00Z", 2, 2, 4, 100, "f00")
+META = Meta("MovieLensXGB", "3", "2026-11-24T01:30:00Z", 2, 2, 4, 4, 100, "ml-1m", "f")
 
 
 def ranking(user_id: int, *entries: tuple[int, float]) -> Ranking:
