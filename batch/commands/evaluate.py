@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batch import warehouse
 from batch.commands import Result, resources
+from batch.commands.inputs import raw_fingerprint
 from batch.commands.resources import Connection
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
@@ -18,7 +19,6 @@ from batch.evaluation.evaluation import Evaluation
 from batch.evaluation.evaluation import evaluate as evaluate_rankings
 from batch.evaluation.metrics import K
 from batch.features import candidates, tables
-from batch.ingest import release
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import parquet
@@ -69,14 +69,15 @@ def evaluate(settings: Settings) -> Result:
         )
     raw = resources.find_raw(settings)
     with resources.open_warehouse(raw, settings, Stopwatch()) as connection:
-        tables.build(connection, n_cuts=1)
+        tables.build(connection, n_cuts=1, scale=settings.scale)
         booster, model = load_measurable(registry, version)
         measurement = measure(connection, booster, model, settings)
         page = write_page(connection, raw.name, version, measurement)
+        fingerprint = raw_fingerprint(raw, connection)
     path = settings.processed / PAGE
     parquet.write_text(page, path)
     # a separate name, because the training run's page may describe other raw files
-    name = f"evaluations/{release.fingerprint(raw)[:12]}.html"
+    name = f"evaluations/{fingerprint[:12]}.html"
     log_page(registry, version, name, page)
     return {"model_version": version} | measurement.as_dict() | {"report": str(path)}
 
@@ -101,7 +102,8 @@ def evaluate_model(
     user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), max_users)
     blocks = rank.rank_users(connection, booster, user_ids, K, settings.scorer)
     counted = Progress("evaluating", "users").counted(blocks, len(user_ids))
-    return evaluate_rankings(connection, chain.from_iterable(counted))
+    rankings = chain.from_iterable(counted)
+    return evaluate_rankings(connection, rankings, settings.scale.liked_from)
 
 
 def load_measurable(

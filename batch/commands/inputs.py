@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
+from batch import warehouse
 from batch.commands import resources
+from batch.commands.resources import Connection
 from batch.features import tables
 from batch.ingest import release
 from batch.ingest.release import Release
@@ -28,10 +30,11 @@ class Inputs:
     tags: Mapping[str, str]
 
     @classmethod
-    def of(cls, raw: Release, settings: Settings) -> Self:
-        """Read every raw file to digest it, and resolve the alias `prod`."""
-        tags = tags_of(raw)
+    def of(cls, raw: Release, settings: Settings, db: Connection | None) -> Self:
+        """Digest the raw data, and resolve the alias `prod`."""
+        tags = tags_of(raw, db)
         parts = (
+            f"{settings.scale!r}",
             tags["raw_fingerprint"],
             tags["sql_fingerprint"],
             f"top_n={settings.top_n}",
@@ -56,10 +59,17 @@ class Inputs:
         )
 
 
-def tags_of(raw: Release) -> dict[str, str]:
+def tags_of(raw: Release, db: Connection | None) -> dict[str, str]:
     """Return the tags that identify the data behind a model or a generation."""
     return {
         "release": raw.name,
-        "raw_fingerprint": release.fingerprint(raw),
+        "raw_fingerprint": raw_fingerprint(raw, db),
         "sql_fingerprint": tables.fingerprint(),
     }
+
+
+def raw_fingerprint(raw: Release, db: Connection | None) -> str:
+    """Digest the raw files or, where queries give the data, the staging tables."""
+    if raw.is_queried and db is not None:
+        return warehouse.digest(db)
+    return release.fingerprint(raw)

@@ -58,6 +58,8 @@ class Model:
 
 def find_raw(settings: Settings) -> Release:
     """Find the raw files; download MovieLens-100K where there are none."""
+    if settings.staging:
+        return release.staged(settings.staging)
     if settings.raw.suffix.lower() != ".zip" and download.is_empty(settings.raw):
         url = without_password(settings.url)
         log.warning("%s is empty or missing: downloading %s", settings.raw, url)
@@ -88,9 +90,9 @@ def open_warehouse(
     ):
         # compiling the scorer may take seconds; half of them overlap with DuckDB's work
         executor.submit(rank.warm_up, settings.scorer)
-        log.info("reading %s from %s", raw.name, settings.raw)
+        log.info("reading %s from %s", raw.name, raw.tables["stg_ratings"].parent)
         with watch.stage("features"):
-            load.read(connection, raw)
+            load.read(connection, raw, settings.scale)
         yield connection
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from batch.features import candidates, tables
 from batch.features.candidates import Pairs
 from batch.model.alias import MODEL_NAME
 from batch.publishing import parquet
-from batch.settings import Settings
+from batch.settings import DEFAULT_SCALE, RatingScale, Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +52,7 @@ def train(settings: Settings, *, promote: bool) -> Result:
     prod, raw = registry.prod_version(), resources.find_raw(settings)
     with resources.open_warehouse(raw, settings, watch) as connection:
         version, measurement = train_version(
-            connection, registry, tags_of(raw), settings, watch
+            connection, registry, tags_of(raw, connection), settings, watch
         )
         compared = None
         if prod is not None:
@@ -105,18 +106,20 @@ def train_version(
     measure it. Afterwards the connection holds the tables as of the hold-out's cutoff.
     """
     from batch.model.train import CURVE_SHARE
-    from batch.model.train import train as fit
+    from batch.model.train import train as fit_model
 
+    scale = settings.scale
     log.info("building the features to train with")
-    windows = sample_windows(connection, watch)
+    windows = sample_windows(connection, watch, scale)
     write_pairs(windows, settings)
     later = [
-        sample_window(connection, watch, n_cuts=0, n_next=N_NEXT),
-        sample_window(connection, watch, n_cuts=1),
+        sample_window(connection, watch, scale, n_cuts=0, n_next=N_NEXT),
+        sample_window(connection, watch, scale, n_cuts=1),
     ]
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
+        fit = partial(fit_model, liked_from=scale.liked_from)
         trained = fit(windows, later[-1].of_every(CURVE_SHARE))
         windows.clear()  # the evaluation needs the memory
         # joins leave half a core idle: refit while evaluating
@@ -142,15 +145,17 @@ def train_version(
     return version, measurement
 
 
-def sample_windows(connection: Connection, watch: Stopwatch) -> list[Pairs]:
+def sample_windows(
+    connection: Connection, watch: Stopwatch, scale: RatingScale = DEFAULT_SCALE
+) -> list[Pairs]:
     """Sample the training windows of the evaluated model.
 
     One window's future is the last fifth of the ratings before the hold-out, as in the
     evaluation protocol. The other's is the last three ratings before the hold-out.
     """
     return [
-        sample_window(connection, watch, n_cuts=1, n_next=N_NEXT),
-        sample_window(connection, watch, n_cuts=2),
+        sample_window(connection, watch, scale, n_cuts=1, n_next=N_NEXT),
+        sample_window(connection, watch, scale, n_cuts=2),
     ]
 
 
@@ -162,11 +167,15 @@ def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
 
 
 def sample_window(
-    connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int = 0
+    connection: Connection,
+    watch: Stopwatch,
+    scale: RatingScale,
+    n_cuts: int,
+    n_next: int = 0,
 ) -> Pairs:
     """Build the tables of a cutoff, and sample the pairs to learn from."""
     with watch.stage("features"):
-        tables.build(connection, n_cuts, n_next)
+        tables.build(connection, n_cuts, n_next, scale)
         user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), MAX_USERS)
         return candidates.sample(connection, user_ids)
 

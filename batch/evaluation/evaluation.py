@@ -18,6 +18,7 @@ from batch.evaluation.history_length import Bucket, by_history_length
 from batch.evaluation.metrics import HeldOut, Lists, Metrics
 from batch.evaluation.popularity_bias import Bias
 from batch.scoring.ranking import Ranking
+from batch.settings import DEFAULT_SCALE
 
 PROTOCOL = (
     "per-user time split: the last 20 % of each user's ratings by (timestamp, item_id) "
@@ -108,30 +109,36 @@ def by_ranker(flat: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 
 def evaluate(
-    connection: duckdb.DuckDBPyConnection, rankings: Iterable[Ranking]
+    connection: duckdb.DuckDBPyConnection,
+    rankings: Iterable[Ranking],
+    liked_from: float = DEFAULT_SCALE.liked_from,
 ) -> Evaluation:
     """Measure a model's rankings, and the baselines for the same users.
 
     Args:
         connection: holds the tables as of the hold-out's cutoff.
         rankings: one per user to measure, at least ten items long.
+        liked_from: the lowest rating of an item that a user liked.
     """
     model = {r.user_id: r.item_ids[: metrics.K].tolist() for r in rankings}
     held_out = read_held_out(connection, model)
     lists: dict[str, Lists] = {"model": model, **baselines.read(connection, [*model])}
-    n_items = warehouse.count(connection, "stg_items")
+    n_items = warehouse.count(connection, "eligible_items")
     n_ratings = dict(connection.sql(N_RATINGS).fetchall())
     n_history = dict(connection.sql(N_HISTORY).fetchall())
     lengths = np.array([n_history[user_id] for user_id in sorted(held_out)], np.int64)
     ndcg = {
         "ndcg_at_10": by_user(lists, held_out),
-        "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out)),
+        "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out, liked_from)),
     }
     sample = f"; of {len(n_history)} users {len(model)} are measured, evenly spread"
     return Evaluation(
         protocol=PROTOCOL + (sample if len(model) < len(n_history) else ""),
         n_users=len(held_out),
-        **{name: metrics.measure(of, held_out, n_items) for name, of in lists.items()},
+        **{
+            name: metrics.measure(of, held_out, n_items, liked_from)
+            for name, of in lists.items()
+        },
         intervals=intervals(ndcg),
         by_history_length=by_history_length(lengths, ndcg["ndcg_at_10"]),
         popularity_bias={

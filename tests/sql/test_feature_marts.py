@@ -111,7 +111,7 @@ def test_user_features(connection: Connection) -> None:
 
 def test_candidates_are_the_unseen_items(connection: Connection) -> None:
     """Held-out items are labelled with their rating; user 2 has seen all items."""
-    given(connection, "stg_items", "item_id", [(10,), (20,), (30,)])
+    given(connection, "eligible_items", "item_id", [(10,), (20,), (30,)])
     history = [(1, 10), (2, 10), (2, 20), (2, 30), (3, 10)]
     given(connection, "int_history", "user_id item_id", history)
     future = [(1, 20, 3.5), (3, 30, 1.0)]
@@ -135,7 +135,7 @@ def test_a_smaller_sample_of_negatives_is_part_of_a_larger(
     connection: Connection,
 ) -> None:
     """A hash of the pair decides which are kept."""
-    given(connection, "stg_items", "item_id", [(i,) for i in range(1, 2001)])
+    given(connection, "eligible_items", "item_id", [(i,) for i in range(1, 2001)])
     given(connection, "int_history", "user_id item_id", [(1, 1), (2, 1)])
     given(connection, "int_future", "user_id item_id rating", [(1, 2, 4.0)])
 
