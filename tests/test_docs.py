@@ -39,6 +39,10 @@ SETTINGS = (
     "REDIS_URL",
     "MLFLOW_TRACKING_URI",
     "TOP_N",
+    "STAGING",
+    "RATING_SCALE",
+    "LIKED_FROM",
+    "DISLIKED_TO",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
     "LOOKUP_CACHE_MB",
@@ -75,6 +79,9 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "MOVIELENS_URL": "GroupLens' ml-100k.zip",
         "MLFLOW_TRACKING_URI": BatchSettings.read({}).tracking_uri,
         "TOP_N": str(BatchSettings.read({}).top_n),
+        "RATING_SCALE": "0.5-5",
+        "LIKED_FROM": f"{BatchSettings.read({}).scale.liked_from:g}",
+        "DISLIKED_TO": f"{BatchSettings.read({}).scale.disliked_to:g}",
         "K_DEFAULT": str(LookupSettings.from_environ({}).k_default),
         "LOOKUP_CACHE_MB": str(LookupSettings.from_environ({}).cache_mb),
         "LOOKUP_LOG": "errors",
@@ -87,7 +94,7 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
     # data, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 8
+    assert len(dataclasses.fields(BatchSettings)) == 10
 
 
 def test_every_route_is_documented() -> None:

@@ -80,7 +80,7 @@ def open_source(connection: Connection, name: str, path: Path | None) -> None:
     """Make `source_{name}`, a view or table with all of the table's columns as text."""
     drop_source(connection, name)
     relation = None if path is None else relation_of(connection, path)
-    names = relation.columns if relation else []
+    names = [] if relation is None else relation.columns
     found = {actual.strip().casefold(): actual for actual in names}
     wanted = COLUMNS[name]
     missing = [column for column in wanted if column in REQUIRED - {*found}]
