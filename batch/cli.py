@@ -14,6 +14,7 @@ import click
 from batch import console
 from batch.commands import Result, admin, evaluate, run, train
 from batch.errors import LockHeld
+from batch.evaluation.protocol import FIFTH, PROTOCOLS
 from batch.settings import Settings, mlflow_credentials
 from lookup.shared.env import SettingError, positive_integer
 
@@ -187,7 +188,16 @@ command(
         help="Let prod name the new version if it is no worse on the hold-out.",
     ),
 )
-command(evaluate.evaluate, "evaluate")
+command(
+    evaluate.evaluate,
+    "evaluate",
+    click.option(
+        "--protocol",
+        type=click.Choice(tuple(PROTOCOLS)),
+        default=FIFTH.name,
+        help="Hold out the last fifth of each user's ratings, or the last one.",
+    ),
+)
 command(
     admin.promote,
     "promote",

@@ -23,6 +23,9 @@ MLFLOW_CREDENTIALS = (
 )
 """MLflow reads these itself, and from the environment only."""
 
+LEAST_DUCKDB_MEMORY = 32 * 2**20
+MOST_DUCKDB_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class RatingScale:
@@ -82,6 +85,8 @@ class Settings:
     scale: RatingScale = DEFAULT_SCALE
     staging: str | None = None
     data: Path = Path("data")
+    duckdb_memory: int | None = None
+    duckdb_threads: int | None = None
 
     @classmethod
     def read(
@@ -109,6 +114,8 @@ class Settings:
             scheduler=scheduler,
             scale=RatingScale.read(environ),
             staging=environ.get("STAGING") or None,
+            duckdb_memory=duckdb_memory(environ.get("DUCKDB_MEMORY")),
+            duckdb_threads=duckdb_threads(environ.get("DUCKDB_THREADS")),
         )
 
     @property
@@ -178,3 +185,39 @@ def download_url(text: str) -> str:
             "address of a .zip, without user and password"
         )
     return text
+
+
+def duckdb_memory(text: str | None) -> int | None:
+    """Read a size such as `1GB` or `900MiB` in bytes; None stands for the default.
+
+    Raises:
+        SettingError: it is none, or is too small for any query.
+    """
+    if not text:
+        return None
+    size = re.fullmatch(
+        r"([0-9]{1,6}(?:\.[0-9]{1,3})?) ?([MGT])(i?)B", text, re.IGNORECASE
+    )
+    if size:
+        base = 1024 if size[3] else 1000
+        n_bytes = int(float(size[1]) * base ** (2 + "MGT".index(size[2].upper())))
+    if not size or n_bytes < LEAST_DUCKDB_MEMORY:
+        raise SettingError(
+            f"DUCKDB_MEMORY={text!r}: expected a size such as 1GB or 900MiB, "
+            "at least 32MiB"
+        )
+    return n_bytes
+
+
+def duckdb_threads(text: str | None) -> int | None:
+    """Read a number of threads; None stands for the default.
+
+    Raises:
+        SettingError: it is none, or more than DuckDB can start.
+    """
+    threads = positive_integer("DUCKDB_THREADS", text) if text else None
+    if threads is not None and threads > MOST_DUCKDB_THREADS:
+        raise SettingError(
+            f"DUCKDB_THREADS={text!r}: expected at most {MOST_DUCKDB_THREADS}"
+        )
+    return threads

@@ -1,16 +1,17 @@
 """The DuckDB connection and the SQL models, in the order in which they build."""
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from batch.errors import BatchError
+from batch.machine import limits
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 
@@ -70,30 +71,37 @@ ON_DEMAND = (
 
 Parameters = Mapping[str, object]
 
-LARGEST_MEMORY = 768 * 2**20
-"""Bytes that DuckDB uses before it spills, or half of the machine's memory if that is
-less. Item models, training pairs and XGBoost need as much on top of it."""
+LEAST_MEMORY, MOST_MEMORY = 512 * 2**20, 1536 * 2**20
+"""Bounds of the bytes that DuckDB uses before it spills, if no setting says how many.
+Item models, training pairs and XGBoost need as much on top of it."""
 
 MEMORY_PER_THREAD = 256 * 2**20
 """Bytes that a thread needs for the parts of joins and sums that cannot spill."""
 
-LIMITS: Parameters = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
+LIMITS: Mapping[str, int] = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
 """Bound the time and memory of a cutoff: how many pairs of ratings co-occurrences are
 counted from, and how many of the most rated items count. ml-1m stays below both."""
 
-PARAMETER = re.compile(r"\$([a-z_]+)")
 
+def connect(
+    spill: Path, memory: int | None = None, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory database; no table depends on its memory and threads.
 
-def connect(spill: Path) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory database that spills into the folder `spill`."""
+    Args:
+        spill: the folder for what does not fit into memory.
+        memory: bytes to use before that; by default a quarter of what there is.
+        threads: by default one for each core, if there is memory for them.
+    """
     spill.mkdir(parents=True, exist_ok=True)  # DuckDB creates the last folder only
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = min(LARGEST_MEMORY, installed // 2)
-    threads = min(os.cpu_count() or 1, max(1, limit // MEMORY_PER_THREAD))
+    if memory is None:
+        memory = min(MOST_MEMORY, max(LEAST_MEMORY, limits.memory() // 4))
+    if threads is None:
+        threads = max(1, min(limits.cores(), memory // MEMORY_PER_THREAD))
     return duckdb.connect(
         config={
             "temp_directory": str(spill),
-            "memory_limit": f"{limit // 2**20}MiB",
+            "memory_limit": f"{memory // 2**10}KiB",
             "threads": threads,
         }
     )
@@ -211,7 +219,26 @@ def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:
     """Return the parameters that a query names; DuckDB refuses any others."""
-    return {name: parameters[name] for name in sorted(set(PARAMETER.findall(query)))}
+    named = {name for sign, name in pairwise(tokens(query)) if sign == "$"}
+    return {name: parameters[name] for name in sorted(named)}
+
+
+def tokens(query: str) -> list[str]:
+    """Return the tokens of a query: no comments, and no white space around them."""
+    text = query.encode()  # DuckDB counts bytes
+    found = [*duckdb.tokenize(query), (len(text), duckdb.token_type.comment)]
+    return [
+        text[start:end].decode().strip()
+        for (start, kind), (end, _) in pairwise(found)
+        if kind != duckdb.token_type.comment
+    ]
+
+
+def normalized(query: str) -> str:
+    """Return a query without comments, and with one form of white space."""
+    # a space where a token may end, and none where another DuckDB may split operators
+    spaced = (t + " " * (t[-1].isalnum() or t[-1] in "_'\"") for t in tokens(query))
+    return "".join(spaced)
 
 
 DISK_FULL = re.compile(
@@ -236,7 +263,7 @@ def spilling(spill: Path) -> Iterator[None]:
     """Turn DuckDB's errors about a full disk or memory into advice.
 
     Raises:
-        BatchError: names the full folder, or asks for more memory.
+        BatchError: names the full folder, or the settings of the memory.
     """
     try:
         yield
@@ -248,7 +275,7 @@ def spilling(spill: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, duckdb.OutOfMemoryException):
             raise BatchError(
-                "these raw files need more memory than DuckDB can use on this machine; "
-                f"run on one that has more ({explain(error)})"
+                "these raw files need more memory than DuckDB may use: raise "
+                f"DUCKDB_MEMORY or lower DUCKDB_THREADS ({explain(error)})"
             ) from error
         raise

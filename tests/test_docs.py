@@ -43,6 +43,8 @@ SETTINGS = (
     "RATING_SCALE",
     "LIKED_FROM",
     "DISLIKED_TO",
+    "DUCKDB_MEMORY",
+    "DUCKDB_THREADS",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
     "LOOKUP_CACHE_MB",
@@ -82,6 +84,8 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "RATING_SCALE": "0.5-5",
         "LIKED_FROM": f"{BatchSettings.read({}).scale.liked_from:g}",
         "DISLIKED_TO": f"{BatchSettings.read({}).scale.disliked_to:g}",
+        "DUCKDB_MEMORY": "a quarter, 512 MiB to 1.5 GiB",
+        "DUCKDB_THREADS": "its cores",
         "K_DEFAULT": str(LookupSettings.from_environ({}).k_default),
         "LOOKUP_CACHE_MB": str(LookupSettings.from_environ({}).cache_mb),
         "LOOKUP_LOG": "errors",
@@ -94,7 +98,7 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
     # data, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 10
+    assert len(dataclasses.fields(BatchSettings)) == 12
 
 
 def test_every_route_is_documented() -> None:

@@ -162,7 +162,7 @@ def change(
 ) -> World:
     """Replace each user's ratings by what `how` returns for their past and future."""
     histories: dict[int, History] = {}
-    for rating in sorted(world.ratings, key=lambda row: (row[0], row[3], row[1])):
+    for rating in sorted(world.ratings, key=movielens.place):
         histories.setdefault(rating[0], []).append(rating)
     ratings: list[Rating] = []
     for history in histories.values():

@@ -18,6 +18,7 @@ from batch.evaluation.comparison import Comparison
 from batch.evaluation.evaluation import Evaluation
 from batch.evaluation.evaluation import evaluate as evaluate_rankings
 from batch.evaluation.metrics import K
+from batch.evaluation.protocol import FIFTH, PROTOCOLS, Protocol
 from batch.features import candidates, tables
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
@@ -58,8 +59,9 @@ class Measurement:
         return {"measured": self.model} | self.evaluation.as_dict()
 
 
-def evaluate(settings: Settings) -> Result:
+def evaluate(settings: Settings, *, protocol: str = FIFTH.name) -> Result:
     """Measure the prod model and the baselines on the hold-out."""
+    chosen = PROTOCOLS[protocol]
     registry = resources.open_registry(settings)
     version = registry.prod_version()
     if version is None:
@@ -69,32 +71,39 @@ def evaluate(settings: Settings) -> Result:
         )
     raw = resources.find_raw(settings)
     with resources.open_warehouse(raw, settings, Stopwatch()) as connection:
-        tables.build(connection, n_cuts=1, scale=settings.scale)
+        tables.build(connection, chosen.n_cuts, chosen.n_next, settings.scale)
         booster, model = load_measurable(registry, version)
-        measurement = measure(connection, booster, model, settings)
+        measurement = measure(connection, booster, model, settings, chosen)
         page = write_page(connection, raw.name, version, measurement)
         fingerprint = raw_fingerprint(raw, connection)
     path = settings.processed / PAGE
     parquet.write_text(page, path)
     # a separate name, because the training run's page may describe other raw files
-    name = f"evaluations/{fingerprint[:12]}.html"
+    name = f"evaluations/{fingerprint[:12]}-{protocol}.html"
     log_page(registry, version, name, page)
     return {"model_version": version} | measurement.as_dict() | {"report": str(path)}
 
 
 def measure(
-    connection: Connection, booster: "xgboost.Booster", model: str, settings: Settings
+    connection: Connection,
+    booster: "xgboost.Booster",
+    model: str,
+    settings: Settings,
+    protocol: Protocol = FIFTH,
 ) -> Measurement:
     """Measure a model on the hold-out, with the tables as of the hold-out's cutoff."""
     from batch.evaluation.importance import shap_values
 
-    evaluation = evaluate_model(connection, booster, settings)
+    evaluation = evaluate_model(connection, booster, settings, protocol)
     importances = shap_values(connection, booster, evaluation.lists)
     return Measurement(model, evaluation, importances)
 
 
 def evaluate_model(
-    connection: Connection, booster: "xgboost.Booster", settings: Settings
+    connection: Connection,
+    booster: "xgboost.Booster",
+    settings: Settings,
+    protocol: Protocol = FIFTH,
 ) -> Evaluation:
     """Compare a model's lists and the baselines' with the hold-out."""
     n_items = warehouse.count(connection, "stg_items")
@@ -102,8 +111,8 @@ def evaluate_model(
     user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), max_users)
     blocks = rank.rank_users(connection, booster, user_ids, K, settings.scorer)
     counted = Progress("evaluating", "users").counted(blocks, len(user_ids))
-    rankings = chain.from_iterable(counted)
-    return evaluate_rankings(connection, rankings, settings.scale.liked_from)
+    rankings, liked_from = chain.from_iterable(counted), settings.scale.liked_from
+    return evaluate_rankings(connection, rankings, protocol, liked_from)
 
 
 def load_measurable(

@@ -85,7 +85,9 @@ def open_warehouse(
     spill = settings.processed / "spill"
     with (
         warehouse.spilling(spill),
-        warehouse.connect(spill) as connection,
+        warehouse.connect(
+            spill, settings.duckdb_memory, settings.duckdb_threads
+        ) as connection,
         ThreadPoolExecutor(max_workers=1) as executor,
     ):
         # compiling the scorer may take seconds; half of them overlap with DuckDB's work

@@ -25,7 +25,7 @@ from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
 from batch.evaluation import comparison
 from batch.evaluation.comparison import Comparison
-from batch.features import candidates, tables
+from batch.features import candidates, item_models, tables
 from batch.features.candidates import Pairs
 from batch.model.alias import MODEL_NAME
 from batch.publishing import parquet
@@ -41,6 +41,25 @@ if TYPE_CHECKING:
 MAX_USERS = 3_000
 N_NEXT = 3
 """Number of a user's last ratings that are the future in the latest training window."""
+
+WINDOWS = ((1, N_NEXT), (2, 0))
+REFIT_WINDOWS = ((0, N_NEXT), (1, 0))
+"""The cutoffs of the training windows, as n_cuts and n_next of `tables.build`. One
+window's future is the last fifth of the ratings before the hold-out, as in the
+evaluation protocol. The other's is the last three ratings before the hold-out. The
+refit has no hold-out: its windows are one cut later."""
+
+SAMPLE: dict[str, str | int | float | bool] = {
+    "windows": repr(WINDOWS),
+    "refit_windows": repr(REFIT_WINDOWS),
+    "sample_max_users": MAX_USERS,
+    "sample_max_pairs": candidates.MAX_PAIRS,
+    "sample_negative_share": candidates.NEGATIVE_SHARE,
+    "sample_min_negatives": candidates.MIN_NEGATIVES,
+    **{f"limit_{name}": limit for name, limit in warehouse.LIMITS.items()},
+    **{f"penalty_{name}": penalty for name, penalty in item_models.PENALTIES.items()},
+}
+"""What makes the training pairs, as MLflow logs it."""
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +132,7 @@ def train_version(
     windows = sample_windows(connection, watch, scale)
     write_pairs(windows, settings)
     later = [
-        sample_window(connection, watch, scale, n_cuts=0, n_next=N_NEXT),
-        sample_window(connection, watch, scale, n_cuts=1),
+        sample_window(connection, watch, *window, scale) for window in REFIT_WINDOWS
     ]
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
@@ -130,13 +148,14 @@ def train_version(
             served = refitting.result().booster
         example = later[-1].values.slice(0, 5)
         counts = {"n_training_pairs": n_pairs, "n_training_users": n_users}
-        trained = replace(trained, parameters=trained.parameters | counts)
+        trained = replace(trained, parameters=trained.parameters | SAMPLE | counts)
         version = register(registry, tags, trained, served, example, measurement)
     evaluation = measurement.evaluation
     log.info(
-        "version %s: NDCG@10 %.4f (item-kNN %.4f, popularity %.4f)",
+        "version %s: NDCG@10 %.4f (EASE %.4f, item-kNN %.4f, popularity %.4f)",
         version,
         evaluation.model.ndcg_at_10,
+        evaluation.ease.ndcg_at_10,
         evaluation.item_knn.ndcg_at_10,
         evaluation.popularity.ndcg_at_10,
     )
@@ -148,15 +167,8 @@ def train_version(
 def sample_windows(
     connection: Connection, watch: Stopwatch, scale: RatingScale = DEFAULT_SCALE
 ) -> list[Pairs]:
-    """Sample the training windows of the evaluated model.
-
-    One window's future is the last fifth of the ratings before the hold-out, as in the
-    evaluation protocol. The other's is the last three ratings before the hold-out.
-    """
-    return [
-        sample_window(connection, watch, scale, n_cuts=1, n_next=N_NEXT),
-        sample_window(connection, watch, scale, n_cuts=2),
-    ]
+    """Sample the training windows of the evaluated model."""
+    return [sample_window(connection, watch, *window, scale) for window in WINDOWS]
 
 
 def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
@@ -169,9 +181,9 @@ def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
 def sample_window(
     connection: Connection,
     watch: Stopwatch,
-    scale: RatingScale,
     n_cuts: int,
-    n_next: int = 0,
+    n_next: int,
+    scale: RatingScale,
 ) -> Pairs:
     """Build the tables of a cutoff, and sample the pairs to learn from."""
     with watch.stage("features"):
@@ -225,17 +237,22 @@ def register(
     measurement: Measurement,
 ) -> str:
     """Log the run and register its models; return the version."""
-    from batch.evaluation import plots
+    from batch.evaluation import importance, plots
     from batch.model.registry import Record
 
     evaluation = measurement.evaluation
     record = Record(
         parameters=trained.parameters | {"features": ",".join(example.column_names)},
         metrics=evaluation.as_metrics(),
-        tags={**tags, "protocol": evaluation.protocol},
+        tags={**tags, "protocol": evaluation.split},
         figures=plots.draw(
             evaluation, trained.importance, measurement.importances, trained.curve
         ),
         curve=trained.curve,
+        texts={
+            "importance.csv": importance.as_csv(
+                measurement.importances, trained.importance
+            )
+        },
     )
     return registry.register(served, trained.booster, example, record)

@@ -1,8 +1,4 @@
-"""The evaluation protocol: a model and two baselines, measured on one hold-out.
-
-The split is by time and not at random: a recommender predicts the next items, and a
-random hold-out would let a model learn from later ones.
-"""
+"""A model and the baselines, measured on one hold-out."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,13 +13,10 @@ from batch.evaluation.confidence import Interval
 from batch.evaluation.history_length import Bucket, by_history_length
 from batch.evaluation.metrics import HeldOut, Lists, Metrics
 from batch.evaluation.popularity_bias import Bias
+from batch.evaluation.protocol import FIFTH, Protocol
 from batch.scoring.ranking import Ranking
 from batch.settings import DEFAULT_SCALE
 
-PROTOCOL = (
-    "per-user time split: the last 20 % of each user's ratings by (timestamp, item_id) "
-    "are held out, every item not in the rest is ranked"
-)
 HELD_OUT = """
     select user_id, item_id, rating
     from int_future
@@ -31,11 +24,11 @@ HELD_OUT = """
 """
 N_RATINGS = "select item_id, n_ratings from int_item_counts"
 N_HISTORY = "select user_id, n_history from int_cutoffs"
-PREFIXES = {"model": "", "popularity": "popularity_", "item_knn": "item_knn_"}
+PREFIXES = {"model": "", **{name: f"{name}_" for name in baselines.LABELS}}
 """Ranker → prefix of its flat metric names in MLflow."""
 
 ByUser = Mapping[str, npt.NDArray[np.float64]]
-"""Ranker → NDCG@10 of each user with a relevant item, by ascending user_id."""
+"""Ranker → a value, such as NDCG@10, of each user with a relevant item, by user_id."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +36,10 @@ class Evaluation:
     """The metrics of a model and of the baselines, for the same users and hold-out.
 
     Attributes:
-        protocol: how the ratings were split and the items ranked.
+        protocol: name of the protocol.
+        split: how the ratings were split and the items ranked, in words.
         n_users: number of users with a hold-out.
-        model: the model's metrics; `popularity` and `item_knn`: the baselines'.
+        model: the model's metrics; `popularity`, `item_knn` and `ease`: the baselines'.
         intervals: ranker or `model_minus_{baseline}` → metric → 95 % interval.
         by_history_length: such as "6-20" → n_users and each ranker's NDCG@10.
         popularity_bias: ranker → bias of its lists.
@@ -55,10 +49,12 @@ class Evaluation:
     """
 
     protocol: str
+    split: str
     n_users: int
     model: Metrics
     popularity: Metrics
     item_knn: Metrics
+    ease: Metrics
     intervals: Mapping[str, Mapping[str, Interval]]
     by_history_length: Mapping[str, Bucket]
     popularity_bias: Mapping[str, Bias]
@@ -85,6 +81,7 @@ class Evaluation:
         """Return the JSON form for `evaluate --json`, without values by user."""
         return {
             "protocol": self.protocol,
+            "split": self.split,
             "n_users": self.n_users,
             **{name: asdict(of) for name, of in self.rankers.items()},
             "intervals": {
@@ -111,6 +108,7 @@ def by_ranker(flat: Mapping[str, float]) -> dict[str, dict[str, float]]:
 def evaluate(
     connection: duckdb.DuckDBPyConnection,
     rankings: Iterable[Ranking],
+    protocol: Protocol = FIFTH,
     liked_from: float = DEFAULT_SCALE.liked_from,
 ) -> Evaluation:
     """Measure a model's rankings, and the baselines for the same users.
@@ -118,6 +116,7 @@ def evaluate(
     Args:
         connection: holds the tables as of the hold-out's cutoff.
         rankings: one per user to measure, at least ten items long.
+        protocol: the one that this cutoff belongs to.
         liked_from: the lowest rating of an item that a user liked.
     """
     model = {r.user_id: r.item_ids[: metrics.K].tolist() for r in rankings}
@@ -131,15 +130,18 @@ def evaluate(
         "ndcg_at_10": by_user(lists, held_out),
         "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out, liked_from)),
     }
+    # a list has a hit if its NDCG is above 0
+    hits = {n: (of > 0).astype(np.float64) for n, of in ndcg["ndcg_at_10"].items()}
     sample = f"; of {len(n_history)} users {len(model)} are measured, evenly spread"
     return Evaluation(
-        protocol=PROTOCOL + (sample if len(model) < len(n_history) else ""),
+        protocol=protocol.name,
+        split=protocol.split + (sample if len(model) < len(n_history) else ""),
         n_users=len(held_out),
         **{
             name: metrics.measure(of, held_out, n_items, liked_from)
             for name, of in lists.items()
         },
-        intervals=intervals(ndcg),
+        intervals=intervals({**ndcg, "hit_rate_at_10": hits}),
         by_history_length=by_history_length(lengths, ndcg["ndcg_at_10"]),
         popularity_bias={
             name: popularity_bias.measure(of.values(), n_ratings, n_items)
@@ -170,14 +172,14 @@ def by_user(lists: Mapping[str, Lists], held_out: HeldOut) -> ByUser:
     }
 
 
-def intervals(user_ndcg: Mapping[str, ByUser]) -> dict[str, dict[str, Interval]]:
+def intervals(by_metric: Mapping[str, ByUser]) -> dict[str, dict[str, Interval]]:
     """Return the intervals of the rankers and of the model's lead over baselines."""
     found: dict[str, dict[str, Interval]] = {}
-    for metric, ndcg in user_ndcg.items():
+    for metric, values in by_metric.items():
         leads = {
-            f"model_minus_{name}": ndcg["model"] - ndcg[name]
-            for name in baselines.NAMES
+            f"model_minus_{name}": values["model"] - values[name]
+            for name in baselines.LABELS
         }
-        for name, interval in confidence.intervals({**ndcg, **leads}).items():
+        for name, interval in confidence.intervals({**values, **leads}).items():
             found.setdefault(name, {})[metric] = interval
     return found

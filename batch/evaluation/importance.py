@@ -48,6 +48,12 @@ def shap_values(
     return dict(sorted(named, key=lambda pair: (-pair[1], pair[0])))
 
 
+def as_csv(shap: Mapping[str, float], gains: Mapping[str, float]) -> str:
+    """Return each feature's importance by both measures, the strongest first."""
+    rows = (f"{name},{value},{gains.get(name, 0.0)}" for name, value in shap.items())
+    return "\n".join(["feature,mean_abs_shap,total_gain", *rows, ""])
+
+
 def some_users(
     connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]
 ) -> Sequence[int]:

@@ -5,11 +5,12 @@ from dataclasses import asdict
 
 from matplotlib.figure import Figure
 
+from batch.evaluation import baselines
 from batch.evaluation.evaluation import Evaluation
 from batch.model.train import N_ROUNDS, N_STAGES
 
 N_FEATURES = 25
-LABELS = {"popularity": "popularity", "item_knn": "item-kNN", "model": "MovieLensXGB"}
+LABELS = {**baselines.LABELS, "model": "MovieLensXGB"}
 
 
 def draw(
@@ -33,9 +34,9 @@ def metrics(evaluation: Evaluation) -> Figure:
     axes = figure.subplots()
     for i, (ranker, label) in enumerate(LABELS.items()):
         values = asdict(evaluation.rankers[ranker])
-        positions = [j + (i - 1) * 0.27 for j in range(len(values))]
-        bars = axes.bar(positions, list(values.values()), width=0.25, label=label)
-        axes.bar_label(bars, fmt="%.3f", fontsize=7)
+        positions = [j + (i - 1.5) * 0.21 for j in range(len(values))]
+        bars = axes.bar(positions, list(values.values()), width=0.2, label=label)
+        axes.bar_label(bars, fmt="%.3f", fontsize=6)
     axes.set_xticks(range(len(values)), [name.replace("_", " ") for name in values])
     axes.set_title(f"Hold-out of {evaluation.n_users} users")
     axes.legend()

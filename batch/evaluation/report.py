@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from batch.evaluation import baselines
 from batch.evaluation.comparison import Comparison
 from batch.evaluation.confidence import Interval
 from batch.evaluation.evaluation import Evaluation
@@ -14,7 +15,6 @@ from batch.evaluation.examples import Example
 from batch.evaluation.metrics import Metrics
 
 N_FEATURES = 25
-BASELINES = {"popularity": "popularity", "item_knn": "item-kNN"}
 METRICS = {"ndcg_at_10": "NDCG@10", "ndcg_at_10_liked": "NDCG@10, liked"}
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -52,11 +52,12 @@ class Report:
 
 def render(report: Report) -> str:
     """Return the page, which runs no scripts and loads no other files."""
-    labels = {"model": f"version {report.model_version}", **BASELINES}
+    labels = {"model": f"version {report.model_version}", **baselines.LABELS}
     buckets = report.evaluation.by_history_length.values()
     return ENVIRONMENT.get_template("report.html.jinja").render(
         report=report,
         labels=labels,
+        baselines=baselines.LABELS,
         metrics=METRICS,
         rankers=rankers(report, labels),
         largest_bucket=max(

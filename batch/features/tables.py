@@ -1,6 +1,8 @@
 """The tables of the features, as of a cutoff."""
 
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -8,6 +10,12 @@ import duckdb
 from batch import warehouse
 from batch.features import item_models
 from batch.settings import DEFAULT_SCALE, RatingScale
+
+EXEMPT = {"eligible_items"}
+"""Models that choose pairs but compute nothing about them."""
+
+DOCUMENTATION = re.compile(r'"""(?s:.*?)"""|#.*')
+WORD = re.compile(r"\w+")
 
 
 def build(
@@ -36,10 +44,56 @@ def build(
 
 
 def fingerprint() -> str:
-    """Return a digest of everything that decides the values of the features."""
-    digest = hashlib.sha256()
-    for path in sorted(warehouse.SQL.rglob("*.sql")):
-        digest.update(path.relative_to(warehouse.SQL).as_posix().encode() + b"\n")
-        digest.update(path.read_bytes() + b"\0")
-    digest.update(Path(item_models.__file__).read_bytes())
-    return digest.hexdigest()
+    """Return a digest of all SQL and of the linear models: has anything changed?"""
+    parts = {
+        path.relative_to(warehouse.SQL).as_posix(): warehouse.normalized(
+            path.read_text(encoding="utf-8")
+        )
+        for path in warehouse.SQL.rglob("*.sql")
+    }
+    return digest_of(parts | {item_models.SCORES_TABLE: linear_models()})
+
+
+def features_fingerprint() -> str:
+    """Return a digest of the computation of the features: must a model be retrained?
+
+    It covers all that `candidates.pairs` runs and the models that this reads, but the
+    staging models; and LIMITS. Neither comments nor white space count.
+    """
+    found = digests("marts/pair_features", "marts/user_states")
+    return digest_of(found | {"limits": repr(warehouse.LIMITS)})
+
+
+def digests(*models: str) -> dict[str, str]:
+    """Return file → digest of some models and of all models that these read.
+
+    The linear models are among them. Staging models, which depend on the form of the
+    raw files, are not.
+    """
+    known = {m.rpartition("/")[2]: m for m in warehouse.MODELS + warehouse.ON_DEMAND}
+    known[item_models.SCORES_TABLE] = item_models.SCORES_TABLE
+    found: dict[str, str] = {}
+    todo, done = {*models}, set[str]()
+    while todo:
+        model = todo.pop()
+        done.add(model)
+        if model == item_models.SCORES_TABLE:
+            file, text = "batch/features/item_models.py", linear_models()
+        else:
+            file = f"sql/{model}.sql"
+            text = warehouse.normalized(warehouse.read(model))
+        found[file] = hashlib.sha256(text.encode()).hexdigest()
+        read = known.keys() & set(WORD.findall(text.lower())) - EXEMPT
+        todo |= {known[name] for name in read} - done
+    return found
+
+
+def linear_models() -> str:
+    """Return the code of the linear models without comments and docstrings."""
+    code = DOCUMENTATION.sub("", Path(item_models.__file__).read_text(encoding="utf-8"))
+    return "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
+
+
+def digest_of(parts: Mapping[str, str]) -> str:
+    """Return a digest of names and their texts, in any order."""
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -62,6 +62,7 @@ class Record:
     tags: Mapping[str, str]
     figures: "Mapping[str, Figure]"
     curve: Mapping[str, list[float]]
+    texts: Mapping[str, str] = field(default_factory=dict)  # file name → its content
 
 
 class Registry:
@@ -266,7 +267,7 @@ def log_model(name: str, booster: "xgboost.Booster", example: "pa.Table") -> Mod
 
 
 def log_record(record: Record, model_id: str) -> None:
-    """Log parameters, metrics, learning curve and figures in the active run."""
+    """Log parameters, metrics, learning curve and files in the active run."""
     mlflow.log_params(dict(record.parameters))
     mlflow.log_metrics(dict(record.metrics), model_id=model_id)
     for name, values in record.curve.items():
@@ -274,3 +275,5 @@ def log_record(record: Record, model_id: str) -> None:
             mlflow.log_metric(f"{name}_ndcg_at_10", value, step=step, model_id=model_id)
     for name, figure in record.figures.items():
         mlflow.log_figure(figure, name)
+    for name, text in record.texts.items():
+        mlflow.log_text(text, name)

@@ -40,6 +40,15 @@ GAIN_OF_LIKED, GAIN_OF_RATED = 4.0, 3.0
 """The gains of a user's next ratings, a little more if liked: one model then predicts
 both which items a user rates next and which the user likes."""
 
+STAGES: dict[str, str | int | float | bool] = {
+    "n_stages": N_STAGES,
+    "stage_negative_share": NEGATIVE_SHARE,
+    "stage_min_negatives": MIN_NEGATIVES,
+    "gain_of_liked": GAIN_OF_LIKED,
+    "gain_of_rated": GAIN_OF_RATED,
+}
+"""What makes the model besides xgboost's parameters, as MLflow logs it."""
+
 Curve = dict[str, list[float]]
 Sets = Sequence[tuple[xgboost.QuantileDMatrix, str]]
 Parameters = Mapping[str, str | int | float | bool]
@@ -52,7 +61,7 @@ class Trained:
     Attributes:
         booster: the model, whose features have names.
         curve: NDCG@10 of `training` and `validation` pairs after each stage.
-        parameters: xgboost's parameters and `n_rounds`.
+        parameters: xgboost's parameters, and those of the stages and gains.
     """
 
     booster: xgboost.Booster
@@ -120,7 +129,8 @@ def train(
         if sets:
             add_points(curve, booster, sets)
             progress.show(n_done, n_rounds)
-    return Trained(booster, curve, chosen | {"n_rounds": n_rounds})
+    logged = chosen | {"n_rounds": n_rounds, "liked_from": liked_from} | STAGES
+    return Trained(booster, curve, logged)
 
 
 def add_points(curve: Curve, booster: xgboost.Booster, sets: Sets) -> None:

@@ -1,6 +1,5 @@
 """The compiled scorer: features and trees in machine code, with xgboost's results."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from batch.machine import limits
 from batch.scoring import arrays, kernels
 from batch.scoring.kernels import Forest, Items, Scratch, Users
 from batch.scoring.ranking import Ranking
@@ -90,7 +90,7 @@ class Task(Protocol):
 
 
 class Threads:
-    """Workers that are threads of this process, one per core."""
+    """Workers that are threads of this process, one for each core that it may use."""
 
     users_per_task = USERS_PER_TASK
     blocks_ahead = 1
@@ -98,7 +98,7 @@ class Threads:
     def __init__(self, scorer: Scorer) -> None:
         self._items = scorer.catalogue.items
         self._forest = scorer.forest
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._pool = ThreadPoolExecutor(limits.cores())
 
     def __enter__(self) -> Self:
         return self

@@ -136,7 +136,7 @@ def connect(address: str) -> "Client":
         from distributed import Client
     except ImportError as error:
         raise BatchError(
-            "--scheduler needs Dask: pip install 'movielens-xgb[cluster]'"
+            "--scheduler needs Dask: pip install '.[batch,cluster]' in the clone"
         ) from error
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)

@@ -1,22 +1,23 @@
 """Rank every unseen item for each user: the entry of this package.
 
 Two ways lead to the same lists. `plain` computes the features of each pair in SQL and
-predicts with xgboost. `compiled` does both in machine code and is ten times as fast.
-Each run compares the two for a few users before it trusts `compiled` with all of them.
+predicts with xgboost. `compiled` does both in machine code and is ten times as fast. It
+answers only for the SQL that it was tested with; and each scoring compares the two for
+a few users before it trusts `compiled` with all of them.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from functools import cache
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 
-from batch.features.candidates import evenly_spaced
 from batch.features.columns import FEATURES
-from batch.scoring import plain
+from batch.scoring import plain, tested_sql
 from batch.scoring.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -28,8 +29,20 @@ if TYPE_CHECKING:
 
 SCORERS = ("compiled", "xgboost")
 
-N_COMPARED = 3
+N_COMPARED = 5
 """Number of users who are ranked both ways."""
+
+SCORE_TOLERANCE = 1e-5
+"""Both ways give the same scores to the last bit on the machines that we tried. A wrong
+feature moves a score by the difference of two leaves, which is much more than this."""
+
+BY_HISTORY = """
+    select user_id from int_cutoffs
+    semi join (select unnest($user_ids::integer[]) as user_id) using (user_id)
+    order by n_history, user_id
+"""
+
+USERS_PER_BLOCK = 1000
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +62,20 @@ def rank_users(
         booster: the model; its `feature_names` list the features that it takes.
         user_ids: in ascending order.
         top_n: the length of the lists.
-        scorer: one of SCORERS. If the compiled scorer cannot be used with this booster,
-            or disagrees with the SQL, a warning says so and xgboost scores.
+        scorer: one of SCORERS. Where the compiled scorer cannot be trusted with this
+            SQL or this booster, a warning says why, and SQL and xgboost score.
         scheduler: the address of a Dask cluster whose workers run the compiled scorer.
     """
     trusted = None
     if scorer == "compiled" and len(user_ids):
         trusted = compiled_scorer(connection, booster, user_ids, top_n)
     if trusted is None:
-        yield from plain.rank_users(connection, booster, user_ids, top_n)
+        # its blocks are small where there are many items: writers want larger ones
+        users = chain.from_iterable(
+            plain.rank_users(connection, booster, user_ids, top_n)
+        )
+        while block := list(islice(users, USERS_PER_BLOCK)):
+            yield block
     elif scheduler is None:
         yield from trusted.rank_users(user_ids, top_n)
     else:
@@ -74,19 +92,46 @@ def compiled_scorer(
     top_n: int,
 ) -> "Scorer | None":
     """Return the compiled scorer; where it cannot be used, log why and return None."""
+    if untested := tested_sql.untested():
+        more = f" and {len(untested) - 3} more" if len(untested) > 3 else ""
+        names = ", ".join(untested[:3]) + more
+        explain(
+            f"it has not been tested with this {names}; to test it: python -m "
+            "tests.renew_digest"
+        )
+        return None
     try:
         from batch.scoring import compiled, forest
     except ImportError as error:
-        log.warning("xgboost scores, because numba cannot be used here: %s", error)
+        explain(f"numba cannot be used here: {error}")
         return None
     try:
         found = compiled.Scorer(connection, forest.lay_out(booster, FEATURES))
-        some = evenly_spaced(user_ids, N_COMPARED)
+        some = some_users(connection, user_ids)
         compare(connection, booster, found, some, top_n)
     except forest.UnsupportedError as error:
-        log.warning("xgboost scores, because the compiled scorer cannot: %s", error)
+        explain(str(error))
         return None
     return found
+
+
+@cache
+def explain(reason: str) -> None:
+    """Log why the compiled scorer is not used, once however often a command scores."""
+    log.warning(
+        "SQL and xgboost score, ten times as slow or more: the compiled scorer cannot "
+        "be used: %s",
+        reason,
+    )
+
+
+def some_users(
+    connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]
+) -> list[int]:
+    """Return users evenly from the shortest history to the longest, by user_id."""
+    found = connection.execute(BY_HISTORY, {"user_ids": list(user_ids)}).fetchall()
+    places = np.linspace(0, len(found) - 1, min(N_COMPARED, len(found)))
+    return sorted(found[place][0] for place in places.astype(int).tolist())
 
 
 def compare(
@@ -99,7 +144,7 @@ def compare(
     """Rank for some users both ways and compare the lists.
 
     Raises:
-        UnsupportedError: the lists differ.
+        UnsupportedError: the items, their order or their scores differ.
     """
     from batch.scoring.forest import UnsupportedError
 
@@ -108,7 +153,10 @@ def compare(
     )
     found = chain.from_iterable(scorer.rank_users(user_ids, top_n))
     for one, other in zip(expected, found, strict=True):
-        if not np.array_equal(one.item_ids, other.item_ids):
+        if not (
+            np.array_equal(one.item_ids, other.item_ids)
+            and np.allclose(one.scores, other.scores, SCORE_TOLERANCE, SCORE_TOLERANCE)
+        ):
             raise UnsupportedError(
                 f"its list for user {one.user_id} differs from the one by SQL and "
                 "xgboost; does batch/scoring/kernels.py follow "
@@ -118,7 +166,7 @@ def compare(
 
 def warm_up(scorer: str) -> None:
     """Compile the scorer, or load its cached machine code, ahead of its use."""
-    if scorer == "compiled":
+    if scorer == "compiled" and not tested_sql.untested():
         with suppress(ImportError):
             from batch.scoring import compiled
 

@@ -4,7 +4,12 @@ import { Refused, find, get, useKey } from "./api.js";
 import { age, element, metricsRow, movie, named, rating } from "./view.js";
 
 const PAGE_SIZE = 20;
-const RANKERS = [["model", "This model"], ["item_knn", "Item-kNN"], ["popularity", "Popularity"]];
+const RANKERS = [
+  ["model", "This model"],
+  ["ease", "EASE"],
+  ["item_knn", "Item-kNN"],
+  ["popularity", "Popularity"],
+];
 
 const $ = (id) => document.getElementById(id);
 

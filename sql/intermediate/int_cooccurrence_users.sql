@@ -8,21 +8,37 @@ with cutoffs as (
 costs as (
     select
         user_id,
-        hash(user_id) as draw,
+        (1540483477 * user_id::bigint) & 4294967295 as seed,
         least(n_history, 1000) * least(n_history, 1000) as n_pairs
     from cutoffs
+),
+
+-- a draw by the fixed arithmetic of candidate_pairs
+mixed as (
+    select
+        *,
+        (569420461 * xor(seed, seed >> 16)) & 4294967295 as mix
+    from costs
 ),
 
 drawn as (
     select
         user_id,
+        n_pairs,
+        (1935289751 * xor(mix, mix >> 15)) & 4294967295 as draw
+    from mixed
+),
+
+summed as (
+    select
+        user_id,
         sum(n_pairs) over (order by draw asc, user_id asc) as n_pairs
-    from costs
+    from drawn
 ),
 
 cooccurrence_users as (
     select user_id
-    from drawn
+    from summed
     where n_pairs <= $n_cooccurrences
 )
 

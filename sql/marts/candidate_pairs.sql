@@ -40,10 +40,38 @@ labelled as (
     left join future using (user_id, item_id)
 ),
 
-kept as (
-    select *
+-- A draw from 0 to 2 ** 32 - 1 for each pair, by fixed arithmetic: DuckDB's hash() may
+-- change with its version, and the sample with it. A product carries low bits to high
+-- ones, the xor high ones to low ones.
+seeded as (
+    select
+        *,
+        (1540483477 * user_id::bigint + 668265263 * item_id::bigint)
+        & 4294967295 as seed
     from labelled
-    where label > 0 or hash(user_id, item_id) % 1000000 < $negative_share * 1000000
+),
+
+mixed as (
+    select
+        *,
+        (569420461 * xor(seed, seed >> 16)) & 4294967295 as mix
+    from seeded
+),
+
+drawn as (
+    select
+        *,
+        (1935289751 * xor(mix, mix >> 15)) & 4294967295 as draw
+    from mixed
+),
+
+kept as (
+    select
+        user_id,
+        item_id,
+        label
+    from drawn
+    where label > 0 or draw < $negative_share * 4294967296
 )
 
 select * from kept

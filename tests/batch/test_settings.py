@@ -46,8 +46,23 @@ def test_scales_are_read() -> None:
     assert Settings.read(environ).scale == RatingScale(0, 10, 3.5, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("1GB", 10**9),
+        ("900MiB", 900 * 2**20),
+        ("1.5 gib", 1536 * 2**20),
+        ("2TB", 2 * 10**12),
+    ],
+)
+def test_the_memory_and_threads_of_duckdb_are_read(text: str, n_bytes: int) -> None:
+    read = Settings.read({"DUCKDB_MEMORY": text, "DUCKDB_THREADS": "3"})
+    assert (read.duckdb_memory, read.duckdb_threads) == (n_bytes, 3)
+
+
 def test_empty_variables_count_as_unset() -> None:
-    names = ("MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N")
+    names = ["MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N"]
+    names += ["DUCKDB_MEMORY", "DUCKDB_THREADS"]
     assert Settings.read(dict.fromkeys(names, "")) == Settings.read({})
 
 
@@ -64,6 +79,13 @@ def test_empty_variables_count_as_unset() -> None:
         ("TOP_N", "ten"),
         ("TOP_N", "-1"),
         ("TOP_N", "1.5"),
+        ("DUCKDB_MEMORY", "80%"),
+        ("DUCKDB_MEMORY", "1000"),
+        ("DUCKDB_MEMORY", "-1GB"),
+        ("DUCKDB_MEMORY", "1MB"),
+        ("DUCKDB_THREADS", "0"),
+        ("DUCKDB_THREADS", "two"),
+        ("DUCKDB_THREADS", "100000"),
         ("REDIS_URL", "localhost:6379"),
         ("MLFLOW_TRACKING_URI", "nonsense"),
         ("MLFLOW_TRACKING_URI", "./mlruns"),

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -5,7 +6,7 @@ import pytest
 
 from batch import warehouse
 from batch.errors import BatchError
-from batch.features import tables
+from batch.features import item_models, tables
 from batch.ingest import rules
 from tests import worlds
 from tests.sql import raw
@@ -83,14 +84,32 @@ def test_staging_reads_a_release_without_users(
     assert users == [(1, None, None, None, "1"), (2, None, None, None, "2")]
 
 
-def test_the_fingerprint_is_of_names_and_contents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A changed, moved or new file changes it."""
-    monkeypatch.setattr(warehouse, "SQL", tmp_path)
-    one, two = tmp_path / "one.sql", tmp_path / "two.sql"
-    one.write_text("select 1")
+def test_comments_and_strings_name_no_parameters() -> None:
+    query = "select $n, '$text', \"$column\" -- $comment\n/* $more */ where a < $n"
+    assert warehouse.used(query, {"n": 1}) == {"n": 1}
+
+
+def test_a_normalized_query_has_no_comments_but_its_strings() -> None:
+    query = "-- é\nselect 'it''s  -- é', $n /* a\n b */\n  from t  -- last"
+    assert warehouse.normalized(query) == "select 'it''s  -- é' ,$n from t "
+    assert warehouse.normalized("select a b") != warehouse.normalized("select ab")
+    assert warehouse.normalized("'a'\n'b'") != warehouse.normalized("'a''b'")
+
+
+@pytest.fixture
+def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a copy of the SQL to edit."""
+    copy = Path(shutil.copytree(warehouse.SQL, tmp_path / "sql"))
+    monkeypatch.setattr(warehouse, "SQL", copy)
+    return copy
+
+
+def test_the_fingerprint_is_of_names_and_contents(sql: Path) -> None:
+    """A changed, moved or new file changes it; a comment and a line end do not."""
+    one, two = sql / "checks" / "one.sql", sql / "checks" / "two.sql"
+    one.write_text("select 1, 2")
     first = tables.fingerprint()
+    one.write_text("-- only documented\nselect 1,\n    2")
     assert tables.fingerprint() == first
     one.write_text("select 2")
     second = tables.fingerprint()
@@ -99,6 +118,43 @@ def test_the_fingerprint_is_of_names_and_contents(
     two.unlink()
     one.rename(two)
     assert len({first, second, third, tables.fingerprint()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "is_of_features"),
+    [
+        ("marts/pair_features", True),
+        ("marts/candidate_pairs", True),
+        ("marts/user_states", True),  # of the linear models, as is the next one
+        ("intermediate/int_item_transitions", True),
+        ("intermediate/int_cutoffs", True),
+        ("marts/explanations", False),
+        ("marts/popular_items", False),
+        ("marts/scorer_items", False),
+        ("staging/tab/stg_items", False),
+    ],
+)
+def test_the_features_fingerprint_is_of_what_computes_them(
+    sql: Path, model: str, is_of_features: bool
+) -> None:
+    """Of the SQL that pair_features reads, however far; comments do not count."""
+    path, former = sql / f"{model}.sql", tables.features_fingerprint()
+    path.write_text("-- documented\n" + path.read_text().replace("\n", "\n  "))
+    assert tables.features_fingerprint() == former
+    path.write_text(path.read_text() + " limit 7")
+    assert (tables.features_fingerprint() != former) == is_of_features
+
+
+def test_the_features_fingerprint_is_of_the_linear_models_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, source = tables.features_fingerprint(), Path(item_models.__file__)
+    other = tmp_path / "item_models.py"
+    monkeypatch.setattr(item_models, "__file__", str(other))
+    other.write_text("# documented\n" + source.read_text())
+    assert tables.features_fingerprint() == former
+    other.write_text(source.read_text().replace("np.linalg.inv", "np.linalg.pinv"))
+    assert tables.features_fingerprint() != former
 
 
 def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:

@@ -82,14 +82,12 @@ class Clone:
         variables: the settings, as environment variables.
         lock_seconds: how long a lock lasts, where not as long as usual.
         answer_seconds: how long Redis may take to answer, where not as usual.
-        memory: the most that DuckDB may use, in bytes.
     """
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     lock_seconds: int | None = None
     answer_seconds: float | None = None
-    memory: int | None = None
 
     def start(
         self,
@@ -215,7 +213,6 @@ def work(
 
 def make_small(clone: Clone) -> None:
     """Let little be enough: trees, users a block, seconds of a lock."""
-    from batch import warehouse
     from batch.model import train
     from batch.publishing import connections, lock
     from batch.scoring import compiled
@@ -227,5 +224,3 @@ def make_small(clone: Clone) -> None:
         lock.LOCK_SECONDS = clone.lock_seconds
     if clone.answer_seconds is not None:
         connections.ANSWER_SECONDS = clone.answer_seconds
-    if clone.memory is not None:
-        warehouse.LARGEST_MEMORY = clone.memory

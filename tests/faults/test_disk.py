@@ -1,6 +1,5 @@
 """A disk that is full where raw files are unpacked and where DuckDB spills."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +60,7 @@ def test_no_room_to_spill_is_named(tmp_path: Path) -> None:
 
 def test_too_little_memory_is_told(tmp_path: Path) -> None:
     """What a single step needs at once cannot be spilled."""
-    said = r"run on one that has more \(Out of Memory Error: .*\)$"
+    said = r"raise DUCKDB_MEMORY or lower DUCKDB_THREADS \(Out of Memory Error: .*\)$"
     with (
         pytest.raises(BatchError, match=said),
         warehouse.spilling(tmp_path),
@@ -76,8 +75,9 @@ def test_a_run_without_room_to_spill_ends_in_one_line(tmp_path: Path) -> None:
     crowd(tmp_path / "raw", 2500)
     spill = tmp_path / "data" / "processed" / "spill"
     clone = Clone(tmp_path, {"MOVIELENS_RAW": "raw"})
+    little = Clone(tmp_path, {"MOVIELENS_RAW": "raw", "DUCKDB_MEMORY": "48MiB"})
     with tiny_disk(spill, "1m"):
-        line = replace(clone, memory=48 * 2**20).failure("features")
+        line = little.failure("features")
         assert line.startswith("error: no room in data/processed/spill, where ")
         assert [path.name for path in spill.parent.iterdir()] == ["spill"]
     clone.run("features")

@@ -1,5 +1,10 @@
 import math
 
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from batch import warehouse
 from tests.sql.given import Connection, Row, expect, fetched, given
 
 ITEM_HISTORY = (
@@ -109,6 +114,13 @@ def test_user_features(connection: Connection) -> None:
     )
 
 
+def draw(seed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Draw 32 bits as the SQL does."""
+    seed = seed % 2**32
+    mix = 569_420_461 * (seed ^ seed >> 16) % 2**32
+    return 1_935_289_751 * (mix ^ mix >> 15) % 2**32
+
+
 def test_candidates_are_the_unseen_items(connection: Connection) -> None:
     """Held-out items are labelled with their rating; user 2 has seen all items."""
     given(connection, "eligible_items", "item_id", [(10,), (20,), (30,)])
@@ -134,7 +146,7 @@ def test_candidates_are_the_unseen_items(connection: Connection) -> None:
 def test_a_smaller_sample_of_negatives_is_part_of_a_larger(
     connection: Connection,
 ) -> None:
-    """A hash of the pair decides which are kept."""
+    """Fixed arithmetic on the pair decides which are kept, evenly."""
     given(connection, "eligible_items", "item_id", [(i,) for i in range(1, 2001)])
     given(connection, "int_history", "user_id item_id", [(1, 1), (2, 1)])
     given(connection, "int_future", "user_id item_id rating", [(1, 2, 4.0)])
@@ -184,3 +196,27 @@ def test_states_are_of_modelled_items(connection: Connection) -> None:
         ],
     )
     assert fetched(connection, "marts/user_states", user_ids=[]) == []
+
+
+@pytest.mark.parametrize("step", [1, 7, 65_536])
+def test_negatives_are_drawn_evenly_by_fixed_arithmetic(
+    connection: Connection, step: int
+) -> None:
+    """No user, item or neighbour has more or fewer than chance gives."""
+    share, user_ids = 0.25, [1 + step * n for n in range(500)]
+    given(connection, "stg_items", "item_id", [(i,) for i in range(1, 1001)])
+    given(connection, "int_history", "user_id item_id", [])
+    given(connection, "int_future", "user_id item_id rating", [])
+    parameters = {"user_ids": user_ids, "negative_share": share}
+    table = warehouse.fetch(connection, "marts/candidate_pairs", parameters)
+    rows = np.searchsorted(user_ids, table["user_id"].to_numpy())
+    kept = np.zeros((len(user_ids), 1000))
+    kept[rows, table["item_id"].to_numpy() - 1] = 1
+    users, items = np.meshgrid(np.array(user_ids), np.arange(1, 1001), indexing="ij")
+    drawn = draw(1_540_483_477 * users + 668_265_263 * items)
+    assert np.array_equal(kept, drawn < share * 2**32)
+    for axis, n in ((0, 500), (1, 1000)):
+        spread = kept.sum(axis).var() / (n * share * (1 - share))
+        assert 0.8 < spread < 1.2
+    for one, other in ((kept[1:], kept[:-1]), (kept[:, 1:], kept[:, :-1])):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.01

@@ -35,6 +35,7 @@ def test_a_smaller_sample_of_users_is_part_of_a_larger(connection: Connection) -
     assert (len(few), len(many)) == (200, 1000)
     assert few < many
     assert 400 < len(many & set(range(1, 1001))) < 600
+    assert few & {*range(1, 30)} == {6, 8, 26, 29}  # by fixed arithmetic
 
 
 def test_ratings_are_the_last_thousand_of_compared_items(

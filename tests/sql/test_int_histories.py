@@ -4,28 +4,51 @@ from typing import Any
 import pytest
 
 from batch import warehouse
+from tests import movielens, worlds
 from tests.sql.given import Connection, expect, fetched, given
 
 MODEL = "intermediate/{}".format
 LIKES: dict[str, Any] = {"liked_from": 4, "disliked_to": 2}
 
 
-def test_ratings_are_numbered_by_time_and_then_by_item(connection: Connection) -> None:
-    given(
-        connection,
-        "stg_ratings",
-        "user_id item_id rating rated_at",
-        [(1, 30, 4.0, 100), (1, 5, 5.0, 200), (1, 20, 3.0, 100), (2, 30, 1.0, 50)],
-    )
-    expect(
-        fetched(connection, MODEL("int_ratings")),
-        [
-            (1, 20, 3.0, 100, 1),
-            (1, 30, 4.0, 100, 2),
-            (1, 5, 5.0, 200, 3),
-            (2, 30, 1.0, 50, 1),
-        ],
-    )
+LARGEST = 2**31 - 1
+TIES = [
+    [(31, 683170470), (20, 1549148171), (30, 2323702005), (1, 2654476264)],
+    [(LARGEST - 1, 1133660428), (1, 2654516767), (LARGEST, 3788096189)],
+    [(30, 176137351), (1, 506911610), (LARGEST, 1640491032)],
+]
+"""Items and their ties for the users 1, 2 and LARGEST, computed by hand."""
+
+
+def test_ratings_are_numbered_by_time_and_within_a_second_by_a_hash(
+    connection: Connection,
+) -> None:
+    """User 1 rated item 5, whose tie 387317420 is the lowest, a second later."""
+    users = dict(zip([1, 2, LARGEST], TIES, strict=True))
+    for user, items in users.items():
+        for item, tie in items:
+            assert movielens.place((user, item, 4.0, 100)) == (100, tie, item)
+    expected = [
+        (user, item, 4.0, 100, position)
+        for user, items in users.items()
+        for position, (item, _) in enumerate(items, start=1)
+    ]
+    expected.append((1, 5, 4.0, 101, 5))
+    rows = [row[:4] for row in sorted(expected, key=lambda row: row[1])]
+    given(connection, "stg_ratings", "user_id item_id rating rated_at", rows)
+    expect(fetched(connection, MODEL("int_ratings")), expected)
+
+
+def test_the_tests_sort_ratings_as_the_models_do(connection: Connection) -> None:
+    """Two fifths of this world's ratings share their second with the one before."""
+    world = worlds.ragged()
+    worlds.stage(connection, world)
+    ours = sorted(world.ratings, key=lambda row: (row[0], movielens.place(row)))
+    found = warehouse.fetch(connection, MODEL("int_ratings"), {}).to_pylist()
+    found.sort(key=lambda row: (row["user_id"], row["position"]))
+    assert [row["item_id"] for row in found] == [row[1] for row in ours]
+    by_item = sorted(ours, key=lambda row: (row[0], row[3], row[1]))
+    assert by_item != ours
 
 
 def cutoffs(

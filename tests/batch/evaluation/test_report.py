@@ -77,7 +77,7 @@ def test_all_sections_and_numbers(report: Report) -> None:
         "Feature importance",
         "10 users",
         "2026-11-24 01:30 UTC",
-        evaluation.protocol,
+        f"fifth: {evaluation.split}",
         f"{low:.4f} to {high:.4f}",
         f"feature_{N_FEATURES}",
     ]
@@ -114,10 +114,10 @@ def test_bars_are_shares_of_the_largest_value(report: Report) -> None:
     page = render(replace(report, importances={"a": 2.0, "b": 0.5, "c": 0.0}))
     bars = re.findall(r'<rect class="(\w*)" height="10" width="([\d.]+)"/>', page)
     assert bars[-3:] == [("model", "100.00"), ("model", "25.00"), ("model", "0.00")]
-    assert [ranker for ranker, _ in bars[:3]] == ["model", "", ""]
+    assert [ranker for ranker, _ in bars[:4]] == ["model", "", "", ""]
     intervals = report.evaluation.intervals
     highs = [intervals[name]["ndcg_at_10"][1] for name in report.evaluation.rankers]
-    ends = re.findall(r'<line x1="[\d.]+" x2="([\d.]+)" y1="5"', page)[:3]
+    ends = re.findall(r'<line x1="[\d.]+" x2="([\d.]+)" y1="5"', page)[:4]
     assert ends == [f"{100 * high / max(highs):.2f}" for high in highs]
 
 

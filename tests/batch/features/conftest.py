@@ -11,8 +11,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(
-    params=[Cutoff(1), Cutoff(2), Cutoff(1, n_next=3), Cutoff(0, n_next=3)],
-    ids=["hold-out", "training", "training-nearer", "refit-nearer"],
+    params=[
+        *(Cutoff(1), Cutoff(0, n_next=1)),
+        *(Cutoff(2), Cutoff(1, n_next=3), Cutoff(0, n_next=3)),
+    ],
+    ids=["hold-out", "last", "training", "training-nearer", "refit-nearer"],
 )
 def cutoff(request: pytest.FixtureRequest) -> Cutoff:
     """Give each cutoff that has a future."""

@@ -9,7 +9,7 @@ import xgboost
 
 import batch.model.train
 from batch import warehouse
-from batch.commands.train import N_NEXT
+from batch.commands import train as training
 from batch.errors import BatchError
 from batch.evaluation.evaluation import Evaluation, evaluate
 from batch.features import candidates, columns, tables
@@ -19,6 +19,7 @@ from batch.model.train import (
     N_STAGES,
     NEGATIVE_SHARE,
     PARAMETERS,
+    STAGES,
     sample_negatives,
     to_matrix,
     train,
@@ -27,7 +28,7 @@ from batch.scoring import rank
 from tests import worlds
 from tests.worlds import Connection, Cutoff
 
-WINDOWS = (Cutoff(1, n_next=N_NEXT), Cutoff(2))
+WINDOWS = tuple(Cutoff(*window) for window in training.WINDOWS)
 """The windows that the evaluated model is trained on."""
 ONE_THREAD: dict[str, str | int | float] = {"nthread": 1}
 """Threads cost more than they save with few pairs."""
@@ -102,7 +103,7 @@ def test_the_real_release_trains_to_the_same_bytes(
 def test_the_record_of_a_training(ragged: Pairs) -> None:
     trained = train([ragged], ragged, ONE_THREAD | {"max_depth": 3}, n_rounds=25)
     expected = PARAMETERS | ONE_THREAD | {"max_depth": 3, "n_rounds": 25}
-    assert trained.parameters == expected
+    assert trained.parameters == expected | STAGES
     assert trained.booster.feature_names == list(columns.FEATURES)
     assert trained.booster.num_boosted_rounds() == 25
     assert list(trained.curve) == ["training", "validation"]

@@ -1,11 +1,18 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import xgboost
 
 from batch import warehouse
-from batch.features import candidates
+from batch.features import candidates, columns
 from batch.model import train
-from batch.scoring import compiled
+from batch.scoring import compiled, rank, tested_sql
+from batch.scoring.ranking import Ranking
+from tests import renew_digest
 from tests.batch.scoring.conftest import SEEN_ALL, lists
 from tests.worlds import Connection
 
@@ -83,24 +90,154 @@ def test_a_booster_is_given_the_features_that_it_names(ragged: Connection) -> No
     assert ranked[-1] == min(counts)
 
 
-def test_sql_that_the_kernels_do_not_follow_is_noticed(
+# --- when the compiled scorer answers ------------------------------------------------
+
+EDITS = {
+    "a condition that few users meet": (
+        "sequences.next_similarity::float",
+        "if(users.n_ratings <= 7, sequences.next_similarity, null)::float",
+    ),
+    "another sign": (
+        "items.n_ratings::float as item_n_ratings",
+        "(-items.n_ratings)::float as item_n_ratings",
+    ),
+    "another span": ("where history.n_back < 30", "where history.n_back < 3"),
+}
+"""What is edited → a part of pair_features.sql, and what replaces it."""
+
+
+def edit(monkeypatch: pytest.MonkeyPatch, former: str, new: str) -> None:
+    """Replace a part of pair_features.sql."""
+    read = warehouse.read
+    assert former in read("marts/pair_features")
+    monkeypatch.setattr(warehouse, "read", lambda m: read(m).replace(former, new))
+
+
+@pytest.fixture(autouse=True)
+def unexplained() -> None:
+    """Let each test see the line that a process logs once."""
+    rank.explain.cache_clear()
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_sql_that_the_compiled_scorer_was_not_tested_with(
+    ragged: Connection,
+    booster: xgboost.Booster,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+) -> None:
+    """The lists are those of the changed SQL, and one line says why it took so long."""
+    edit(monkeypatch, *EDITS[what])
+    monkeypatch.setattr(rank, "N_COMPARED", 0)  # the sample might notice, too
+    plain = lists(ragged, booster, 10, scorer="xgboost")
+    for scheduler in (None, "tcp://127.0.0.1:1"):
+        assert lists(ragged, booster, 10, scheduler=scheduler) == plain
+    (line,) = caplog.messages
+    assert "ten times as slow" in line
+    assert "not been tested with this sql/marts/pair_features.sql" in line
+    assert "tests.renew_digest" in line
+
+
+def test_comments_and_white_space_need_no_other_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert tested_sql.untested() == [], "run: python -m tests.renew_digest"
+    edit(monkeypatch, "\n", " \n  -- documented, for $nobody\n")
+    assert tested_sql.untested() == []
+
+
+@pytest.mark.parametrize(
+    "group",
+    [("TASTE", columns.TASTE[::-1]), ("FEATURES", (*columns.FEATURES, "of_mine"))],
+    ids=["other order", "one more"],
+)
+def test_other_features_are_not_tested(
+    monkeypatch: pytest.MonkeyPatch, group: tuple[str, tuple[str, ...]]
+) -> None:
+    monkeypatch.setattr(columns, *group)
+    assert tested_sql.untested() == [tested_sql.COLUMNS]
+
+
+def test_without_its_file_nothing_is_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tested_sql, "FILE", tmp_path / "missing.json")
+    assert tested_sql.untested() == sorted(tested_sql.digests())
+
+
+def renewed(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Test the compiled scorer in one world, and write the digests if it passes."""
+    monkeypatch.setattr(
+        renew_digest, "tested_worlds", lambda: iter([("ragged", connection)])
+    )
+    return renew_digest.main()
+
+
+def test_the_digests_are_renewed_after_a_test_only(
+    ragged: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(tested_sql, "FILE", tmp_path / "tested_sql.json")
+    with monkeypatch.context() as patch:
+        edit(patch, *EDITS["a condition that few users meet"])
+        assert renewed(ragged, patch) == 1
+        assert "next_similarity in " in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "USER", (*columns.USER, "user_of_mine"))
+        assert renewed(ragged, patch) == 1
+        assert "of_mine" in capsys.readouterr().err
+    assert not tested_sql.FILE.exists()
+    with monkeypatch.context() as patch:  # an edit that leaves all values as they are
+        edit(patch, "where history.n_back < 30", "where history.n_back <= 29")
+        assert tested_sql.untested() != []
+        assert renewed(ragged, patch) == 0
+        assert tested_sql.untested() == []
+    assert tested_sql.untested() == ["sql/marts/pair_features.sql"]
+
+
+def test_a_sample_of_users_is_ranked_both_ways(
     ragged: Connection,
     booster: xgboost.Booster,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The lists are those of the changed SQL, with a warning."""
-    read = warehouse.read
-
-    def changed(model: str) -> str:
-        wanted = "items.n_ratings::float as item_n_ratings"
-        negative = "(-items.n_ratings)::float as item_n_ratings"
-        return read(model).replace(wanted, negative)
-
-    monkeypatch.setattr(warehouse, "read", changed)
+    """It notices what no digest knows of."""
+    monkeypatch.setattr(tested_sql, "untested", list)
+    edit(monkeypatch, *EDITS["another sign"])
     plain = lists(ragged, booster, 10, scorer="xgboost")
     assert lists(ragged, booster, 10) == plain
     assert "batch/scoring/kernels.py" in caplog.text
+
+
+def test_the_sample_compares_scores(
+    ragged: Connection, booster: xgboost.Booster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same order, too."""
+    ranked = compiled.Scorer.rank_users
+
+    def shifted(*arguments: Any) -> Iterator[list[Ranking]]:
+        for block in ranked(*arguments):
+            yield [replace(one, scores=one.scores + np.float32(1e-3)) for one in block]
+
+    monkeypatch.setattr(compiled.Scorer, "rank_users", shifted)
+    plain = lists(ragged, booster, 10, scorer="xgboost")
+    assert lists(ragged, booster, 10) == plain
+
+
+def test_the_sample_is_spread_over_lengths_of_histories(ragged: Connection) -> None:
+    """From the shortest to the longest."""
+    query = "select user_id, n_history from int_cutoffs"
+    lengths = dict(ragged.sql(query).fetchall())
+    found = rank.some_users(ragged, sorted(lengths))
+    assert found == sorted(found)
+    assert len(set(found)) == rank.N_COMPARED
+    of_found = sorted(lengths[user_id] for user_id in found)
+    assert of_found[0] == min(lengths.values())
+    assert of_found[-1] == max(lengths.values())
+    assert rank.some_users(ragged, [3, 9]) == [3, 9]
 
 
 def test_a_booster_that_cannot_be_compiled_is_scored_by_xgboost(

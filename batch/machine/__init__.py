@@ -1,0 +1,1 @@
+"""What the machine, or the container on it, lets the batch use."""
