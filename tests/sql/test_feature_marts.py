@@ -204,7 +204,7 @@ def test_negatives_are_drawn_evenly_by_fixed_arithmetic(
 ) -> None:
     """No user, item or neighbour has more or fewer than chance gives."""
     share, user_ids = 0.25, [1 + step * n for n in range(500)]
-    given(connection, "stg_items", "item_id", [(i,) for i in range(1, 1001)])
+    given(connection, "eligible_items", "item_id", [(i,) for i in range(1, 1001)])
     given(connection, "int_history", "user_id item_id", [])
     given(connection, "int_future", "user_id item_id rating", [])
     parameters = {"user_ids": user_ids, "negative_share": share}
