@@ -28,6 +28,50 @@ MOST_DUCKDB_THREADS = 1024
 
 
 @dataclass(frozen=True)
+class RatingScale:
+    """What the ratings of the raw files mean.
+
+    Attributes:
+        lowest: the lowest rating of the files.
+        highest: the highest, which counts as five stars.
+        liked_from: in stars; an item with this rating or more was liked.
+        disliked_to: in stars; an item with this rating or less was disliked.
+    """
+
+    lowest: float = 0.5
+    highest: float = 5.0
+    liked_from: float = 4.0
+    disliked_to: float = 2.0
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "RatingScale":
+        """Read RATING_SCALE, LIKED_FROM and DISLIKED_TO."""
+        text = environ.get("RATING_SCALE") or "0.5-5"
+        match = re.fullmatch(rf"({NUMBER})-({NUMBER})", text)
+        if not match or not float(match[1]) < float(match[2]):
+            raise SettingError(
+                f"RATING_SCALE={text!r}: expected the lowest and the highest rating, "
+                "such as 0.5-5 or 0-10"
+            )
+        scale = cls(
+            float(match[1]),
+            float(match[2]),
+            stars("LIKED_FROM", environ.get("LIKED_FROM") or "4"),
+            stars("DISLIKED_TO", environ.get("DISLIKED_TO") or "2"),
+        )
+        if scale.disliked_to >= scale.liked_from:
+            raise SettingError(
+                f"DISLIKED_TO={scale.disliked_to:g}: expected less than "
+                f"LIKED_FROM={scale.liked_from:g}"
+            )
+        return scale
+
+
+NUMBER = "[0-9]{1,9}(?:[.][0-9]{1,9})?"
+DEFAULT_SCALE = RatingScale()
+
+
+@dataclass(frozen=True)
 class Settings:
     """A command's settings; paths are relative to the working directory."""
 
@@ -40,6 +84,8 @@ class Settings:
     max_shrink: float = 0.2
     scorer: str = "compiled"
     scheduler: str | None = None
+    scale: RatingScale = DEFAULT_SCALE
+    staging: str | None = None
     data: Path = Path("data")
     duckdb_memory: int | None = None
     duckdb_threads: int | None = None
@@ -71,6 +117,8 @@ class Settings:
             max_shrink=share("MAX_SHRINK", environ.get("MAX_SHRINK") or "0.2"),
             scorer=scorer,
             scheduler=scheduler,
+            scale=RatingScale.read(environ),
+            staging=environ.get("STAGING") or None,
             duckdb_memory=duckdb_memory(environ.get("DUCKDB_MEMORY")),
             duckdb_threads=duckdb_threads(environ.get("DUCKDB_THREADS")),
         )
@@ -84,6 +132,13 @@ class Settings:
     def recommendations(self) -> Path:
         """The folder of the generations' lists."""
         return self.processed / "recommendations"
+
+
+def stars(name: str, text: str) -> float:
+    """Read a number on the scale of 0.5 to 5 stars; 0 and below 0.5 mean none."""
+    if not re.fullmatch(NUMBER, text) or float(text) > 5:
+        raise SettingError(f"{name}={text!r}: expected a number from 0 to 5")
+    return float(text)
 
 
 def mlflow_credentials(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The DuckDB connection and the SQL models, in the order in which they build."""
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -21,6 +22,9 @@ SQL = Path(__file__).resolve().parent.parent / "sql"
 STAGING = ("stg_ratings", "stg_items", "stg_users")
 """Built first, in this order; the only models that read raw files."""
 
+LAYOUTS = ("tab", "dat", "csv", "ratings_only", "keyed", "lines")
+"""The folders of `sql/staging` that read raw files; others are named by STAGING."""
+
 MODELS = (
     "intermediate/int_ratings",
     "intermediate/int_cutoffs",
@@ -37,6 +41,7 @@ MODELS = (
     "intermediate/int_user_genres",
     "intermediate/int_item_audiences",
     "intermediate/int_item_weeks",
+    "marts/eligible_items",
     "marts/item_features",
     "marts/user_features",
 )
@@ -195,21 +200,26 @@ def fetch(
 
 
 def build_staging(
-    connection: duckdb.DuckDBPyConnection, layout: str, files: Parameters
+    connection: duckdb.DuckDBPyConnection, layout: str, parameters: Parameters
 ) -> None:
     """Read raw files into the staging tables with the SQL for their layout."""
     # without a users file the users are those in stg_ratings
-    users = layout if "users_path" in files else "ratings_only"
+    users = layout if "users_path" in parameters else "ratings_only"
     for name in STAGING:
         folder = users if name == "stg_users" else layout
-        build(connection, f"staging/{folder}/{name}", files)
+        build(connection, f"staging/{folder}/{name}", parameters)
 
 
 def build_models(
-    connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int
+    connection: duckdb.DuckDBPyConnection,
+    n_cuts: int,
+    n_next: int,
+    liked_from: float,
+    disliked_to: float,
 ) -> None:
     """Build MODELS as of a cutoff; see `batch.features.tables.build`."""
-    parameters = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
+    parameters: dict[str, object] = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
+    parameters |= {"liked_from": liked_from, "disliked_to": disliked_to}
     drop(connection, *MODELS)  # the tables of two cutoffs need twice the memory
     for model in MODELS:
         if model in IN_PARTS:
@@ -221,6 +231,15 @@ def build_models(
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     """Return the number of rows of a table."""
     return len(connection.table(table))
+
+
+def digest(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a digest of the rows of the staging tables, in whatever order they are."""
+    sums = [
+        connection.table(name).aggregate(f"count(*), sum(hash({name})::hugeint)")
+        for name in STAGING
+    ]
+    return hashlib.sha256(repr([one.fetchall() for one in sums]).encode()).hexdigest()
 
 
 def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
@@ -239,8 +258,9 @@ def popular(
 
 def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
     """Count the candidate pairs of all users."""
-    n_users, n_items = count(connection, "int_cutoffs"), count(connection, "stg_items")
-    return n_users * n_items - count(connection, "int_history")
+    eligible = connection.table("eligible_items")
+    seen = connection.table("int_history").join(eligible, "item_id", how="semi")
+    return count(connection, "int_cutoffs") * len(eligible) - len(seen)
 
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:
@@ -271,6 +291,12 @@ DISK_FULL = re.compile(
     r"max_temp_directory_size|No space left on device|File too large"
 )
 """Parts of DuckDB's messages when it has no room left to spill."""
+
+
+def is_full(error: duckdb.Error) -> bool:
+    """Return whether DuckDB has run out of memory or of room to spill."""
+    is_out = isinstance(error, duckdb.OutOfMemoryException)
+    return is_out or bool(DISK_FULL.search(str(error)))
 
 
 def explain(error: duckdb.Error) -> str:

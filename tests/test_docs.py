@@ -39,6 +39,10 @@ SETTINGS = (
     "REDIS_URL",
     "MLFLOW_TRACKING_URI",
     "TOP_N",
+    "STAGING",
+    "RATING_SCALE",
+    "LIKED_FROM",
+    "DISLIKED_TO",
     "DUCKDB_MEMORY",
     "DUCKDB_THREADS",
     "MAX_SHRINK",
@@ -79,6 +83,9 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "MOVIELENS_URL": "GroupLens' ml-100k.zip",
         "MLFLOW_TRACKING_URI": BatchSettings.read({}).tracking_uri,
         "TOP_N": str(BatchSettings.read({}).top_n),
+        "RATING_SCALE": "0.5-5",
+        "LIKED_FROM": f"{BatchSettings.read({}).scale.liked_from:g}",
+        "DISLIKED_TO": f"{BatchSettings.read({}).scale.disliked_to:g}",
         "DUCKDB_MEMORY": "a quarter, 512 MiB to 1.5 GiB",
         "DUCKDB_THREADS": "its cores",
         "MAX_SHRINK": str(BatchSettings.read({}).max_shrink),
@@ -94,7 +101,7 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
     # data, is_raw_named, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 12
+    assert len(dataclasses.fields(BatchSettings)) == 14
 
 
 def test_every_route_is_documented() -> None:

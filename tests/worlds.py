@@ -129,7 +129,7 @@ def real(unpacked: Path) -> World:
             connection.sql(
                 "select item_id, release_year, genres from stg_items"
             ).fetchall(),
-            connection.table("stg_users").fetchall(),
+            connection.table("stg_users").select("* exclude user_key").fetchall(),
         )
 
 

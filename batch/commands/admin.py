@@ -30,9 +30,9 @@ def features(settings: Settings) -> Result:
     watch = Stopwatch()
     raw = resources.find_raw(settings)
     with resources.open_warehouse(raw, settings, watch) as connection:
-        pairs = write_pairs(sample_windows(connection, watch), settings)
+        pairs = write_pairs(sample_windows(connection, watch, settings.scale), settings)
         with watch.stage("features"):
-            tables.build(connection, n_cuts=0)
+            tables.build(connection, n_cuts=0, scale=settings.scale)
             paths = [*write_features(connection, settings), pairs]
     return {
         "files": [str(path) for path in paths],

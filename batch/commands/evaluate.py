@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batch import warehouse
 from batch.commands import Result, guards, resources
+from batch.commands.inputs import raw_fingerprint
 from batch.commands.resources import Connection
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
@@ -19,7 +20,6 @@ from batch.evaluation.evaluation import evaluate as evaluate_rankings
 from batch.evaluation.metrics import K
 from batch.evaluation.protocol import FIFTH, PROTOCOLS, Protocol
 from batch.features import candidates, tables
-from batch.ingest import release
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import parquet
@@ -78,14 +78,15 @@ def evaluate(settings: Settings, *, protocol: str = FIFTH.name) -> Result:
     registry = resources.open_registry(settings)
     with resources.open_warehouse(raw, settings, Stopwatch()) as connection:
         warm_up.start(settings.scorer)
-        tables.build(connection, chosen.n_cuts, chosen.n_next)
+        tables.build(connection, chosen.n_cuts, chosen.n_next, settings.scale)
         booster, model = load_measurable(registry, version)
         measurement = measure(connection, booster, model, settings, chosen)
         page = write_page(connection, raw.name, version, measurement)
+        fingerprint = raw_fingerprint(raw, connection)
     path = settings.processed / PAGE
     parquet.write_text(page, path)
     # a separate name, because the training run's page may describe other raw files
-    name = f"evaluations/{release.fingerprint(raw)[:12]}-{protocol}.html"
+    name = f"evaluations/{fingerprint[:12]}-{protocol}.html"
     log_page(registry, version, name, page)
     return {"model_version": version} | measurement.as_dict() | {"report": str(path)}
 
@@ -117,7 +118,8 @@ def evaluate_model(
     user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), max_users)
     blocks = rank.rank_users(connection, booster, user_ids, K, settings.scorer)
     counted = Progress("evaluating", "users").counted(blocks, len(user_ids))
-    return evaluate_rankings(connection, chain.from_iterable(counted), protocol)
+    rankings, liked_from = chain.from_iterable(counted), settings.scale.liked_from
+    return evaluate_rankings(connection, rankings, protocol, liked_from)
 
 
 def load_measurable(

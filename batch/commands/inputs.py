@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
+from batch import warehouse
 from batch.commands import resources
+from batch.commands.resources import Connection
 from batch.errors import BatchError
 from batch.features import tables
 from batch.ingest import release
@@ -22,17 +24,18 @@ class Inputs:
     Attributes:
         prod: the version that scores; None while no version is `prod`.
         tags: the release and the digests of raw files and SQL, as MLflow's tags.
-        top_n: the length of the lists.
+        made_by: the settings that the lists depend on.
     """
 
     prod: Prod | None
     tags: Mapping[str, str]
-    top_n: int
+    made_by: str
 
     @classmethod
-    def of(cls, raw: Release, settings: Settings) -> Self:
-        """Read every raw file to digest it, and resolve the alias `prod`."""
-        return cls(resources.prod(settings), tags_of(raw), settings.top_n)
+    def of(cls, raw: Release, settings: Settings, db: Connection | None) -> Self:
+        """Digest the raw data, and resolve the alias `prod`."""
+        made_by = f"top_n={settings.top_n} {settings.scale!r}"
+        return cls(resources.prod(settings), tags_of(raw, db), made_by)
 
     def with_prod(self, prod: Prod | None) -> Self:
         """Return the same inputs with another model."""
@@ -51,7 +54,7 @@ class Inputs:
         parts = (
             self.tags["raw_fingerprint"],
             self.tags["sql_fingerprint"],
-            f"top_n={self.top_n}",
+            self.made_by,
             # not its number: after a deletion, another model has it
             f"model={self.prod and self.prod.identity}",
         )
@@ -66,11 +69,18 @@ class Inputs:
         return is_complete and meta["fingerprint"] == self.fingerprint
 
 
-def tags_of(raw: Release) -> dict[str, str]:
+def tags_of(raw: Release, db: Connection | None) -> dict[str, str]:
     """Return the tags that identify the data behind a model or a generation."""
     return {
         "release": raw.name,
-        "raw_fingerprint": release.fingerprint(raw),
+        "raw_fingerprint": raw_fingerprint(raw, db),
         "sql_fingerprint": tables.fingerprint(),
         "features_fingerprint": tables.features_fingerprint(),
     }
+
+
+def raw_fingerprint(raw: Release, db: Connection | None) -> str:
+    """Digest the raw files or, where queries give the data, the staging tables."""
+    if raw.is_queried and db is not None:
+        return warehouse.digest(db)
+    return release.fingerprint(raw)

@@ -66,6 +66,8 @@ def find_raw(settings: Settings) -> Release:
         BatchError: the named files are missing, or the default folder is empty and
             `prod` was trained already, perhaps on other data.
     """
+    if settings.staging:
+        return release.staged(settings.staging)
     if not settings.is_raw_named and download.is_empty(settings.raw):
         trained = prod(settings)
         if trained is not None:
@@ -110,9 +112,9 @@ def open_warehouse(
             spill, settings.duckdb_memory, settings.duckdb_threads
         ) as connection,
     ):
-        log.info("reading %s from %s", raw.name, settings.raw)
+        log.info("reading %s from %s", raw.name, raw.tables["stg_ratings"].parent)
         with watch.stage("features"):
-            load.read(connection, raw)
+            load.read(connection, raw, settings.scale)
         yield connection
 
 

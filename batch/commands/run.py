@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from batch import warehouse
@@ -33,10 +34,14 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
     with (
         resources.open_writable_redis(settings) as (url, client),
         generations.locked(client) as lock,
+        ExitStack() as stack,
     ):
         folders = settings.processed, settings.recommendations
         generations.remove_leftovers(client, lock, *folders)
-        inputs = Inputs.of(raw, settings)
+        opening = resources.open_warehouse(raw, settings, watch)
+        # what queries return can be compared only when they have been run
+        db = stack.enter_context(opening) if raw.is_queried else None
+        inputs = Inputs.of(raw, settings, db)
         served = generations.current(client)
         if served and not force and inputs.made(served[1]):
             log.info("nothing changed since %s: skipped (--force scores)", served[0])
@@ -45,22 +50,23 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
             return summary(client, url, watch) | {"skipped": True, "promoted": False}
         changes = guards.model_changes(inputs, served)
         guards.enforce(changes, is_accepted=accept_changes)
-        with resources.open_warehouse(raw, settings, watch) as db:
-            counts = guards.counts_of(db)
-            fallen = guards.shrinks(counts, inputs, served, settings.max_shrink)
-            guards.enforce(fallen, is_accepted=accept_changes)
-            warm_up.start(settings.scorer)
-            registry = resources.open_registry(settings)
-            is_first = inputs.prod is None
-            if is_first:
-                train_first_version(db, registry, inputs.tags, settings, watch)
-                inputs, changes = inputs.with_prod(registry.prod()), []
-            model = Model.load(registry, inputs.version, is_measured=not changes)
-            with watch.stage("features"):
-                log.info("building the features as of now")
-                tables.build(db, n_cuts=0)
-                write_features(db, settings)
-            publish(db, model, inputs, client, lock, settings, watch)
+        if db is None:
+            db = stack.enter_context(opening)
+        counts = guards.counts_of(db)
+        fallen = guards.shrinks(counts, inputs, served, settings.max_shrink)
+        guards.enforce(fallen, is_accepted=accept_changes)
+        warm_up.start(settings.scorer)
+        registry = resources.open_registry(settings)
+        is_first = inputs.prod is None
+        if is_first:
+            train_first_version(db, registry, inputs.tags, settings, watch)
+            inputs, changes = inputs.with_prod(registry.prod()), []
+        model = Model.load(registry, inputs.version, is_measured=not changes)
+        with watch.stage("features"):
+            log.info("building the features as of now")
+            tables.build(db, n_cuts=0, scale=settings.scale)
+            write_features(db, settings)
+        publish(db, model, inputs, client, lock, settings, watch)
         return summary(client, url, watch) | {"skipped": False, "promoted": is_first}
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from batch.features.candidates import Pairs
 from batch.model.alias import MODEL_NAME, Prod
 from batch.publishing import parquet
 from batch.scoring import warm_up
-from batch.settings import Settings
+from batch.settings import DEFAULT_SCALE, RatingScale, Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,12 +69,12 @@ def train(settings: Settings, *, promote: bool) -> Result:
     """Train, evaluate and register a new version of the model."""
     watch = Stopwatch()
     raw = resources.find_raw(settings)
-    registry, tags = resources.open_registry(settings), tags_of(raw)
+    registry = resources.open_registry(settings)
     prod = registry.prod()
     with resources.open_warehouse(raw, settings, watch) as connection:
         warm_up.start(settings.scorer)
         version, measurement = train_version(
-            connection, registry, tags, settings, watch
+            connection, registry, tags_of(raw, connection), settings, watch
         )
         compared = None
         if prod is not None:
@@ -136,15 +137,19 @@ def train_version(
     measure it. Afterwards the connection holds the tables as of the hold-out's cutoff.
     """
     from batch.model.train import CURVE_SHARE
-    from batch.model.train import train as fit
+    from batch.model.train import train as fit_model
 
+    scale = settings.scale
     log.info("building the features to train with")
-    windows = sample_windows(connection, watch)
+    windows = sample_windows(connection, watch, scale)
     write_pairs(windows, settings)
-    later = [sample_window(connection, watch, *window) for window in REFIT_WINDOWS]
+    later = [
+        sample_window(connection, watch, *window, scale) for window in REFIT_WINDOWS
+    ]
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
         log.info("training on %d pairs of %d users", n_pairs, n_users)
+        fit = partial(fit_model, liked_from=scale.liked_from)
         trained = fit(windows, later[-1].of_every(CURVE_SHARE))
         windows.clear()  # the evaluation needs the memory
         # joins leave half a core idle: refit while evaluating
@@ -171,9 +176,11 @@ def train_version(
     return version, measurement
 
 
-def sample_windows(connection: Connection, watch: Stopwatch) -> list[Pairs]:
+def sample_windows(
+    connection: Connection, watch: Stopwatch, scale: RatingScale = DEFAULT_SCALE
+) -> list[Pairs]:
     """Sample the training windows of the evaluated model."""
-    return [sample_window(connection, watch, *window) for window in WINDOWS]
+    return [sample_window(connection, watch, *window, scale) for window in WINDOWS]
 
 
 def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
@@ -184,11 +191,15 @@ def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
 
 
 def sample_window(
-    connection: Connection, watch: Stopwatch, n_cuts: int, n_next: int
+    connection: Connection,
+    watch: Stopwatch,
+    n_cuts: int,
+    n_next: int,
+    scale: RatingScale,
 ) -> Pairs:
     """Build the tables of a cutoff, and sample the pairs to learn from."""
     with watch.stage("features"):
-        tables.build(connection, n_cuts, n_next)
+        tables.build(connection, n_cuts, n_next, scale)
         user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), MAX_USERS)
         return candidates.sample(connection, user_ids)
 

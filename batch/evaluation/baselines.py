@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from batch import warehouse
@@ -25,27 +26,34 @@ def read(
     lists: dict[str, dict[int, list[int]]] = {name: {} for name in LABELS}
     ordered, models = sorted(user_ids), item_models.read(connection)
     weights = models.models["ease"].astype(np.float64)
+    eligible = connection.table("eligible_items").to_arrow_table()["item_id"]
+    is_eligible = np.isin(models.item_ids, eligible.to_numpy())
     for start in range(0, len(ordered), USERS_PER_BLOCK):
         block = ordered[start : start + USERS_PER_BLOCK]
         table = warehouse.fetch(connection, "marts/baseline_lists", {"user_ids": block})
         for row in table.to_pylist():
             lists[row["baseline"]].setdefault(row["user_id"], []).append(row["item_id"])
         states = warehouse.fetch(connection, "marts/user_states", {"user_ids": block})
-        lists["ease"] |= ease(weights, models.item_ids, block, states)
+        lists["ease"] |= ease(weights, models.item_ids, is_eligible, block, states)
     return lists
 
 
 def ease(
-    weights: Matrix, item_ids: Ids, user_ids: Sequence[int], states: pa.Table
+    weights: Matrix,
+    item_ids: Ids,
+    is_eligible: npt.NDArray[np.bool_],
+    user_ids: Sequence[int],
+    states: pa.Table,
 ) -> dict[int, list[int]]:
     """Return user_id → the unseen items that EASE ranks highest.
 
-    It ranks the items that the linear models cover. The weights are those behind the
-    feature `ease_score`.
+    It ranks the eligible items that the linear models cover. The weights are those
+    behind the feature `ease_score`.
 
     Args:
         weights: of shape (n_modelled, n_modelled), rated × candidate.
         item_ids: of shape (n_modelled,), ascending.
+        is_eligible: of shape (n_modelled,); which items lists may hold.
         user_ids: in ascending order.
         states: the rows of `user_states` of these users.
     """
@@ -54,6 +62,7 @@ def ease(
     is_rated = np.zeros((len(user_ids), len(item_ids)))
     is_rated[rows, places] = 1
     scores = np.where(is_rated, -np.inf, is_rated @ weights)
+    scores[:, ~is_eligible] = -np.inf
     best = np.argsort(-scores, axis=1, kind="stable")[:, :K]
     return {
         user_id: [int(item_ids[i]) for i in best[row] if scores[row, i] > -np.inf]

@@ -15,6 +15,7 @@ from batch.evaluation.metrics import HeldOut, Lists, Metrics
 from batch.evaluation.popularity_bias import Bias
 from batch.evaluation.protocol import FIFTH, Protocol
 from batch.scoring.ranking import Ranking
+from batch.settings import DEFAULT_SCALE
 
 HELD_OUT = """
     select user_id, item_id, rating
@@ -108,6 +109,7 @@ def evaluate(
     connection: duckdb.DuckDBPyConnection,
     rankings: Iterable[Ranking],
     protocol: Protocol = FIFTH,
+    liked_from: float = DEFAULT_SCALE.liked_from,
 ) -> Evaluation:
     """Measure a model's rankings, and the baselines for the same users.
 
@@ -115,17 +117,18 @@ def evaluate(
         connection: holds the tables as of the hold-out's cutoff.
         rankings: one per user to measure, at least ten items long.
         protocol: the one that this cutoff belongs to.
+        liked_from: the lowest rating of an item that a user liked.
     """
     model = {r.user_id: r.item_ids[: metrics.K].tolist() for r in rankings}
     held_out = read_held_out(connection, model)
     lists: dict[str, Lists] = {"model": model, **baselines.read(connection, [*model])}
-    n_items = warehouse.count(connection, "stg_items")
+    n_items = warehouse.count(connection, "eligible_items")
     n_ratings = dict(connection.sql(N_RATINGS).fetchall())
     n_history = dict(connection.sql(N_HISTORY).fetchall())
     lengths = np.array([n_history[user_id] for user_id in sorted(held_out)], np.int64)
     ndcg = {
         "ndcg_at_10": by_user(lists, held_out),
-        "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out)),
+        "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out, liked_from)),
     }
     # a list has a hit if its NDCG is above 0
     hits = {n: (of > 0).astype(np.float64) for n, of in ndcg["ndcg_at_10"].items()}
@@ -134,7 +137,10 @@ def evaluate(
         protocol=protocol.name,
         split=protocol.split + (sample if len(model) < len(n_history) else ""),
         n_users=len(held_out),
-        **{name: metrics.measure(of, held_out, n_items) for name, of in lists.items()},
+        **{
+            name: metrics.measure(of, held_out, n_items, liked_from)
+            for name, of in lists.items()
+        },
         intervals=intervals({**ndcg, "hit_rate_at_10": hits}),
         by_history_length=by_history_length(lengths, ndcg["ndcg_at_10"]),
         popularity_bias={

@@ -4,10 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-K = 10
-LIKED = 4.0
-"""The lowest rating of an item that a user liked."""
+from batch.settings import DEFAULT_SCALE
 
+K = 10
 Lists = Mapping[int, Sequence[int]]
 """user_id → item_ids, best first."""
 HeldOut = Mapping[int, Mapping[int, float]]
@@ -25,10 +24,16 @@ class Metrics:
     ndcg_at_10_liked: float
 
 
-def measure(lists: Lists, held_out: HeldOut, n_items: int) -> Metrics:
+def measure(
+    lists: Lists,
+    held_out: HeldOut,
+    n_items: int,
+    liked_from: float = DEFAULT_SCALE.liked_from,
+) -> Metrics:
     """Compare the first ten items of each list with the user's held-out items.
 
-    `n_items` is the size of the catalogue, for coverage.
+    `n_items` is the size of the catalogue, for coverage; `liked_from` is the lowest
+    rating of an item that a user liked.
     """
     hits = {
         user_id: sum(item_id in relevant for item_id in lists.get(user_id, ())[:K])
@@ -41,14 +46,14 @@ def measure(lists: Lists, held_out: HeldOut, n_items: int) -> Metrics:
         recall_at_10=mean(n / len(held_out[user_id]) for user_id, n in hits.items()),
         hit_rate_at_10=mean(float(n > 0) for n in hits.values()),
         coverage_at_10=len(recommended) / n_items if n_items else 0.0,
-        ndcg_at_10_liked=mean_ndcg(lists, liked(held_out)),
+        ndcg_at_10_liked=mean_ndcg(lists, liked(held_out, liked_from)),
     )
 
 
-def liked(held_out: HeldOut) -> HeldOut:
+def liked(held_out: HeldOut, liked_from: float = DEFAULT_SCALE.liked_from) -> HeldOut:
     """Keep only the held-out items that their user liked."""
     return {
-        user_id: {item_id: r for item_id, r in ratings.items() if r >= LIKED}
+        user_id: {item_id: r for item_id, r in ratings.items() if r >= liked_from}
         for user_id, ratings in held_out.items()
     }
 

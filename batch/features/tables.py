@@ -9,6 +9,7 @@ import duckdb
 
 from batch import warehouse
 from batch.features import item_models
+from batch.settings import DEFAULT_SCALE, RatingScale
 
 EXEMPT = {"eligible_items"}
 """Models that choose pairs but compute nothing about them."""
@@ -17,7 +18,12 @@ DOCUMENTATION = re.compile(r'"""(?s:.*?)"""|#.*')
 WORD = re.compile(r"\w+")
 
 
-def build(connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0) -> None:
+def build(
+    connection: duckdb.DuckDBPyConnection,
+    n_cuts: int,
+    n_next: int = 0,
+    scale: RatingScale = DEFAULT_SCALE,
+) -> None:
     """Build the tables of the features from the staging tables.
 
     Args:
@@ -27,8 +33,11 @@ def build(connection: duckdb.DuckDBPyConnection, n_cuts: int, n_next: int = 0) -
             With 2 the future is the fifth before it, for training a model that is then
             evaluated.
         n_next: moves the cutoff back by this many ratings, which become the future.
+        scale: which ratings count as liked and as disliked.
     """
-    warehouse.build_models(connection, n_cuts, n_next)
+    warehouse.build_models(
+        connection, n_cuts, n_next, scale.liked_from, scale.disliked_to
+    )
     item_models.build(connection)
     # large and no longer used; the following stages need the memory
     warehouse.drop(connection, *warehouse.SCAFFOLDING)

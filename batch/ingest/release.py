@@ -1,17 +1,21 @@
-"""Recognise the MovieLens release in a folder or a zip by its files."""
+"""Recognise the MovieLens release or own data in a folder or zip by its files."""
 
 import codecs
 import glob
 import hashlib
+import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch import warehouse
 from batch.errors import BatchError
-from batch.ingest import release_zip
+from batch.ingest import own_data, release_zip
 from batch.ingest.validate import LINE_FORMATS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,31 @@ FORMATS = (
     Format(CSV, "csv", "utf-8", "ratings.csv", "movies.csv"),
 )
 
-FILE_NAMES = frozenset(name for form in FORMATS for name in form.names)
+OWN_DATA = "own data"
+OWN_TABLES = {"stg_ratings": "interactions", "stg_items": "items", "stg_users": "users"}
+ENDS = (".csv", ".parquet", "")
+"""The ends of the names of own data's files; without one, a folder of Parquet files."""
+
+OWN_NAMES = frozenset(name + end for name in OWN_TABLES.values() for end in ENDS)
+FILE_NAMES = OWN_NAMES | {name for form in FORMATS for name in form.names}
 
 WANTED = "wanted is a folder or a zip with the files of one release (" + (
-    "; ".join(f"{form.name}: {', '.join(form.names)}" for form in FORMATS) + ")"
+    "; ".join(f"{form.name}: {', '.join(form.names)}" for form in FORMATS)
+    + "; your own data: interactions.csv or .parquet, or a folder interactions of "
+    "Parquet files)"
 )
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release that was found, and the parameters of the staging models."""
+    """A release that was found.
+
+    Attributes:
+        name: such as `ml-100k`, `own data`, or the name of a folder of `sql/staging`.
+        layout: the folder of `sql/staging` that reads it.
+        parameters: those of the staging models.
+        tables: staging table → its file, folder of files, or query.
+    """
 
     name: str
     layout: str
@@ -61,7 +80,13 @@ class Release:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files, sorted by name."""
-        return tuple(sorted(self.tables.values()))
+        paths = self.tables.values()
+        return tuple(sorted(part for path in paths for part in own_data.parts(path)))
+
+    @property
+    def is_queried(self) -> bool:
+        """Whether the data are what queries return, and not these files."""
+        return self.tables["stg_ratings"].suffix == ".sql"
 
     def encoding_of(self, table: str) -> str:
         """Return the encoding of a table's file; only items need not be UTF-8."""
@@ -94,6 +119,8 @@ def locate(folder: Path, shown: Path | None = None) -> Release:
     Errors name `shown` instead: a user knows the zip, not the extracted folder.
     """
     home = home_of(folder, shown or folder)
+    if names_in(home) & OWN_NAMES:
+        return locate_own(home)
     form = format_of(home)
     for name in form.names:
         check_file(home / name)
@@ -136,6 +163,53 @@ def is_other(name: str, other: str) -> bool:
         one == CSV or CSV_NAME.fullmatch(one) for one in (name, other)
     )
     return name != other and not is_unknown
+
+
+def locate_own(home: Path) -> Release:
+    """Recognise the tables of own data in a folder."""
+    names, tables = names_in(home), dict[str, Path]()
+    for table, name in OWN_TABLES.items():
+        found = [name + end for end in ENDS if name + end in names]
+        if len(found) > 1:
+            raise BatchError(
+                f"{home} is ambiguous: it holds {' and '.join(found)}; keep one"
+            )
+        if found:
+            tables[table] = home / found[0]
+    others = names & FILE_NAMES - OWN_NAMES
+    if others:
+        found = sorted(others | {path.name for path in tables.values()})
+        raise BatchError(
+            f"{home} is ambiguous: it holds {', '.join(found)}; keep one release"
+        )
+    if "stg_ratings" not in tables:
+        raise BatchError(f"{home} lacks interactions.csv or .parquet; {WANTED}")
+    return Release(OWN_DATA, own_data.LAYOUT, {}, tables)
+
+
+def staged(name: str) -> Release:
+    """Return the source that the folder `sql/staging/{name}` reads.
+
+    Raises:
+        BatchError: there is no such folder, or it lacks a query.
+    """
+    folder = warehouse.SQL / "staging" / name
+    needed = ("stg_ratings", "stg_items")
+    tables = {
+        table: path
+        for table in (*warehouse.STAGING, "connect")
+        if (path := folder / f"{table}.sql").is_file()
+    }
+    is_ours = name in warehouse.LAYOUTS or not re.fullmatch(r"\w[\w-]*", name)
+    if is_ours or not folder.is_dir():
+        raise BatchError(
+            f"STAGING={name!r}: expected the name of a folder of your own below "
+            f"{folder.parent}"
+        )
+    missing = [f"{table}.sql" for table in needed if table not in tables]
+    if missing:
+        raise BatchError(f"STAGING={name!r}: {folder} lacks {' and '.join(missing)}")
+    return Release(name, own_data.LAYOUT, {}, tables)
 
 
 def fingerprint(release: Release) -> str:
@@ -181,13 +255,34 @@ def format_of(home: Path) -> Format:
         found = ", ".join(sorted(names & FILE_NAMES))
         raise BatchError(f"{home} is ambiguous: it holds {found}; keep one release")
     for form in near:
-        if names >= set(form.names):
+        if names >= set(form.names) and has_own_users(form, home):
             return form
     missing = " and ".join(name for name in near[-1].names if name not in names)
     raise BatchError(
         f"{home} lacks {missing}: {near[-1].name} needs "
         f"{', '.join(near[-1].names)}, each a file"
     )
+
+
+def has_own_users(form: Format, home: Path) -> bool:
+    """Return whether a users file is MovieLens', if the format has one; else log it.
+
+    Other data sets in MovieLens' form have other columns in `users.dat`.
+    """
+    if form.users != "users.dat":
+        return True
+    with (home / form.users).open("rb") as file:
+        first = file.readline(1000)
+    n_columns, expected = first.count(b"::") + 1, len(LINE_FORMATS[form.users].columns)
+    if n_columns == expected or not first.strip():
+        return True
+    log.warning(
+        "%s is ignored: it has %d columns, MovieLens' has %d",
+        home / form.users,
+        n_columns,
+        expected,
+    )
+    return False
 
 
 def check_file(path: Path) -> None:
@@ -216,8 +311,15 @@ def encoding_of(form: Format, items: Path) -> str:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Return the names of the files in a folder."""
-    return {path.name for path in folder.iterdir() if path.is_file()}
+    """Return the names of a folder's files, and of folders that are tables."""
+    return {path.name for path in folder.iterdir() if path.is_file()} | {
+        path.name
+        for path in map(folder.joinpath, OWN_TABLES.values())
+        # a folder of parts, and not a release in a folder of that name
+        if path.is_dir()
+        and own_data.parts(path)
+        and not (path / "interactions.parquet").exists()
+    }
 
 
 def listed(folder: Path) -> str:

@@ -85,13 +85,17 @@ def extract(archive: Path, target: Path, names: Collection[str]) -> None:
 def release_members(
     source: zipfile.ZipFile, names: Collection[str]
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """Find the members with these file names at the top of a zip or one folder down."""
+    """Find the members with these names at the top of a zip or one folder down.
+
+    A name may be that of a folder of Parquet files.
+    """
     members = {
         path: member
         for member in source.infolist()
-        if (path := PurePosixPath(member.filename)).name in names
+        if (path := PurePosixPath(member.filename))
         and not member.is_dir()
-        and len(path.parts) <= 2
+        and len(path.parts) <= 2 + is_part(path, names)
+        and (path.name in names or is_part(path, names))
         # no "..", no "/", and not the __MACOSX that macOS adds
         and not path.parts[0].startswith((".", "/", "__MACOSX"))
     }
@@ -102,6 +106,11 @@ def release_members(
             f"{', '.join(sorted(names))}"
         )
     return members
+
+
+def is_part(path: PurePosixPath, names: Collection[str]) -> bool:
+    """Return whether a member is one of the Parquet files of a table."""
+    return path.suffix == ".parquet" and path.parent.name in names
 
 
 def extract_member(

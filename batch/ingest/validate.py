@@ -8,6 +8,7 @@ import duckdb
 
 from batch import warehouse
 from batch.errors import BatchError
+from batch.settings import DEFAULT_SCALE, RatingScale
 
 MAX_LINE_BYTES = 65536
 
@@ -46,10 +47,18 @@ LINE_FORMATS = {
 """File name → the format of its lines."""
 
 
+USUAL_RATING = "0*(0?[.][5-9][0-9]*|[1-4]([.][0-9]*)?|5([.]0*)?)"
+"""Matches only ratings of the default scale, for a check that need not parse them."""
+
+
 def check(
-    connection: duckdb.DuckDBPyConnection, path: Path, encoding: str = "utf-8"
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    encoding: str = "utf-8",
+    scale: RatingScale = DEFAULT_SCALE,
 ) -> None:
     """Check all lines of a file; the error names the first bad line and its column."""
+    is_usual = (scale.lowest, scale.highest) == (0.5, 5.0)
     form = LINE_FORMATS[path.name]
     parameters = {
         "path": glob.escape(str(path)),
@@ -58,6 +67,9 @@ def check(
         "delimiter": form.delimiter,
         "columns": list(form.columns),
         "n_headers": form.n_headers,
+        "lowest": scale.lowest,
+        "highest": scale.highest,
+        "usual_rating": USUAL_RATING if is_usual else "nothing",
     }
     query = warehouse.read("staging/lines/line_faults")
     try:
@@ -100,15 +112,14 @@ def text_fault(line: bytes, encoding: str) -> str | None:
     return None
 
 
-def count_lines(path: Path) -> tuple[int, int, bool]:
+def count_lines(path: Path, n_headers: int) -> tuple[int, int, bool]:
     """Return the numbers of filled and blank lines, and whether the last has an end."""
     n_lines, n_blank, line = 0, 0, b"\n"
     with path.open("rb") as file:
         for line in file:
             n_lines += 1
             n_blank += line in (b"\n", b"\r\n")
-    n_filled = n_lines - n_blank - LINE_FORMATS[path.name].n_headers
-    return n_filled, n_blank, line.endswith(b"\n")
+    return n_lines - n_blank - n_headers, n_blank, line.endswith(b"\n")
 
 
 def line_number(path: Path, row: int) -> int:

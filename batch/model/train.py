@@ -9,6 +9,7 @@ import xgboost
 from batch.errors import BatchError
 from batch.features.candidates import Pairs
 from batch.progress import Progress
+from batch.settings import DEFAULT_SCALE
 
 PARAMETERS: dict[str, str | int | float | bool] = {
     "objective": "rank:ndcg",
@@ -35,16 +36,14 @@ It costs as much as training on few negatives and generalises as if on many."""
 CURVE_SHARE = 20
 """The learning curve uses one in this many users, since nothing depends on it."""
 
-LIKED_FROM = 4.0
 GAIN_OF_LIKED, GAIN_OF_RATED = 4.0, 3.0
-"""The gains of a user's next ratings, a little more from four stars on: one model then
-predicts both which items a user rates next and which the user likes."""
+"""The gains of a user's next ratings, a little more if liked: one model then predicts
+both which items a user rates next and which the user likes."""
 
 STAGES: dict[str, str | int | float | bool] = {
     "n_stages": N_STAGES,
     "stage_negative_share": NEGATIVE_SHARE,
     "stage_min_negatives": MIN_NEGATIVES,
-    "liked_from": LIKED_FROM,
     "gain_of_liked": GAIN_OF_LIKED,
     "gain_of_rated": GAIN_OF_RATED,
 }
@@ -81,6 +80,7 @@ def train(
     validation: Pairs | None = None,
     parameters: Parameters | None = None,
     n_rounds: int = N_ROUNDS,
+    liked_from: float = DEFAULT_SCALE.liked_from,
 ) -> Trained:
     """Train a booster to rank each user's next ratings above other items.
 
@@ -93,8 +93,15 @@ def train(
             them there is neither a curve nor progress on stderr.
         parameters: xgboost's parameters that override PARAMETERS.
         n_rounds: the number of trees.
+        liked_from: the lowest label of an item that the user liked.
     """
     chosen = PARAMETERS | dict(parameters or {})
+
+    def matrix_of(
+        pairs: Pairs, bins: xgboost.QuantileDMatrix | None
+    ) -> xgboost.QuantileDMatrix:
+        return to_matrix(pairs, bins, liked_from)
+
     # sorted: the order of rows decides the samples and how gradients are summed
     usable = [window.in_order() for window in windows if is_trainable(window)]
     if not usable:
@@ -107,13 +114,13 @@ def train(
     booster, bins, n_done = xgboost.Booster(), None, 0
     for stage in range(N_STAGES):
         seed = int(chosen["seed"]) + stage
-        matrix = to_matrix(sample_negatives(usable[stage % len(usable)], seed), bins)
+        matrix = matrix_of(sample_negatives(usable[stage % len(usable)], seed), bins)
         if bins is None:
             bins = matrix
             if validation is not None:
                 few = usable[0].of_every(CURVE_SHARE)
                 named = ((few, "training"), (validation.in_order(), "validation"))
-                sets = [(to_matrix(pairs, bins), name) for pairs, name in named]
+                sets = [(matrix_of(pairs, bins), name) for pairs, name in named]
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
         # with one seed for all, each stage would sample the columns of the first again
         settings, former = chosen | {"seed": seed}, booster if stage else None
@@ -122,7 +129,8 @@ def train(
         if sets:
             add_points(curve, booster, sets)
             progress.show(n_done, n_rounds)
-    return Trained(booster, curve, chosen | {"n_rounds": n_rounds} | STAGES)
+    logged = chosen | {"n_rounds": n_rounds, "liked_from": liked_from} | STAGES
+    return Trained(booster, curve, logged)
 
 
 def add_points(curve: Curve, booster: xgboost.Booster, sets: Sets) -> None:
@@ -149,10 +157,12 @@ def sample_negatives(pairs: Pairs, seed: int) -> Pairs:
 
 
 def to_matrix(
-    pairs: Pairs, bins: xgboost.QuantileDMatrix | None = None
+    pairs: Pairs,
+    bins: xgboost.QuantileDMatrix | None = None,
+    liked_from: float = DEFAULT_SCALE.liked_from,
 ) -> xgboost.QuantileDMatrix:
     """Return sorted pairs with their gains, in new bins or in those of `bins`."""
-    grades = np.where(pairs.labels >= LIKED_FROM, GAIN_OF_LIKED, GAIN_OF_RATED)
+    grades = np.where(pairs.labels >= liked_from, GAIN_OF_LIKED, GAIN_OF_RATED)
     return xgboost.QuantileDMatrix(
         pairs.values,
         label=np.where(pairs.labels > 0, grades, 0).astype(np.float32),

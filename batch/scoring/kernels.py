@@ -78,6 +78,7 @@ class Items(NamedTuple):
     weights: Ints  # (n_models, n_modelled, n_modelled)
     scores: Longs  # (n linear scores, 2): model, state
     unit: float  # of linear scores
+    ineligible: Ints  # the items that no list may hold
     rows: Longs  # first feature: user, trend, audience, genre, taste, sequence, linear
     scales: Longs  # (2, 7): of the sums over neighbours and over sequences
 
@@ -151,7 +152,9 @@ def rank(
     for u in range(len(users.floats)):
         encode_user(u, users, items, forest, scratch)
         seen = users.history[users.history_starts[u] : users.history_starts[u + 1], 0]
-        n_best[u] = rank_items(forest, seen, scratch, best_items[u], best_scores[u])
+        n_best[u] = rank_items(
+            forest, items.ineligible, seen, scratch, best_items[u], best_scores[u]
+        )
 
 
 @compiled
@@ -424,8 +427,10 @@ def as_float(whole: Any, scale: Any) -> Any:
 
 
 @compiled
-def rank_items(forest: Any, seen: Any, scratch: Any, places: Any, scores: Any) -> Any:
-    """Rank the items whose codes are in `scratch`, except those in `seen`.
+def rank_items(
+    forest: Any, ineligible: Any, seen: Any, scratch: Any, places: Any, scores: Any
+) -> Any:
+    """Rank the items whose codes are in `scratch`, except ineligible and seen ones.
 
     Fills `places` and `scores`, of shape (top_n,), best first.
 
@@ -433,11 +438,17 @@ def rank_items(forest: Any, seen: Any, scratch: Any, places: Any, scores: Any) -
         The length of the list.
     """
     is_excluded, n = scratch.is_excluded, 0
+    n_left = len(is_excluded) - len(seen)
     for i in seen:
         is_excluded[i] = True
-    n_unseen = len(is_excluded) - len(seen)
-    n_scored = score_items(forest, n_unseen, len(scores), scratch)
+    for i in ineligible:
+        if not is_excluded[i]:
+            n_left -= 1
+        is_excluded[i] = True
+    n_scored = score_items(forest, n_left, len(scores), scratch)
     for i in seen:
+        is_excluded[i] = False
+    for i in ineligible:
         is_excluded[i] = False
     for k in range(n_scored):
         i = scratch.places[0, k]
@@ -448,7 +459,7 @@ def rank_items(forest: Any, seen: Any, scratch: Any, places: Any, scores: Any) -
 
 
 @compiled
-def score_items(forest: Any, n_unseen: Any, top_n: Any, scratch: Any) -> Any:
+def score_items(forest: Any, n_left: Any, top_n: Any, scratch: Any) -> Any:
     """Score the items that can be among the best, and drop the others on the way.
 
     The first half of the trees scores every item. The other half scores the leaders,
@@ -460,7 +471,7 @@ def score_items(forest: Any, n_unseen: Any, top_n: Any, scratch: Any) -> Any:
     scores, is_excluded = scratch.scores, scratch.is_excluded
     places = scratch.places[0]
     n_trees = len(forest.remaining) - 1
-    is_small = n_unseen <= 2 * top_n or n_trees < MIN_TREES_TO_COMPACT
+    is_small = n_left <= 2 * top_n or n_trees < MIN_TREES_TO_COMPACT
     first = n_trees if is_small else n_trees // 2
     scores[:] = forest.base
     add_trees(forest, 0, first, scratch.codes, scores, scratch.buffers)

@@ -16,9 +16,7 @@ past as (
         ratings.position,
         cutoffs.n_history,
         cutoffs.n_history - ratings.position as n_back,
-        (ratings.position / cutoffs.n_history)::decimal(7, 6) as position_share,
-        ratings.rating >= 4 as is_liked,
-        ratings.rating <= 2 as is_disliked
+        (ratings.position / cutoffs.n_history)::decimal(7, 6) as position_share
     from ratings
     inner join cutoffs using (user_id)
     where ratings.position <= cutoffs.n_history
@@ -29,6 +27,8 @@ past as (
 weighted as (
     select
         *,
+        rating >= $liked_from as is_liked,
+        rating <= $disliked_to as is_disliked,
         pow(0.98, n_back)::decimal(5, 4) as slow_weight,
         pow(0.9, n_back)::decimal(5, 4) as weight,
         pow(0.8, n_back)::decimal(5, 4) as fast_weight,

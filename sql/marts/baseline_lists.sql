@@ -10,8 +10,14 @@ history as (
     semi join users using (user_id)
 ),
 
+eligible as (
+    select * from eligible_items
+),
+
 counts as (
-    select * from int_item_counts
+    select int_item_counts.*
+    from int_item_counts
+    semi join eligible_items using (item_id)
 ),
 
 histories as (
@@ -82,6 +88,7 @@ ranked as (
             order by scored.score desc, scored.item_id asc
         ) as rank
     from scored
+    semi join eligible using (item_id)
     anti join history
         on scored.user_id = history.user_id and scored.item_id = history.item_id
 ),

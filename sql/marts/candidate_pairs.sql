@@ -1,11 +1,12 @@
--- one row per user of $user_ids and item that is not in the user's history. The label
--- is the rating in the user's future, or 0; only $negative_share of the zeros are kept.
+-- one row per user of $user_ids and eligible item that is not in the user's history.
+-- The label is the rating in the user's future, or 0; only $negative_share of the zeros
+-- are kept.
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),
 
 items as (
-    select * from stg_items
+    select * from eligible_items
 ),
 
 history as (

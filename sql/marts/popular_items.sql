@@ -1,6 +1,8 @@
--- one row per rank: the $top_n items with the most ratings before the cutoff
+-- one row per rank: the $top_n eligible items with the most ratings before the cutoff
 with counts as (
-    select * from int_item_counts
+    select int_item_counts.*
+    from int_item_counts
+    semi join eligible_items using (item_id)
 ),
 
 ranked as (

@@ -7,6 +7,10 @@ catalogue as (
     select * from stg_items
 ),
 
+eligible as (
+    select * from eligible_items
+),
+
 described as (
     select
         items.item_id,
@@ -23,9 +27,11 @@ described as (
         items.last_rated_at,
         items.female_share,
         items.avg_age,
-        catalogue.genres
+        catalogue.genres,
+        eligible.item_id is not null as is_eligible
     from items
     inner join catalogue using (item_id)
+    left join eligible on items.item_id = eligible.item_id
     order by items.item_id
 )
 

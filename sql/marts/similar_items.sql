@@ -1,6 +1,9 @@
--- one row per (item_id, rank): the $top_n items most similar to an item
+-- one row per (item_id, rank): the $top_n eligible items most similar to an item
 with neighbours as (
-    select * from int_item_neighbours
+    select int_item_neighbours.*
+    from int_item_neighbours
+    semi join eligible_items
+        on int_item_neighbours.other_item_id = eligible_items.item_id
 ),
 
 ranked as (

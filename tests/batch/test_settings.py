@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.settings import ML_100K_URL, Settings, mlflow_credentials
+from batch.settings import ML_100K_URL, RatingScale, Settings, mlflow_credentials
 from lookup.shared.env import SettingError
 
 
@@ -43,6 +43,11 @@ def test_the_environment_is_read_and_flags_win() -> None:
     assert (flagged.raw, flagged.top_n) == (Path("other.zip"), 3)
 
 
+def test_scales_are_read() -> None:
+    environ = {"RATING_SCALE": "0-10", "LIKED_FROM": "3.5", "DISLIKED_TO": "1"}
+    assert Settings.read(environ).scale == RatingScale(0, 10, 3.5, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "n_bytes"),
     [
@@ -66,6 +71,12 @@ def test_empty_variables_count_as_unset() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("RATING_SCALE", "5"),
+        ("RATING_SCALE", "5-0.5"),
+        ("RATING_SCALE", "-1-5"),
+        ("LIKED_FROM", "5.5"),
+        ("LIKED_FROM", "four"),
+        ("DISLIKED_TO", "4"),
         ("TOP_N", "0"),
         ("TOP_N", "ten"),
         ("TOP_N", "-1"),

@@ -81,9 +81,9 @@ def test_staging_reads_a_release_without_users(
         "items_path": str(folder / "movies.csv"),
         "encoding": "utf-8",
     }
-    warehouse.build_staging(connection, "csv", files)
+    warehouse.build_staging(connection, "csv", {**files, "highest": 5})
     users = sorted(connection.table("stg_users").fetchall())
-    assert users == [(1, None, None, None), (2, None, None, None)]
+    assert users == [(1, None, None, None, "1"), (2, None, None, None, "2")]
 
 
 def test_comments_and_strings_name_no_parameters() -> None:

@@ -18,8 +18,10 @@ Connection = duckdb.DuckDBPyConnection
 TYPES: dict[str, str] = {
     "stg_ratings": "user_id integer, item_id integer, rating double, rated_at bigint",
     "stg_items": "item_id integer, title varchar, release_year integer, "
-    "genres varchar[]",
-    "stg_users": "user_id integer, age integer, gender varchar, occupation varchar",
+    "genres varchar[], item_key varchar, is_listed boolean default true",
+    "stg_users": "user_id integer, age integer, gender varchar, occupation varchar, "
+    "user_key varchar",
+    "eligible_items": "item_id integer, item_key varchar",
     "int_ratings": "user_id integer, item_id integer, rating double, rated_at bigint, "
     "position bigint",
     "int_cutoffs": "user_id integer, n_history bigint, n_with_future bigint",

@@ -8,6 +8,9 @@ from batch.errors import BatchError
 from batch.ingest import load, release, rules
 from tests.sql import raw
 
+ITEM = "(item_id, title, release_year, genres) values"
+USER = "(user_id, age, gender, occupation) values"
+
 BAD = [
     (
         "ratings_are_in_range",
@@ -47,27 +50,27 @@ BAD = [
     ),
     (
         "items_have_ids",
-        "insert into stg_items values (-1, 'x', 1995, [])",
+        "insert into stg_items {item} (-1, 'x', 1995, [])",
         "item_id -1, title x, n_items 1",
     ),
     (
         "items_have_titles",
-        "insert into stg_items values (40, null, 1995, []), (41, '', null, [])",
+        "insert into stg_items {item} (40, null, 1995, []), (41, '', null, [])",
         "item_id 40, title None, n_items 2",
     ),
     (
         "items_are_unique",
-        "insert into stg_items values (10, 'x', 1995, [])",
+        "insert into stg_items {item} (10, 'x', 1995, [])",
         "item_id 10, n_items 2, n_repeated_ids 1",
     ),
     (
         "users_have_ids",
-        "insert into stg_users values (null, 7, 'M', 'artist')",
+        "insert into stg_users {user} (null, 7, 'M', 'artist')",
         "user_id None, age 7, gender M, occupation artist, n_users 1",
     ),
     (
         "users_are_unique",
-        "insert into stg_users values (2, 7, 'M', 'artist')",
+        "insert into stg_users {user} (2, 7, 'M', 'artist')",
         "user_id 2, n_users 2, n_repeated_ids 1",
     ),
 ]
@@ -81,7 +84,7 @@ def test_each_check_names_the_first_bad_row(
     with duckdb.connect() as connection:
         load.read(connection, release.find(raw.tab(tmp_path), tmp_path))
         rules.check(connection)
-        connection.execute(change)
+        connection.execute(change.format(item=ITEM, user=USER))
         with pytest.raises(BatchError) as caught:
             rules.check(connection)
     assert str(caught.value) == f"the raw files break a rule: {rule}; found {found}"

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -7,6 +8,7 @@ from tests import movielens, worlds
 from tests.sql.given import Connection, expect, fetched, given
 
 MODEL = "intermediate/{}".format
+LIKES: dict[str, Any] = {"liked_from": 4, "disliked_to": 2}
 
 
 LARGEST = 2**31 - 1
@@ -122,7 +124,12 @@ def test_nothing_after_a_cutoff_is_history(connection: Connection) -> None:
     parameters = {"n_cuts": 1, "n_next": 2}
     warehouse.build(connection, MODEL("int_cutoffs"), parameters)
     expect(
-        fetched(connection, MODEL("int_history"), "user_id item_id n_history n_back"),
+        fetched(
+            connection,
+            MODEL("int_history"),
+            "user_id item_id n_history n_back",
+            **LIKES,
+        ),
         [(1, 10, 2, 1), (1, 20, 2, 0)],
     )
     expect(fetched(connection, MODEL("int_future")), [(1, 30, 4.0), (1, 40, 3.5)])
@@ -147,7 +154,7 @@ def test_history_ends_at_the_cutoff_and_future_follows(
     )
     given(connection, "int_cutoffs", "user_id n_history n_with_future", CUTOFFS)
     expect(
-        fetched(connection, MODEL("int_history")),
+        fetched(connection, MODEL("int_history"), **LIKES),
         [
             (1, 10, 5.0, 100, 1, 3, 2, 0.333333, True, False, 0.9604, 0.81, 0.64, 0.25),
             (1, 20, 2.0, 200, 2, 3, 1, 0.666667, False, True, 0.98, 0.9, 0.8, 0.5),

@@ -4,21 +4,44 @@ COUNTS = "item_id n_ratings"
 NEIGHBOURS = "item_id other_item_id similarity"
 
 
+def eligible(connection: Connection) -> None:
+    """Make all items eligible but 60."""
+    given(
+        connection, "eligible_items", "item_id", [(i,) for i in range(150) if i != 60]
+    )
+
+
 def test_popular_items(connection: Connection) -> None:
-    """By the number of ratings, then by item."""
-    counts = [(40, 1), (30, 3), (20, 5), (10, 3)]
+    """By the number of ratings, then by item; of eligible items only."""
+    counts = [(40, 1), (30, 3), (20, 5), (10, 3), (60, 9)]
+    eligible(connection)
     given(connection, "int_item_counts", COUNTS, counts)
     popular = fetched(connection, "marts/popular_items", top_n=3)
     expect(popular, [(20, 5, 1), (10, 3, 2), (30, 3, 3)])
 
 
 def test_similar_items(connection: Connection) -> None:
-    """By similarity, then by item."""
-    rows = [(10, 40, 0.1), (10, 30, 0.5), (10, 20, 0.5), (10, 50, 0.05), (20, 10, 0.5)]
+    """By similarity, then by item; of eligible items only, to any item."""
+    eligible(connection)
+    rows = [
+        (10, 60, 0.9),
+        (60, 10, 0.1),
+        (10, 40, 0.1),
+        (10, 30, 0.5),
+        (10, 20, 0.5),
+        (10, 50, 0.05),
+        (20, 10, 0.5),
+    ]
     given(connection, "int_item_neighbours", NEIGHBOURS, rows)
     expect(
         fetched(connection, "marts/similar_items", top_n=3),
-        [(10, 20, 0.5, 1), (10, 30, 0.5, 2), (10, 40, 0.1, 3), (20, 10, 0.5, 1)],
+        [
+            (10, 20, 0.5, 1),
+            (10, 30, 0.5, 2),
+            (10, 40, 0.1, 3),
+            (20, 10, 0.5, 1),
+            (60, 10, 0.1, 1),
+        ],
     )
 
 
@@ -94,6 +117,7 @@ def test_an_item_without_an_explanation_has_a_row(connection: Connection) -> Non
 
 def lists(connection: Connection, *user_ids: int) -> list[tuple[object, ...]]:
     """Return the baselines' lists, as (baseline, user_id, item_id, rank)."""
+    eligible(connection)
     return fetched(connection, "marts/baseline_lists", user_ids=list(user_ids))
 
 
@@ -101,9 +125,16 @@ def test_baselines_list_unseen_items(connection: Connection) -> None:
     """Popularity ranks by the number of ratings, item-kNN by summed similarities."""
     history = [(1, 10), (2, 20), (2, 30), (3, 10)]
     given(connection, "int_history", "user_id item_id", history)
-    counts = [(10, 4), (20, 4), (30, 1), (40, 9), (50, 1)]
+    counts = [(10, 4), (20, 4), (30, 1), (40, 9), (50, 1), (60, 99)]
     given(connection, "int_item_counts", COUNTS, counts)
-    near = {(10, 20): 0.4, (10, 30): 0.2, (20, 30): 0.1, (20, 40): 0.3, (30, 50): 0.1}
+    near = {
+        (10, 20): 0.4,
+        (10, 30): 0.2,
+        (20, 30): 0.1,
+        (20, 40): 0.3,
+        (30, 50): 0.1,
+        (10, 60): 0.9,
+    }
     pairs = [(a, b, n) for (a, b), n in near.items()]
     pairs += [(b, a, n) for (a, b), n in near.items()]
     given(connection, "int_item_neighbours", NEIGHBOURS, pairs)

@@ -7,13 +7,13 @@ import pytest
 from batch import warehouse
 from batch.features import item_models, tables
 from batch.features.columns import FEATURES
+from batch.ingest import own_data
 from batch.publishing import explanations
 from batch.scoring.ranking import Ranking
 from tests import worlds
 from tests.sql.given import TYPES, Connection, given
 
 BUILT = (*warehouse.MODELS, *warehouse.ON_DEMAND)
-LAYOUTS = ("tab", "dat", "csv", "ratings_only", "lines")
 FILES = sorted(
     path.relative_to(warehouse.SQL).with_suffix("").as_posix()
     for path in warehouse.SQL.rglob("*.sql")
@@ -47,8 +47,10 @@ def table(model: str) -> str:
 def test_every_file_is_a_model_and_every_model_a_file() -> None:
     assert len(set(BUILT)) == len(BUILT)
     assert sorted((*BUILT, *STAGING, *CHECKS)) == FILES
-    assert {path.parent.name for path in map(Path, STAGING)} == set(LAYOUTS)
-    assert {table(model) for model in STAGING} == {*warehouse.STAGING, "line_faults"}
+    assert {path.parent.name for path in map(Path, STAGING)} == set(warehouse.LAYOUTS)
+    typed = {f"typed_{name}" for name in own_data.COLUMNS}
+    named = {table(model) for model in STAGING}
+    assert named == {*warehouse.STAGING, *typed, "line_faults"}
     for layout in ("tab", "dat", "csv"):
         for name in ("stg_ratings", "stg_items"):
             assert f"staging/{layout}/{name}" in STAGING
@@ -81,9 +83,13 @@ def test_checks_read_the_staging_tables(model: str) -> None:
 
 @pytest.mark.parametrize("model", STAGING)
 def test_staging_reads_raw_files(model: str) -> None:
-    """Only a release without a users file has its users from the ratings."""
+    """Own data through a view; only `ratings_only` takes users from the ratings."""
     if "ratings_only" in model:
         assert read_by(model) == {"stg_ratings"}
+    elif "keyed/typed_" in model:
+        assert read_by(model) == {table(model).replace("typed_", "source_")}
+    elif "keyed/" in model:
+        assert {name[:4] for name in read_by(model)} <= {"type", "stg_"}
     else:
         assert read_by(model) == {"read_csv"}
 
@@ -142,8 +148,8 @@ WINDOW = re.compile(
 RANKED = [
     (model, window)
     for model in FILES
-    if not model.startswith("staging/lines/")  # numbers the lines as the file has them
     for window in WINDOW.findall(code(model))
+    if window  # numbers the lines as the file has them
 ]
 
 
@@ -151,7 +157,7 @@ RANKED = [
 def test_ranks_break_ties_by_an_id(model: str, window: str) -> None:
     last = window.partition("order by")[2].rpartition(",")[2].split()
     assert last
-    ids = {"user_id", "item_id", "other_item_id", "row_id"}
+    ids = {"user_id", "item_id", "other_item_id", "row_id", "user_key", "item_key"}
     assert last[0].rpartition(".")[2] in ids
 
 

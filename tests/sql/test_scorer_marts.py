@@ -13,11 +13,12 @@ def test_items_are_in_order_with_their_genres(connection: Connection) -> None:
     )
     genres = [(10, ["War"]), (20, [])]
     given(connection, "stg_items", "item_id genres", genres)
+    given(connection, "eligible_items", "item_id", [(20,)])
     table = warehouse.fetch(connection, "marts/scorer_items", {})
     assert table["item_id"].to_pylist() == [10, 20]
-    columns = "item_id n_ratings avg_age genres"
+    columns = "item_id n_ratings avg_age genres is_eligible"
     rows = fetched(connection, "marts/scorer_items", columns)
-    expect(rows, [(10, 5, 33.5, ["War"]), (20, 0, None, [])])
+    expect(rows, [(10, 5, 33.5, ["War"], False), (20, 0, None, [], True)])
 
 
 def test_neighbours_are_counted_in_millionths(connection: Connection) -> None:

@@ -31,7 +31,9 @@ described as (
         list_filter(
             string_split(coalesce(genres, ''), '|'),
             lambda genre: genre not in ('', '(no genres listed)')
-        ) as genres
+        ) as genres,
+        cast(item_id as varchar) as item_key,
+        true as is_listed
     from source
 )
 

@@ -23,7 +23,8 @@ named as (
     select
         user_id,
         item_id,
-        rating,
+        -- on the scale of five stars, whatever the scale of the file
+        greatest(rating * (5 / $highest), 0.5) as rating,
         rated_at
     from source
 )

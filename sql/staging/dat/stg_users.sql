@@ -49,7 +49,8 @@ described as (
             'tradesman/craftsman',
             'unemployed',
             'writer'
-        ][occupation + 1] as occupation
+        ][occupation + 1] as occupation,
+        cast(user_id as varchar) as user_key
     from source
 )
 

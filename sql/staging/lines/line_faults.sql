@@ -36,7 +36,7 @@ unusual as (
                     $delimiter,
                     '0*[1-9][0-9]{0,8}',
                     '0*[1-9][0-9]{0,8}',
-                    '0*(0?[.][5-9][0-9]*|[1-4]([.][0-9]*)?|5([.]0*)?)',
+                    $usual_rating,
                     '0*[1-9][0-9]{0,10}'
                 )
             )
@@ -130,9 +130,14 @@ judged as (
                 column_name = 'rating'
                 and not (
                     regexp_full_match(entry, '[0-9]{1,20}([.][0-9]{0,20})?')
-                    and try_cast(entry as double) between 0.5 and 5
+                    and try_cast(entry as double) between $lowest and $highest
                 )
-                then '0.5 to 5'
+                then
+                    format(
+                        '{:.15g} to {:.15g} (RATING_SCALE)',
+                        $lowest::double,
+                        $highest::double
+                    )
             when
                 column_name = 'rated_at'
                 and not (

@@ -8,7 +8,8 @@ described as (
         user_id,
         cast(null as integer) as age,
         cast(null as varchar) as gender,
-        cast(null as varchar) as occupation
+        cast(null as varchar) as occupation,
+        cast(user_id as varchar) as user_key
     from ratings
     where user_id is not null
     group by user_id

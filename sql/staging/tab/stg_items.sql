@@ -74,7 +74,9 @@ described as (
                 if(western, 'Western', null)
             ],
             lambda genre: genre is not null
-        ) as genres
+        ) as genres,
+        cast(item_id as varchar) as item_key,
+        true as is_listed
     from source
 )
 

@@ -25,7 +25,8 @@ described as (
         user_id,
         age,
         gender,
-        occupation
+        occupation,
+        cast(user_id as varchar) as user_key
     from source
 )
 

@@ -239,7 +239,7 @@ def test_lists_of_far_fewer_ratings_are_not_published(site: Site) -> None:
 def test_each_count_may_fall_by_a_fifth(name: str, n: int, is_refused: bool) -> None:
     counts = {"n_users": 1000, "n_items": 1000, "n_ratings": 1000}
     served = "g", {key: str(value) for key, value in counts.items()}
-    inputs = Inputs(None, {"release": "ml-1m"}, 10)
+    inputs = Inputs(None, {"release": "ml-1m"}, "top_n=10")
     assert bool(guards.shrinks(counts | {name: n}, inputs, served, 0.2)) == is_refused
     # a generation of an older version lacks it; without any there is nothing to lose
     del served[1][name]

@@ -61,7 +61,8 @@ def ranked(
     """Rank items in machine code: (place, score), best first."""
     top_n = min(top_n, len(values))
     places, scores = np.zeros(top_n, np.int32), np.zeros(top_n, np.float32)
-    n = kernels.rank_items(trees, seen, scratch_for(trees, values), places, scores)
+    ineligible, scratch = seen[:1], scratch_for(trees, values)  # one may be both
+    n = kernels.rank_items(trees, ineligible, seen[1:], scratch, places, scores)
     return list(zip(places[:n].tolist(), scores[:n].tolist(), strict=True))
 
 

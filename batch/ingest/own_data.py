@@ -1,0 +1,249 @@
+"""Own data: interactions, items and users from CSV, Parquet or SQL."""
+
+import csv
+import glob
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+from duckdb import ColumnExpression, ConstantExpression, FunctionExpression
+
+from batch import warehouse
+from batch.errors import BatchError
+from batch.ingest import validate
+from batch.settings import RatingScale
+
+LAYOUT = "keyed"
+
+COLUMNS = {
+    "ratings": ("user_id", "item_id", "timestamp", "rating"),
+    "items": ("item_id", "title", "genres", "year"),
+    "users": ("user_id", "age", "gender", "occupation"),
+}
+"""Table → its columns; others are ignored."""
+REQUIRED = frozenset({"user_id", "item_id", "timestamp", "title"})
+
+Connection = duckdb.DuckDBPyConnection
+Relation = duckdb.DuckDBPyRelation
+
+log = logging.getLogger(__name__)
+
+
+def read(
+    connection: Connection, tables: Mapping[str, Path], scale: RatingScale
+) -> None:
+    """Build the staging tables, whose ids are integers in the order of the given ids.
+
+    Args:
+        connection: gets the tables.
+        tables: staging table → a CSV, a Parquet file, a folder of them, or a query;
+            `connect` → statements to run first.
+        scale: the scale of the ratings.
+
+    Raises:
+        BatchError: names the first bad line, or row of a Parquet file or query.
+    """
+    parameters = {"lowest": scale.lowest, "highest": scale.highest}
+    connection.execute("set TimeZone = 'UTC'")  # for times that name no zone
+    if "connect" in tables:
+        connect(connection, tables["connect"])
+    for name in COLUMNS:
+        path = tables.get(f"stg_{name}")
+        try:
+            open_source(connection, name, path)
+            warehouse.build(connection, f"staging/{LAYOUT}/typed_{name}", parameters)
+        except duckdb.Error as error:
+            raise unreadable(path, error) from error
+        if path is not None:
+            check(connection, name, path)
+    for model in reversed(warehouse.STAGING):  # ratings refer to items and users
+        warehouse.build(connection, f"staging/{LAYOUT}/{model}", parameters)
+    for name in COLUMNS:
+        warehouse.drop(connection, f"typed_{name}")
+        drop_source(connection, name)
+    log_unlisted(connection, tables.get("stg_items"))
+
+
+def connect(connection: Connection, path: Path) -> None:
+    """Run the statements of `connect.sql`."""
+    try:
+        connection.execute(path.read_text(encoding="utf-8"))
+    except duckdb.Error as error:
+        raise unreadable(path, error) from error
+
+
+def open_source(connection: Connection, name: str, path: Path | None) -> None:
+    """Make `source_{name}`, a view or table with all of the table's columns as text."""
+    drop_source(connection, name)
+    relation = None if path is None else relation_of(connection, path)
+    names = [] if relation is None else relation.columns
+    found = {actual.strip().casefold(): actual for actual in names}
+    wanted = COLUMNS[name]
+    missing = [column for column in wanted if column in REQUIRED - {*found}]
+    if relation is None or path is None:
+        nothing = [ConstantExpression(None).cast("VARCHAR").alias(c) for c in wanted]
+        connection.sql("select 1 limit 0").select(*nothing).create(f"source_{name}")
+        return
+    if missing:
+        raise BatchError(
+            f"{path}: column {' and '.join(missing)} is missing: found "
+            f"{', '.join(names)}"
+        )
+    ignored = [actual for given, actual in found.items() if given not in wanted]
+    if ignored:
+        log.warning("%s: columns are ignored: %s", path, ", ".join(ignored))
+    kinds = {n: t.id for n, t in zip(names, relation.types, strict=True)}
+    texts = relation.select(
+        *(as_text(found.get(c), kinds).cast("VARCHAR").alias(c) for c in wanted)
+    )
+    if path.suffix == ".sql":  # asked twice, a database may give other rows
+        texts.create(f"source_{name}")
+    else:
+        texts.create_view(f"source_{name}")
+
+
+def drop_source(connection: Connection, name: str) -> None:
+    """Drop what `open_source` made, if anything."""
+    for kind in ("view", "table"):
+        with suppress(duckdb.CatalogException):  # it is of the other kind
+            connection.execute(f"drop {kind} if exists source_{name}")
+
+
+def as_text(name: str | None, kinds: Mapping[str, str]) -> duckdb.Expression:
+    """Return a column, a list joined by `|`; null without a name."""
+    if name is None:
+        return ConstantExpression(None)
+    column = ColumnExpression(name)
+    if kinds[name] != "list":
+        return column
+    return FunctionExpression("array_to_string", column, ConstantExpression("|"))
+
+
+def relation_of(connection: Connection, path: Path) -> Relation:
+    """Return the rows of a source of own data, in its order."""
+    if path.suffix == ".sql":
+        return connection.sql(path.read_text(encoding="utf-8"))
+    if path.suffix == ".csv":
+        return connection.read_csv(
+            glob.escape(str(path)),
+            columns=dict.fromkeys(header_of(path), "VARCHAR"),
+            header=True,
+            delimiter=",",
+            quotechar='"',
+            escapechar='"',
+            auto_detect=False,
+            hive_partitioning=False,
+        )
+    files = [glob.escape(str(file)) for file in parts(path)]
+    return connection.read_parquet(files, union_by_name=True, hive_partitioning=False)
+
+
+def parts(path: Path) -> list[Path]:
+    """Return a file, or the Parquet files of a folder in the order of their names."""
+    return sorted(path.glob("[!._]*.parquet")) if path.is_dir() else [path]
+
+
+def header_of(path: Path) -> list[str]:
+    """Return the names in the first line of a CSV; columns without one get one."""
+    try:
+        names = next(records(path), (1, []))[1]
+    except (UnicodeDecodeError, csv.Error) as error:
+        validate.check_text(path, "utf-8")
+        raise BatchError(f"{path}, line 1: {error}") from error
+    if not any(names):
+        raise BatchError(f"{path} is empty, or its first line is")
+    folded = [name.strip().casefold() for name in names]
+    twice = [name for i, name in enumerate(folded) if name and name in folded[:i]]
+    if twice:
+        raise BatchError(f"{path}, line 1: two columns are named {twice[0]!r}")
+    return [name or f"column {i}" for i, name in enumerate(names, start=1)]
+
+
+def records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the header and the rows of a CSV, each with the number of its line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader, line = csv.reader(file), 1
+        for record in reader:
+            if record or line == 1:
+                yield line, record
+            line = reader.line_num + 1
+
+
+def check(connection: Connection, name: str, path: Path) -> None:
+    """Raise a BatchError that names the first bad value of a table."""
+    rows = connection.table(f"typed_{name}")
+    if path.suffix == ".csv":
+        reconcile(path, len(rows))
+    bad = rows.filter("fault is not null").order("row_id").limit(1)
+    for row, fault in bad.select("row_id, fault").fetchall():
+        raise BatchError(
+            f"{place(path, row)}: {fault['column_name']} is {fault['entry']!r}, "
+            f"expected {fault['expected']}"
+        )
+    if name == "ratings":
+        unrated = rows.filter("rating is null")
+        if 0 < len(unrated) < len(rows):
+            ((row,),) = unrated.min("row_id").fetchall()
+            raise BatchError(
+                f"{place(path, row)}: rating is empty, expected one, as in other rows"
+            )
+
+
+def reconcile(path: Path, n_rows: int) -> None:
+    """Check that each record of a CSV has become a row."""
+    if validate.count_lines(path, n_headers=1)[0] == n_rows:
+        return
+    # a value may hold a line break
+    if sum(1 for _ in records(path)) - 1 != n_rows:
+        validate.check_text(path, "utf-8")
+        raise BatchError(f"{path} was changed while it was read: run again")
+
+
+def place(path: Path, row: int) -> str:
+    """Return the file and the line, or the row group and row, of a row from 0."""
+    if path.suffix == ".sql":
+        return f"{path}, row {row + 1}"
+    if path.suffix == ".csv":
+        return f"{path}, line {next(islice(records(path), row + 1, None))[0]}"
+    for file in parts(path):
+        metadata = pq.read_metadata(file)
+        for group in range(metadata.num_row_groups):
+            n_rows = metadata.row_group(group).num_rows
+            if row < n_rows:
+                return f"{file}, row group {group + 1}, row {row + 1}"
+            row -= n_rows
+    raise BatchError(f"{path} was changed while it was read: run again")
+
+
+def unreadable(path: Path | None, error: duckdb.Error) -> Exception:
+    """Return an error that names the first line that DuckDB cannot read."""
+    if warehouse.is_full(error) or path is None:
+        return error
+    if path.suffix == ".csv":
+        with suppress(UnicodeDecodeError, csv.Error):
+            lines = records(path)
+            n_columns = len(next(lines)[1])
+            for line, record in lines:
+                if len(record) != n_columns:
+                    shown = ",".join(record)[:200]
+                    return BatchError(
+                        f"{path}, line {line}: {len(record)} columns, expected "
+                        f"{n_columns}, in {shown!r}"
+                    )
+        validate.check_text(path, "utf-8")
+    return BatchError(f"cannot read {path}: {warehouse.explain(error)}")
+
+
+def log_unlisted(connection: Connection, path: Path | None) -> None:
+    """Log how many items have interactions and are missing in the items table."""
+    n_unlisted = len(connection.table("stg_items").filter("not is_listed"))
+    if n_unlisted:
+        log.warning(
+            "%s: items that it lacks stay in histories and are never recommended (%d)",
+            path,
+            n_unlisted,
+        )
