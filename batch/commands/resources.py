@@ -103,7 +103,7 @@ def open_warehouse(
     raw: Release, settings: Settings, watch: Stopwatch
 ) -> Iterator[Connection]:
     """Open DuckDB with the checked staging tables of the raw files."""
-    spill = settings.processed / "spill"
+    spill = settings.spill
     with warehouse.spilling(spill), warehouse.connect(spill) as connection:
         log.info("reading %s from %s", raw.name, settings.raw)
         with watch.stage("features"):

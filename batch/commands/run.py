@@ -36,6 +36,7 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
     ):
         folders = settings.processed, settings.recommendations
         generations.remove_leftovers(client, lock, *folders)
+        warehouse.remove_abandoned(settings.spill)
         inputs = Inputs.of(raw, settings)
         served = generations.current(client)
         if served and not force and inputs.made(served[1]):
