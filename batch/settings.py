@@ -129,6 +129,11 @@ class Settings:
         return self.data / "processed"
 
     @property
+    def spill(self) -> Path:
+        """The folder into which DuckDB puts what does not fit into memory."""
+        return self.processed / "spill"
+
+    @property
     def recommendations(self) -> Path:
         """The folder of the generations' lists."""
         return self.processed / "recommendations"

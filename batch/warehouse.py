@@ -122,12 +122,8 @@ def own_folder(parent: Path) -> Iterator[Path]:
     A folder is locked while its process lives, also one of another container.
     """
     parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(parent)
     with locked(parent):
-        for file in parent.glob("duckdb_temp_*"):  # of versions before own folders
-            file.unlink(missing_ok=True)
-        for left in parent.glob(f"{OWN}*"):
-            with suppress(OSError), locked(left, fcntl.LOCK_NB):
-                shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=OWN, dir=parent))
         lock = ExitStack()
         lock.enter_context(locked(folder))
@@ -136,6 +132,18 @@ def own_folder(parent: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove what killed processes spilled into `parent`, if it exists."""
+    if not parent.is_dir():
+        return
+    with locked(parent):
+        for file in parent.glob("duckdb_temp_*"):  # of versions before own folders
+            file.unlink(missing_ok=True)
+        for left in parent.glob(f"{OWN}*"):
+            with suppress(OSError), locked(left, fcntl.LOCK_NB):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

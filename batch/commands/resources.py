@@ -105,12 +105,11 @@ def open_warehouse(
     raw: Release, settings: Settings, watch: Stopwatch
 ) -> Iterator[Connection]:
     """Open DuckDB with the checked staging tables of the raw files."""
-    spill = settings.processed / "spill"
+    spill = settings.spill
+    memory, threads = settings.duckdb_memory, settings.duckdb_threads
     with (
         warehouse.spilling(spill),
-        warehouse.connect(
-            spill, settings.duckdb_memory, settings.duckdb_threads
-        ) as connection,
+        warehouse.connect(spill, memory, threads) as connection,
     ):
         log.info("reading %s from %s", raw.name, raw.tables["stg_ratings"].parent)
         with watch.stage("features"):

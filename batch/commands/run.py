@@ -38,6 +38,7 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
     ):
         folders = settings.processed, settings.recommendations
         generations.remove_leftovers(client, lock, *folders)
+        warehouse.remove_abandoned(settings.spill)
         opening = resources.open_warehouse(raw, settings, watch)
         # what queries return can be compared only when they have been run
         db = stack.enter_context(opening) if raw.is_queried else None

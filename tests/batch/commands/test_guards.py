@@ -139,6 +139,16 @@ def test_nothing_is_downloaded_where_prod_is_trained(site: Site, command: str) -
     assert len(list(clone.folder.glob("data/raw/*/u.data"))) == 1
 
 
+def test_a_first_command_that_names_nothing_downloads(tmp_path: Path) -> None:
+    body = raw.zipped(write_world(tmp_path / "x"), tmp_path / "x.zip").read_bytes()
+    with serving(Reply(body)) as web:
+        clone = Clone(tmp_path, {"MOVIELENS_URL": web.url, "no_proxy": "127.0.0.1"})
+        clone.run("features")
+        clone.run("features")
+        assert len(web.requests) == 1
+    assert not (tmp_path / "mlruns").exists()
+
+
 @pytest.mark.parametrize("command", ["run", "train", "features"])
 @pytest.mark.parametrize("name", ["wrold", "wrold.zip", "empty"])
 def test_a_named_folder_that_is_missing_or_empty_ends_a_command(
