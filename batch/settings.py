@@ -10,11 +10,14 @@ from lookup.shared.env import (
     SettingError,
     positive_integer,
     redis_address,
+    redis_prefix,
     secret,
     without_password,
 )
+from lookup.shared.keys import PREFIX
 
 ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+KEEP_GENERATIONS = 3
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 MLFLOW_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME",
@@ -82,6 +85,8 @@ class Settings:
     top_n: int
     is_raw_named: bool = False
     max_shrink: float = 0.2
+    redis_prefix: str = PREFIX
+    keep_generations: int = KEEP_GENERATIONS
     scorer: str = "compiled"
     scheduler: str | None = None
     scale: RatingScale = DEFAULT_SCALE
@@ -115,6 +120,10 @@ class Settings:
             ),
             top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
             max_shrink=share("MAX_SHRINK", environ.get("MAX_SHRINK") or "0.2"),
+            redis_prefix=redis_prefix(environ),
+            keep_generations=keep_generations(
+                environ.get("KEEP_GENERATIONS") or str(KEEP_GENERATIONS)
+            ),
             scorer=scorer,
             scheduler=scheduler,
             scale=RatingScale.read(environ),
@@ -122,6 +131,11 @@ class Settings:
             duckdb_memory=duckdb_memory(environ.get("DUCKDB_MEMORY")),
             duckdb_threads=duckdb_threads(environ.get("DUCKDB_THREADS")),
         )
+
+    @property
+    def redis_folder(self) -> Path:
+        """The folder of the embedded Redis."""
+        return self.data / "redis"
 
     @property
     def processed(self) -> Path:
@@ -144,6 +158,20 @@ def stars(name: str, text: str) -> float:
     if not re.fullmatch(NUMBER, text) or float(text) > 5:
         raise SettingError(f"{name}={text!r}: expected a number from 0 to 5")
     return float(text)
+
+
+def keep_generations(text: str) -> int:
+    """Read how many generations are held: 2 at least, since `rollback` needs one.
+
+    Raises:
+        SettingError: it is less, or no integer.
+    """
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 2:
+        raise SettingError(
+            f"KEEP_GENERATIONS={text!r}: expected an integer of at least 2, the served "
+            "one and the one before"
+        )
+    return int(text)
 
 
 def mlflow_credentials(environ: Mapping[str, str]) -> dict[str, str]:

@@ -18,8 +18,7 @@ from mlflow import MlflowClient
 from batch.commands.train import SAMPLE
 from batch.features.columns import FEATURES
 from batch.model.train import PARAMETERS, STAGES
-from lookup.shared import contract
-from tests.conftest import RedisServer, answers, running, wait_until
+from tests.conftest import KEYS, RedisServer, answers, running, wait_until
 from tests.faults.batches import Clone
 from tests.faults.lookups import lookup
 from tests.lookup.programs import ask, environment
@@ -63,7 +62,7 @@ def test_the_second_run_skips(clone: Clone, client: redis.Redis) -> None:
     result = json.loads(done.stdout)
     assert result["skipped"] is True
     assert result["promoted"] is False
-    assert result["generation"] == client.get(contract.CURRENT)
+    assert result["generation"] == client.get(KEYS.current)
     assert set(result["seconds"]) == {"features", "train", "score", "publish", "total"}
     assert (result["model_version"], result["top_n"]) == ("1", 100)
     assert (result["n_users"], result["n_items"]) == (40, 60)
@@ -173,7 +172,7 @@ def test_a_new_version_is_registered_promoted_and_scored_with(
     assert (status["model_version"], status["prod_version"]) == ("1", version)
     ran = clone.json("run")
     assert (ran["skipped"], ran["model_version"]) == (True, version)
-    assert client.hget(contract.meta_key(current(client)), "model_version") == version
+    assert client.hget(KEYS.of(current(client)).meta, "model_version") == version
     status = clone.json("status")
     assert (status["model_version"], status["release"]) == (version, "ml-100k")
     assert (status["n_users"], status["n_items"]) == (40, 60)
@@ -256,11 +255,11 @@ def test_the_hold_out_is_the_contracts(clone: Clone, protocol: str) -> None:
 def test_another_batch_at_work_is_exit_code_75(
     clone: Clone, client: redis.Redis
 ) -> None:
-    client.set(contract.LOCK, "elsewhere:1:x", ex=30)
+    client.set(KEYS.lock, "elsewhere:1:x", ex=30)
     try:
         assert "holds recs:lock: elsewhere:1" in clone.failure("run", code=75)
     finally:
-        client.delete(contract.LOCK)
+        client.delete(KEYS.lock)
 
 
 def test_bad_input_changes_nothing(clone: Clone, client: redis.Redis) -> None:
@@ -291,9 +290,9 @@ def test_an_interrupted_batch_releases_its_lock(
         assert current(client) == served
         assert "interrupted" in batch.said
         assert "Traceback" not in batch.said
-    assert not client.exists(contract.LOCK)
+    assert not client.exists(KEYS.lock)
     assert {key.split(":")[1] for key in map(str, client.keys("recs:*:*"))} == set(
-        client.zrange(contract.GENERATIONS, 0, -1)
+        client.zrange(KEYS.generations, 0, -1)
     )
 
 
@@ -369,7 +368,7 @@ def get(port: int, path: str) -> dict[str, Any]:
 
 def current(client: redis.Redis) -> str:
     """Return the generation that is served."""
-    return cast("str", client.get(contract.CURRENT))
+    return cast("str", client.get(KEYS.current))
 
 
 def lists(client: redis.Redis, generation: str, user_id: int, n: int = 0) -> list[str]:

@@ -37,7 +37,7 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
         ExitStack() as stack,
     ):
         folders = settings.processed, settings.recommendations
-        generations.remove_leftovers(client, lock, *folders)
+        generations.remove_leftovers(client, lock, settings.keep_generations, *folders)
         warehouse.remove_abandoned(settings.spill)
         opening = resources.open_warehouse(raw, settings, watch)
         # what queries return can be compared only when they have been run
@@ -47,7 +47,9 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
         if served and not force and inputs.made(served[1]):
             log.info("nothing changed since %s: skipped (--force scores)", served[0])
             # the same model may have another number since
-            generations.set_version(client, served, inputs.version)
+            generations.set_version(
+                client, served[0], served[1]["model_version"], inputs.version
+            )
             return summary(client, url, watch) | {"skipped": True, "promoted": False}
         changes = guards.model_changes(inputs, served)
         guards.enforce(changes, is_accepted=accept_changes)
@@ -101,13 +103,14 @@ def publish(
             similar = shared_keys.write(client, generation, db, about, meta)
             lock.check()  # without the lock, another batch may have removed keys
             verify.verify(client, generation, user_ids, about.n_items, similar)
-            former = generations.current(client)
+            former = generations.served(client)
             lock.make_current(generation, time.time())  # the one write that counts
             log.info("%s is served", generation)
-            keep = {generation, former[0] if former else generation}
+            n = settings.keep_generations
+            keep = generations.to_keep_after(client, generation, former, n)
             generations.prune(client, lock, keep, folder)
             if settings.redis_url is None:
-                generations.save(client)
+                generations.save(client, settings.redis_folder)
     except BaseException:
         generations.abandon(client, lock, generation, folder)
         raise

@@ -27,6 +27,8 @@ def test_the_environment_is_read_and_flags_win() -> None:
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "TOP_N": "7",
         "MAX_SHRINK": ".5",
+        "REDIS_PREFIX": "shop",
+        "KEEP_GENERATIONS": "5",
     }
     read = Settings.read(environ)
     assert (read.raw, read.url, read.top_n) == (
@@ -39,6 +41,7 @@ def test_the_environment_is_read_and_flags_win() -> None:
         "http://mlflow:5000",
     )
     assert (read.is_raw_named, read.max_shrink) == (True, 0.5)
+    assert (read.redis_prefix, read.keep_generations) == ("shop", 5)
     flagged = Settings.read(environ, raw="other.zip", top_n="3")
     assert (flagged.raw, flagged.top_n) == (Path("other.zip"), 3)
 
@@ -64,7 +67,7 @@ def test_the_memory_and_threads_of_duckdb_are_read(text: str, n_bytes: int) -> N
 
 def test_empty_variables_count_as_unset() -> None:
     names = ["MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N", "MAX_SHRINK"]
-    names += ["DUCKDB_MEMORY", "DUCKDB_THREADS"]
+    names += ["DUCKDB_MEMORY", "DUCKDB_THREADS", "REDIS_PREFIX", "KEEP_GENERATIONS"]
     assert Settings.read(dict.fromkeys(names, "")) == Settings.read({})
 
 
@@ -88,6 +91,9 @@ def test_empty_variables_count_as_unset() -> None:
         ("DUCKDB_THREADS", "0"),
         ("DUCKDB_THREADS", "two"),
         ("DUCKDB_THREADS", "100000"),
+        ("KEEP_GENERATIONS", "1"),
+        ("KEEP_GENERATIONS", "x"),
+        ("REDIS_PREFIX", "a*"),
         ("REDIS_URL", "localhost:6379"),
         ("MLFLOW_TRACKING_URI", "nonsense"),
         ("MLFLOW_TRACKING_URI", "./mlruns"),

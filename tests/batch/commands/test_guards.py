@@ -19,7 +19,7 @@ from batch.model.alias import MODEL_NAME
 from batch.model.registry import Record, Registry
 from lookup.shared import contract
 from tests.batch.ingest.file_server import Reply, serving
-from tests.conftest import RedisServer, running
+from tests.conftest import KEYS, RedisServer, running
 from tests.faults.batches import Clone
 from tests.lookup.programs import ROOT, environment
 from tests.movielens import write_world
@@ -39,12 +39,12 @@ class Site:
     @property
     def served(self) -> str:
         """The generation that is served."""
-        return str(self.client.get(contract.CURRENT))
+        return str(self.client.get(KEYS.current))
 
     @property
     def meta(self) -> dict[str, str]:
         """Its meta."""
-        found = self.client.hgetall(contract.meta_key(self.served))
+        found = self.client.hgetall(KEYS.of(self.served).meta)
         return {str(name): str(value) for name, value in found.items()}
 
     def refusal(self, *words: str, clone: Clone | None = None) -> str:
