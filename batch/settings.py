@@ -10,11 +10,14 @@ from lookup.shared.env import (
     SettingError,
     positive_integer,
     redis_address,
+    redis_prefix,
     secret,
     without_password,
 )
+from lookup.shared.keys import PREFIX
 
 ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+KEEP_GENERATIONS = 3
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 MLFLOW_CREDENTIALS = (
     "MLFLOW_TRACKING_USERNAME",
@@ -33,6 +36,8 @@ class Settings:
     redis_url: str | None
     tracking_uri: str
     top_n: int
+    redis_prefix: str = PREFIX
+    keep_generations: int = KEEP_GENERATIONS
     scorer: str = "compiled"
     scheduler: str | None = None
     data: Path = Path("data")
@@ -59,9 +64,18 @@ class Settings:
                 secret(environ, "MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
             ),
             top_n=positive_integer("TOP_N", top_n or environ.get("TOP_N") or "100"),
+            redis_prefix=redis_prefix(environ),
+            keep_generations=keep_generations(
+                environ.get("KEEP_GENERATIONS") or str(KEEP_GENERATIONS)
+            ),
             scorer=scorer,
             scheduler=scheduler,
         )
+
+    @property
+    def redis_folder(self) -> Path:
+        """The folder of the embedded Redis."""
+        return self.data / "redis"
 
     @property
     def processed(self) -> Path:
@@ -72,6 +86,20 @@ class Settings:
     def recommendations(self) -> Path:
         """The folder of the generations' lists."""
         return self.processed / "recommendations"
+
+
+def keep_generations(text: str) -> int:
+    """Read how many generations are held: 2 at least, since `rollback` needs one.
+
+    Raises:
+        SettingError: it is less, or no integer.
+    """
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 2:
+        raise SettingError(
+            f"KEEP_GENERATIONS={text!r}: expected an integer of at least 2, the served "
+            "one and the one before"
+        )
+    return int(text)
 
 
 def mlflow_credentials(environ: Mapping[str, str]) -> dict[str, str]:

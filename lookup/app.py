@@ -101,6 +101,7 @@ def from_environment() -> Starlette:
     metrics = new_metrics(os.environ.get(counters.FOLDER))
     store = Store(
         settings.redis_url,
+        settings.redis_prefix,
         trust_seconds=TRUST_SECONDS,
         on_error=metrics.redis_error,
     )

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from lookup.shared.env import SettingError, positive_integer, redis_address, secret
+from lookup.shared.env import (
+    SettingError,
+    positive_integer,
+    redis_address,
+    redis_prefix,
+    secret,
+)
+from lookup.shared.keys import PREFIX
 
 K_DEFAULT = 10
 CACHE_MB = 64
@@ -25,6 +32,7 @@ class Settings:
     """The settings, with their defaults."""
 
     redis_url: str | None = None
+    redis_prefix: str = PREFIX
     k_default: int = K_DEFAULT
     api_key: str | None = field(default=None, repr=False)
     cache_mb: int = CACHE_MB
@@ -43,6 +51,7 @@ class Settings:
         origins = environ.get("LOOKUP_CORS_ORIGINS")
         return cls(
             redis_url=redis_address(environ),
+            redis_prefix=redis_prefix(environ),
             k_default=positive_integer(
                 "K_DEFAULT", environ.get("K_DEFAULT") or str(K_DEFAULT)
             ),

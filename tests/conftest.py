@@ -19,7 +19,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from lookup.shared import contract, embedded_redis
+from lookup.shared.keys import Keys
 
+KEYS = Keys()
 ONCE = Retry(NoBackoff(), 0)
 
 Pairs = Sequence[tuple[int, float]]
@@ -83,9 +85,14 @@ class RedisServer:
         assert self.process.poll() is None, (self.folder / "redis.log").read_text()
         with (
             suppress(redis.RedisError),
-            redis.Redis(port=self.port, socket_timeout=5, retry=ONCE) as client,
+            redis.Redis(
+                port=self.port, socket_timeout=5, retry=ONCE, protocol=2
+            ) as client,
         ):
-            info = client.info()
+            try:
+                info = client.info()
+            except redis.ResponseError:
+                return True  # it has been started without INFO
             is_ours = info["process_id"] == self.process.pid
             return is_ours and (info["loading"] == 0 or not is_loaded)
         return False
@@ -183,14 +190,14 @@ def publish(
         item_id: json.dumps(item) for item_id, item in items.items()
     }
     pipe = client.pipeline()
-    pipe.hset(contract.meta_key(generation), mapping=meta)
-    pipe.hset(contract.items_key(generation), mapping=described)
-    pipe.rpush(contract.popular_key(generation), *contract.encode(popular))
+    pipe.hset(KEYS.of(generation).meta, mapping=meta)
+    pipe.hset(KEYS.of(generation).items, mapping=described)
+    pipe.rpush(KEYS.of(generation).popular, *contract.encode(popular))
     for user_id, pairs in users.items():
-        pipe.rpush(contract.user_key(generation, user_id), *contract.encode(pairs))
-    pipe.zadd(contract.GENERATIONS, {generation: time.time()})
+        pipe.rpush(KEYS.of(generation).user(user_id), *contract.encode(pairs))
+    pipe.zadd(KEYS.generations, {generation: time.time()})
     if current:
-        pipe.set(contract.CURRENT, generation)
+        pipe.set(KEYS.current, generation)
     pipe.execute()
 
 

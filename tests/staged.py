@@ -16,7 +16,7 @@ def stage(
     items: Sequence[Item],
 ) -> None:
     """Write users' lists, the popular one and the items of a generation."""
-    with list_writer(client, generation) as lists:
+    with list_writer(client, client.keys.of(generation).user) as lists:
         lists.write(rankings)
     shared_keys.write_popular(client, generation, popular)
     shared_keys.write_items(client, generation, items)

@@ -16,8 +16,9 @@ from batch.model import train
 from batch.settings import Settings as BatchSettings
 from lookup.app import create_app
 from lookup.settings import Settings as LookupSettings
-from lookup.shared import contract
+from lookup.shared.keys import GenerationKeys
 from lookup.store.store import Store
+from tests.conftest import KEYS
 from tests.test_cron import LINE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,8 +38,10 @@ SETTINGS = (
     "MOVIELENS_RAW",
     "MOVIELENS_URL",
     "REDIS_URL",
+    "REDIS_PREFIX",
     "MLFLOW_TRACKING_URI",
     "TOP_N",
+    "KEEP_GENERATIONS",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
     "LOOKUP_CACHE_MB",
@@ -75,7 +78,9 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "MOVIELENS_RAW": str(BatchSettings.read({}).raw),
         "MOVIELENS_URL": "GroupLens' ml-100k.zip",
         "MLFLOW_TRACKING_URI": BatchSettings.read({}).tracking_uri,
+        "REDIS_PREFIX": BatchSettings.read({}).redis_prefix,
         "TOP_N": str(BatchSettings.read({}).top_n),
+        "KEEP_GENERATIONS": str(BatchSettings.read({}).keep_generations),
         "K_DEFAULT": str(LookupSettings.from_environ({}).k_default),
         "LOOKUP_CACHE_MB": str(LookupSettings.from_environ({}).cache_mb),
         "LOOKUP_LOG": "errors",
@@ -88,7 +93,7 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
     # data, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 8
+    assert len(dataclasses.fields(BatchSettings)) == 10
 
 
 def test_every_route_is_documented() -> None:
@@ -101,12 +106,14 @@ def test_every_route_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     g = "{generation}"
-    keys = [contract.CURRENT, contract.GENERATIONS, contract.LOCK]
-    keys += [contract.meta_key(g), contract.popular_key(g), contract.items_key(g)]
-    keys.append(contract.about_key(g))
-    for of_user in (contract.user_key, contract.because_key, contract.history_key):
-        keys.append(of_user(g, 42).replace("42", "{user_id}"))
-    keys.append(contract.similar_key(g, 42).replace("42", "{item_id}"))
+    keys = [KEYS.current, KEYS.generations, KEYS.lock]
+    for name, member in vars(GenerationKeys).items():
+        if isinstance(member, property):
+            keys.append(f"recs:{g}:{name}")
+        elif not name.startswith("_"):
+            of_item = name == "similar"
+            keys.append(f"recs:{g}:{name}:{'{item_id}' if of_item else '{user_id}'}")
+    assert len(keys) > 10
     for key in keys:
         assert f"| `{key}` |" in ALL
 

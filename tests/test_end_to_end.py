@@ -16,8 +16,7 @@ from mlflow import MlflowClient
 
 from batch.features.columns import FEATURES
 from batch.model.train import PARAMETERS
-from lookup.shared import contract
-from tests.conftest import RedisServer, answers, running, wait_until
+from tests.conftest import KEYS, RedisServer, answers, running, wait_until
 from tests.faults.batches import Clone
 from tests.faults.lookups import lookup
 from tests.lookup.programs import ask, environment
@@ -60,7 +59,7 @@ def test_the_second_run_skips(clone: Clone, client: redis.Redis) -> None:
     result = json.loads(done.stdout)
     assert result["skipped"] is True
     assert result["promoted"] is False
-    assert result["generation"] == client.get(contract.CURRENT)
+    assert result["generation"] == client.get(KEYS.current)
     assert set(result["seconds"]) == {"features", "train", "score", "publish", "total"}
     assert (result["model_version"], result["top_n"]) == ("1", 100)
     assert (result["n_users"], result["n_items"]) == (40, 60)
@@ -218,11 +217,11 @@ def test_evaluate_compares_the_model_with_the_baselines(clone: Clone) -> None:
 def test_another_batch_at_work_is_exit_code_75(
     clone: Clone, client: redis.Redis
 ) -> None:
-    client.set(contract.LOCK, "elsewhere:1:x", ex=30)
+    client.set(KEYS.lock, "elsewhere:1:x", ex=30)
     try:
         assert "holds recs:lock: elsewhere:1" in clone.failure("run", code=75)
     finally:
-        client.delete(contract.LOCK)
+        client.delete(KEYS.lock)
 
 
 def test_bad_input_changes_nothing(clone: Clone, client: redis.Redis) -> None:
@@ -253,9 +252,9 @@ def test_an_interrupted_batch_releases_its_lock(
         assert current(client) == served
         assert "interrupted" in batch.said
         assert "Traceback" not in batch.said
-    assert not client.exists(contract.LOCK)
+    assert not client.exists(KEYS.lock)
     assert {key.split(":")[1] for key in map(str, client.keys("recs:*:*"))} == set(
-        client.zrange(contract.GENERATIONS, 0, -1)
+        client.zrange(KEYS.generations, 0, -1)
     )
 
 
@@ -331,7 +330,7 @@ def get(port: int, path: str) -> dict[str, Any]:
 
 def current(client: redis.Redis) -> str:
     """Return the generation that is served."""
-    return cast("str", client.get(contract.CURRENT))
+    return cast("str", client.get(KEYS.current))
 
 
 def lists(client: redis.Redis, generation: str, user_id: int, n: int = 0) -> list[str]:

@@ -111,12 +111,12 @@ def open_registry(settings: Settings) -> "Registry":
 def open_redis(settings: Settings) -> Iterator[tuple[str, Client]]:
     """Connect to the Redis of the settings, or else to the embedded one."""
     if settings.redis_url:
-        with connections.connect(settings.redis_url) as client:
+        with connections.connect(settings.redis_url, settings.redis_prefix) as client:
             yield settings.redis_url, client
         return
     with (
-        embedded_redis.redis(settings.data / "redis") as url,
-        connections.connect(url) as client,
+        embedded_redis.redis(settings.redis_folder) as url,
+        connections.connect(url, settings.redis_prefix) as client,
     ):
         log.info("embedded Redis: redis-cli -u %s", url)
         yield url, client

@@ -35,7 +35,7 @@ def run(settings: Settings, *, force: bool) -> Result:
         generations.locked(client) as lock,
     ):
         folders = settings.processed, settings.recommendations
-        generations.remove_leftovers(client, lock, *folders)
+        generations.remove_leftovers(client, lock, settings.keep_generations, *folders)
         inputs = Inputs.of(raw, settings)
         served = generations.current(client)
         if served and not force and inputs.made(served[1]):
@@ -87,13 +87,14 @@ def publish(
             similar = shared_keys.write(client, generation, db, about, meta)
             lock.check()  # without the lock, another batch may have removed keys
             verify.verify(client, generation, user_ids, about.n_items, similar)
-            former = generations.current(client)
+            former = generations.served(client)
             lock.make_current(generation, time.time())  # the one write that counts
             log.info("%s is served", generation)
-            keep = {generation, former[0] if former else generation}
+            n = settings.keep_generations
+            keep = generations.to_keep_after(client, generation, former, n)
             generations.prune(client, lock, keep, folder)
             if settings.redis_url is None:
-                generations.save(client)
+                generations.save(client, settings.redis_folder)
     except BaseException:
         generations.abandon(client, lock, generation, folder)
         raise

@@ -5,15 +5,14 @@ client may be redirected to the node that a key has moved to.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import redis
 from redis.cluster import RedisCluster
 from redis.exceptions import AskError, ClusterError, RedisClusterException
 
-from lookup.shared import contract
-
-Client = redis.Redis | RedisCluster
+Redis = redis.Redis | RedisCluster
 
 ERRORS = (ClusterError, RedisClusterException)
 """redis-py's errors about a cluster; RedisClusterException is not a RedisError."""
@@ -21,24 +20,23 @@ Redirected = AskError
 """The key has moved to another node and the command was not executed."""
 
 
-def is_cluster(client: Client) -> bool:
+def is_cluster(client: Redis) -> bool:
     """Return whether keys are spread over several servers."""
     return isinstance(client, RedisCluster)
 
 
-def lock_key(client: Client) -> str:
-    """Return the key of the lock."""
-    return _near_current(client, contract.LOCK)
+def is_node(client: redis.Redis) -> bool:
+    """Return whether a server belongs to a cluster.
 
-
-def generations_key(client: Client) -> str:
-    """Return the key of the sorted set of generations."""
-    return _near_current(client, contract.GENERATIONS)
-
-
-def _near_current(client: Client, key: str) -> str:
-    """Return a key that a script can use together with `recs:current`."""
-    return key + contract.SLOT if is_cluster(client) else key
+    Valkey has no `redis_mode`. Users of managed servers may not have the right to INFO.
+    """
+    try:
+        return bool(client.info("cluster").get("cluster_enabled"))
+    except redis.ResponseError:
+        with suppress(redis.ResponseError):
+            client.execute_command("CLUSTER INFO")
+            return True
+        return False
 
 
 def open_client(url: str, options: Mapping[str, Any]) -> RedisCluster:
@@ -46,7 +44,7 @@ def open_client(url: str, options: Mapping[str, Any]) -> RedisCluster:
     return RedisCluster.from_url(url, **options)
 
 
-def disconnect(client: Client) -> None:
+def disconnect(client: Redis) -> None:
     """Drop all connections, since an interrupted one may hold an unread answer."""
     if isinstance(client, RedisCluster):
         client.disconnect_connection_pools()
@@ -54,7 +52,7 @@ def disconnect(client: Client) -> None:
         client.connection_pool.disconnect()
 
 
-def infos(client: Client, section: str) -> list[dict[str, Any]]:
+def infos(client: Redis, section: str) -> list[dict[str, Any]]:
     """Return a section of INFO of each primary."""
     if not isinstance(client, RedisCluster):
         return [client.info(section)]
@@ -65,7 +63,7 @@ def infos(client: Client, section: str) -> list[dict[str, Any]]:
 
 
 def servers(
-    client: Client, keys: Sequence[str]
+    client: Redis, keys: Sequence[str]
 ) -> Mapping[str, tuple[redis.Redis, Sequence[int]]]:
     """Group the positions of keys by the name of the server that holds them."""
     if not isinstance(client, RedisCluster):

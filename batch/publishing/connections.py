@@ -4,7 +4,8 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -13,9 +14,11 @@ from redis.retry import Retry
 
 from batch.errors import BatchError
 from batch.publishing import cluster
+from batch.publishing.cluster import Redis
 from lookup.shared.env import without_password
+from lookup.shared.keys import PREFIX, Keys
+from lookup.shared.redis_options import OPTIONS
 
-Client = cluster.Client
 ANSWER_SECONDS = 30.0
 """How long to wait for an answer; a server that saves or frees much may be slow."""
 KEEPS_ALL = "noeviction"
@@ -33,7 +36,7 @@ REMEDIES: Mapping[type[Exception] | tuple[type[Exception], ...], str] = {
     redis.exceptions.ReadOnlyError: "it is a replica: name its primary in REDIS_URL",
     redis.exceptions.BusyLoadingError: "try again when it has loaded its data",
     redis.exceptions.NoPermissionError: (
-        "give its user the right to read and write recs:* and to run scripts"
+        "give its user the right to read and write {prefix}:* and to run scripts"
     ),
     redis.exceptions.AuthenticationError: "are user and password in REDIS_URL right?",
     redis.exceptions.TimeoutError: "is it stopped or overloaded?",
@@ -43,14 +46,23 @@ REMEDIES_BY_MESSAGE: Mapping[str, str] = {
     "DB index": "is the database in REDIS_URL right?",
 }
 
-WITHIN_SCRIPT = re.compile(r": -((?:OOM|READONLY|NOPERM|MISCONF) .*)")
+WITHIN_SCRIPT = re.compile(r": -?((?:OOM|READONLY|NOPERM|MISCONF|WRONGTYPE) .*)")
 """How an older server reports the error of a command within a script."""
+WRONG_TYPE = "WRONGTYPE"
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Client:
+    """A connection to Redis, and the names of one installation's keys there."""
+
+    redis: Redis
+    keys: Keys
+
+
 @contextmanager
-def connect(url: str) -> Iterator[Client]:
+def connect(url: str, prefix: str = PREFIX) -> Iterator[Client]:
     """Open a client and turn Redis errors within the block into a BatchError.
 
     Raises:
@@ -58,46 +70,47 @@ def connect(url: str) -> Iterator[Client]:
     """
     client: Client | None = None
     try:
-        client = _open(url)
+        client = _open(url, Keys(prefix))
         yield client
     except ERRORS as error:
         cause = unwrap(error)
+        fault = client and str(cause).startswith(WRONG_TYPE) and mistyped(client)
+        problem = fault or f"{cause}; {remedy(cause).format(prefix=prefix)}"
         raise BatchError(
-            f"Redis at {without_password(url)} failed: {cause}; {remedy(cause)}"
+            f"Redis at {without_password(url)} failed: {problem}"
         ) from error
     finally:
         if client is not None:
-            client.close()
+            client.redis.close()
 
 
-def _open(url: str) -> Client:
+def _open(url: str, keys: Keys) -> Client:
     """Open a client of the server, or of the cluster that it belongs to."""
     options: dict[str, Any] = {
-        "decode_responses": True,
+        **OPTIONS,
         "socket_connect_timeout": 5,
         "socket_timeout": ANSWER_SECONDS,
         # a repeated RPUSH would double a list
         "retry": Retry(NoBackoff(), 0),
     }
-    client = redis.Redis.from_url(url, **options)
+    server = redis.Redis.from_url(url, **options)
     try:
-        mode = client.info("server").get("redis_mode")
-    except redis.exceptions.NoPermissionError:
-        mode = None  # assume a single server
+        pool = server.connection_pool
+        pool.release(pool.get_connection())  # raises the errors of AUTH and SELECT
+        if not cluster.is_node(server):
+            return Client(server, keys)
     except BaseException:
-        client.close()
+        server.close()
         raise
-    if mode != "cluster":
-        return client
-    client.close()
-    return cluster.open_client(url, options)
+    server.close()
+    return Client(cluster.open_client(url, options), keys.in_cluster())
 
 
 def check_writable(client: Client, url: str) -> None:
     """Check that the servers accept writes and never evict keys.
 
     If a user's list were evicted, the lookup would treat the user as unknown. A server
-    that does not allow INFO passes.
+    without INFO passes.
 
     Raises:
         BatchError: a server is a replica, or evicts keys when it is full.
@@ -127,8 +140,8 @@ def check_writable(client: Client, url: str) -> None:
 
 def _infos(client: Client, section: str) -> list[dict[str, Any]]:
     try:
-        return cluster.infos(client, section)
-    except redis.exceptions.NoPermissionError:
+        return cluster.infos(client.redis, section)
+    except redis.ResponseError:
         return []
 
 
@@ -136,6 +149,24 @@ def unwrap(error: Exception) -> Exception:
     """Return the error of a command within a script, or else the error itself."""
     match = WITHIN_SCRIPT.search(str(error))
     return DefaultParser.parse_error(match[1]) if match else error  # type: ignore[no-untyped-call]
+
+
+def mistyped(client: Client) -> str | None:
+    """Describe a key that has another type than the batch gives it, if there is one."""
+    names, server = client.keys, client.redis
+    expected = {names.lock: "string", names.generations: "zset"}
+    expected[names.current] = "string"
+    if server.type(names.current) == "string":
+        served = cast(str, server.get(names.current))
+        expected[names.of(served).meta] = "hash"
+    for key, kind in expected.items():
+        found = cast(str, server.type(key))
+        if found not in (kind, "none"):
+            return (
+                f"{key} is a {found}, expected a {kind}: another program wrote it; "
+                "remove it, or choose another REDIS_PREFIX"
+            )
+    return None
 
 
 def remedy(error: Exception) -> str:

@@ -10,6 +10,7 @@ from batch.publishing import encoding, parquet
 from batch.publishing.pipeline import Trip
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
+from lookup.shared.keys import GenerationKeys
 
 RANKED_TABLE = "ranked_items"
 """The rankings as rows, for `explanations.sql`."""
@@ -17,17 +18,17 @@ RANKED_TABLE = "ranked_items"
 
 def encode(
     connection: duckdb.DuckDBPyConnection,
-    generation: str,
+    keys: GenerationKeys,
     rankings: Sequence[Ranking],
 ) -> Trip:
     """Encode the explanations of rankings; no other query may use the connection."""
     ordered = sorted(rankings, key=lambda ranking: ranking.user_id)
-    keys = [contract.because_key(generation, ranking.user_id) for ranking in ordered]
+    names = [keys.because(ranking.user_id) for ranking in ordered]
     commands, lengths = [], []
-    for key, entries in zip(keys, read(connection, ordered), strict=True):
+    for key, entries in zip(names, read(connection, ordered), strict=True):
         commands.append(encoding.command("RPUSH", key, *entries))
         lengths.append(len(entries))
-    return Trip(keys, commands, lengths)
+    return Trip(names, commands, lengths)
 
 
 def read(

@@ -1,7 +1,7 @@
 """List the generations that Redis holds, and remove all others.
 
 A generation is written under its own name and becomes current by one write of
-`recs:current`. The one before it is kept for `rollback`.
+`recs:current`. Those before it are kept for `rollback`.
 """
 
 import logging
@@ -22,10 +22,12 @@ from batch.publishing import cluster, parquet
 from batch.publishing.connections import Client
 from batch.publishing.lock import Lock
 from batch.publishing.pipeline import KEYS_PER_TRIP
-from lookup.shared import contract
 
 FREEING_SECONDS = 1.0
 """The wait after removing keys: Redis frees their memory in the background."""
+
+SAVE_SECONDS = 600.0
+SAVE_PAUSE_SECONDS = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +55,22 @@ def new_name(now: datetime) -> str:
 
 def current(client: Client) -> tuple[str, Mapping[str, str]] | None:
     """Return the current generation and its meta, None if there is none."""
-    generation = cast("str | None", client.get(contract.CURRENT))
+    generation = served(client)
     if generation is None:
         return None
-    meta = cast("dict[str, str]", client.hgetall(contract.meta_key(generation)))
+    key = client.keys.of(generation).meta
+    meta = cast("dict[str, str]", client.redis.hgetall(key))
     return (generation, meta) if meta else None
+
+
+def served(client: Client) -> str | None:
+    """Return the name of the current generation, None if there is none."""
+    return cast("str | None", client.redis.get(client.keys.current))
 
 
 def held(client: Client) -> list[str]:
     """Return the generations held, oldest first."""
-    return cast("list[str]", client.zrange(cluster.generations_key(client), 0, -1))
+    return cast("list[str]", client.redis.zrange(client.keys.generations, 0, -1))
 
 
 def previous(client: Client) -> str:
@@ -71,26 +79,40 @@ def previous(client: Client) -> str:
     Raises:
         BatchError: no generation older than the current one is held.
     """
-    names = held(client)
-    served = cast("str | None", client.get(contract.CURRENT))
-    older = names[: names.index(served)] if served in names else []
-    older = [name for name in older if client.exists(contract.meta_key(name))]
+    names, name = held(client), served(client)
+    older = names[: names.index(name)] if name in names else []
+    older = [one for one in older if client.redis.exists(client.keys.of(one).meta)]
     if not older:
         raise BatchError(
-            f"nothing to roll back to: {served} is served, and of the generations held "
+            f"nothing to roll back to: {name} is served, and of the generations held "
             f"({', '.join(names) or 'none'}) none is older"
         )
     return older[-1]
 
 
-def to_keep(client: Client) -> set[str]:
-    """Return the current generation and the one before it, or after if it is first."""
-    names = held(client)
-    served = cast("str | None", client.get(contract.CURRENT))
-    if served not in names:
+def to_keep(client: Client, n: int) -> set[str]:
+    """Return the `n` newest generations held, or older ones after a rollback.
+
+    The current one and the one before it are always among them.
+    """
+    names, name = held(client), served(client)
+    if name not in names:
         return set(names)
-    i = names.index(served)
-    return set(names[i - 1 : i + 1] if i else names[:2])
+    start = max(0, min(names.index(name) - 1, len(names) - n))
+    return set(names[start : start + n])
+
+
+def to_keep_after(
+    client: Client, generation: str, former: str | None, n: int
+) -> set[str]:
+    """Return the `n` generations to keep once one has replaced the former one.
+
+    Those between the two were rolled back, and no later rollback must lead to them.
+    """
+    names = [name for name in held(client) if name != generation]
+    if former in names:
+        del names[names.index(former) + 1 :]
+    return {generation, *names[max(0, len(names) + 1 - n) :]}
 
 
 @contextmanager
@@ -135,17 +157,18 @@ def remove_unheld(
 
 
 def _remove_orphans(client: Client, lock: Lock) -> None:
-    owners = {*held(client), client.get(contract.CURRENT), None}
-    names = client.scan_iter(match=f"{contract.PREFIX}*", count=KEYS_PER_TRIP)
-    orphans = (name for name in names if contract.generation_of(name) not in owners)
+    owners = {*held(client), served(client), None}  # None: the key is not ours
+    pattern, owner_of = f"{client.keys.prefix}:*", client.keys.generation_of
+    names = client.redis.scan_iter(match=pattern, count=KEYS_PER_TRIP)
+    orphans = (name for name in names if owner_of(name) not in owners)
     n_removed = sum(lock.remove((), some) for some in batches(orphans, KEYS_PER_TRIP))
     if n_removed:
         log.info("removed %d keys of generations no longer held", n_removed)
 
 
-def remove_leftovers(client: Client, lock: Lock, *folders: Path) -> None:
-    """Remove keys and files that interrupted batches left."""
-    remove_unheld(client, lock, to_keep(client), *folders)
+def remove_leftovers(client: Client, lock: Lock, n: int, *folders: Path) -> None:
+    """Remove keys and files that interrupted batches left; hold `n` generations."""
+    remove_unheld(client, lock, to_keep(client, n), *folders)
 
 
 def prune(client: Client, lock: Lock, keep: Collection[str], folder: Path) -> None:
@@ -159,7 +182,7 @@ def prune(client: Client, lock: Lock, keep: Collection[str], folder: Path) -> No
 def abandon(client: Client, lock: Lock, generation: str, folder: Path) -> None:
     """Remove a generation whose run failed; log an error instead of raising it."""
     try:
-        cluster.disconnect(client)
+        cluster.disconnect(client.redis)
         keep = held(client)
         remove_unheld(client, lock, keep)
         lock.check()
@@ -169,26 +192,35 @@ def abandon(client: Client, lock: Lock, generation: str, folder: Path) -> None:
         log.warning("left for the next run to remove: %s (%s)", generation, error)
 
 
-def save(client: Client) -> None:
-    """Make Redis save its data to disk.
+def save(client: Client, folder: Path) -> None:
+    """Make the Redis that keeps its data in a folder save them, in the background.
 
     Raises:
         BatchError: it cannot; the published lists are served until Redis ends.
     """
-    for _ in range(600):
-        try:
-            client.save()
-        except redis.ResponseError as error:
-            if "in progress" not in str(error):
-                folder = client.config_get("dir").get("dir")
-                cause = str(error) or "its log there says why"
-                raise BatchError(
-                    f"published, but Redis cannot save it in {folder} ({cause}), and "
-                    "it is lost when Redis ends: free some space there and run again"
-                ) from error
-            time.sleep(0.1)  # a background save is running
-        else:
+    deadline, is_ours = time.monotonic() + SAVE_SECONDS, False
+    cause = f"not within {SAVE_SECONDS:.0f} s"
+    while time.monotonic() < deadline:
+        info = client.redis.info("persistence")
+        if info["rdb_bgsave_in_progress"]:
+            time.sleep(SAVE_PAUSE_SECONDS)
+        elif is_ours and info["rdb_last_bgsave_status"] == "ok":
             return
+        elif is_ours:
+            cause = f"see {folder / 'redis.log'}"
+            break
+        else:  # one that ran before may have missed the last writes
+            try:
+                client.redis.bgsave()
+                is_ours = True
+            except redis.ResponseError as error:
+                if "in progress" not in str(error):
+                    cause = str(error)
+                    break
+    raise BatchError(
+        f"published, but Redis cannot save it in {folder} ({cause}), and it is lost "
+        "when Redis ends: free some space there and run again"
+    )
 
 
 def batches(values: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -12,6 +12,7 @@ from batch.publishing.pipeline import Trip
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 from lookup.shared.contract import History
+from lookup.shared.keys import GenerationKeys
 
 N_RATINGS = 10
 """The maximum number of highest ratings, and of last ones."""
@@ -19,18 +20,18 @@ N_RATINGS = 10
 
 def encode(
     connection: duckdb.DuckDBPyConnection,
-    generation: str,
+    keys: GenerationKeys,
     rankings: Sequence[Ranking],
 ) -> Trip:
     """Encode the histories of the users with these rankings."""
     user_ids = [ranking.user_id for ranking in rankings]
     found = dict(read(connection, user_ids))
-    keys = [contract.history_key(generation, user_id) for user_id in user_ids]
+    names = [keys.history(user_id) for user_id in user_ids]
     commands = [
         encoding.command("SET", key, contract.encode_history(found[user_id]))
-        for key, user_id in zip(keys, user_ids, strict=True)
+        for key, user_id in zip(names, user_ids, strict=True)
     ]
-    return Trip(keys, commands, ["OK"] * len(keys))
+    return Trip(names, commands, ["OK"] * len(names))
 
 
 def read(

@@ -11,7 +11,6 @@ from typing import cast
 from batch.errors import BatchError, LockHeld
 from batch.publishing import cluster, connections, pipeline
 from batch.publishing.connections import Client
-from lookup.shared import contract
 
 LOCK_SECONDS = 20
 
@@ -53,8 +52,9 @@ class Lock:
     """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
-        self._key = cluster.lock_key(client)
+        self._client = client.redis
+        self._keys = client.keys
+        self._key = client.keys.lock
         self._token = ""
         """While this is empty, `remove` requires that no batch holds the lock."""
         self._done = threading.Event()
@@ -109,10 +109,9 @@ class Lock:
         Raises:
             BatchError: the lock or the generation is lost.
         """
-        generations_key = cluster.generations_key(self._client)
-        keys = [self._key, contract.CURRENT, generations_key]
+        keys = [self._key, self._keys.current, self._keys.generations]
         if not cluster.is_cluster(self._client):
-            keys.append(contract.meta_key(generation))
+            keys.append(self._keys.of(generation).meta)
         arguments = (self._token, generation, str(published_at))
         done = int(self._client.eval(MAKE_CURRENT, len(keys), *keys, *arguments))
         if done < 0:
@@ -140,11 +139,7 @@ class Lock:
             BatchError: another batch has taken the lock.
         """
         later = keys if cluster.is_cluster(self._client) else ()
-        names = (
-            self._key,
-            cluster.generations_key(self._client),
-            *(() if later else keys),
-        )
+        names = (self._key, self._keys.generations, *(() if later else keys))
         # zrem needs at least one name; no generation has an empty one
         arguments = (self._token, *(generations or [""]))
         n_removed = int(self._client.eval(REMOVE, len(names), *names, *arguments))

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 from batch.errors import DISK_FULL_ERRNOS, BatchError
 from batch.scoring.ranking import Ranking
+from lookup.shared.keys import GENERATION
 
 DENIED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 PARTIAL = ".partial"
-GENERATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 RECOMMENDATIONS = pa.schema(
     [
@@ -129,5 +129,5 @@ def remove_abandoned(folder: Path) -> None:
 def remove_generations(folder: Path, keep: Collection[str]) -> None:
     """Remove the files of all generations except `keep`."""
     for path in folder.glob("*.parquet"):
-        if GENERATION.fullmatch(path.stem) and path.stem not in keep:
+        if re.fullmatch(GENERATION, path.stem) and path.stem not in keep:
             path.unlink(missing_ok=True)

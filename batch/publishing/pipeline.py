@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from redis.connection import Connection, ConnectionPool
 
 from batch.publishing import cluster, encoding
-from batch.publishing.connections import Client
+from batch.publishing.cluster import Redis
 
 KEYS_PER_TRIP = 1000
 
@@ -33,7 +33,7 @@ class Pipeline:
     broken connection or any other error ends the pipeline.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Redis) -> None:
         self._client = client
         self._open: dict[str, tuple[ConnectionPool, Connection]] = {}
         self._sent: deque[tuple[Trip, Mapping[str, Sequence[int]]]] = deque()
@@ -80,7 +80,7 @@ class Pipeline:
             pool.release(connection)
 
 
-def total(client: Client, command: str, keys: Sequence[str]) -> int:
+def total(client: Redis, command: str, keys: Sequence[str]) -> int:
     """Sum the answers to a command that takes any number of keys, such as EXISTS."""
     n = 0
     pipeline = Pipeline(client)

@@ -51,20 +51,21 @@ def write(
 
 def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
     """Write `recs:{generation}:items`."""
-    key = contract.items_key(generation)
+    key = client.keys.of(generation).items
     for some in generations.batches(items, KEYS_PER_TRIP):
         fields: dict[Any, Any] = {}
         for item in some:
             text = {"title": item.title, "genres": [*item.genres], "year": item.year}
             fields[item.item_id] = json.dumps(text, ensure_ascii=False)
-        client.hset(key, mapping=fields)
+        client.redis.hset(key, mapping=fields)
 
 
 def write_popular(
     client: Client, generation: str, popular: Sequence[tuple[int, float]]
 ) -> None:
     """Write `recs:{generation}:popular`, the fallback for unknown users."""
-    client.rpush(contract.popular_key(generation), *contract.encode(popular))
+    key = client.keys.of(generation).popular
+    client.redis.rpush(key, *contract.encode(popular))
 
 
 def write_similar(
@@ -72,20 +73,20 @@ def write_similar(
 ) -> list[int]:
     """Write `recs:{generation}:similar:{item_id}`; return the items that have it."""
     lists = list(read_similar(connection, top_n))
-    with list_writer(client, generation, contract.similar_key) as writer:
+    with list_writer(client, client.keys.of(generation).similar) as writer:
         writer.write(lists)
     return [ranking.user_id for ranking in lists]
 
 
 def write_about(client: Client, generation: str, about: About) -> None:
     """Write `recs:{generation}:about`."""
-    client.set(contract.about_key(generation), contract.encode_about(about))
+    client.redis.set(client.keys.of(generation).about, contract.encode_about(about))
 
 
 def write_meta(client: Client, generation: str, meta: Meta) -> None:
     """Write `recs:{generation}:meta`, which completes the generation."""
     fields: dict[Any, Any] = asdict(meta)
-    client.hset(contract.meta_key(generation), mapping=fields)
+    client.redis.hset(client.keys.of(generation).meta, mapping=fields)
 
 
 def read_items(connection: Connection) -> list[Item]:

@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from batch.errors import BatchError
 from batch.publishing import pipeline
 from batch.publishing.connections import Client
-from lookup.shared import contract
-
-USER_KEYS = (contract.user_key, contract.because_key, contract.history_key)
 
 
 def verify(
@@ -22,12 +19,13 @@ def verify(
     Raises:
         BatchError: keys or items are missing.
     """
-    keys = [key_of(generation, user_id) for key_of in USER_KEYS for user_id in user_ids]
-    keys += [contract.similar_key(generation, item_id) for item_id in similar]
-    keys += [contract.popular_key(generation), contract.about_key(generation)]
-    keys += [contract.meta_key(generation)]
-    n_keys = pipeline.total(client, "EXISTS", keys)
-    n_described = client.hlen(contract.items_key(generation))
+    own = client.keys.of(generation)
+    key_forms = (own.user, own.because, own.history)
+    keys = [key_of(user_id) for key_of in key_forms for user_id in user_ids]
+    keys += [own.similar(item_id) for item_id in similar]
+    keys += [own.popular, own.about, own.meta]
+    n_keys = pipeline.total(client.redis, "EXISTS", keys)
+    n_described = client.redis.hlen(own.items)
     if (n_keys, n_described) != (len(keys), n_items):
         raise BatchError(
             f"{generation} is not whole: Redis holds {n_keys} of {len(keys)} keys like "

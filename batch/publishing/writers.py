@@ -14,7 +14,6 @@ from batch.publishing import encoding, explanations, histories, parquet
 from batch.publishing.connections import Client
 from batch.publishing.pipeline import Pipeline, Trip
 from batch.scoring.ranking import Ranking
-from lookup.shared import contract
 
 LISTS_PER_TRIP = 128
 """The arrays of more lists would not fit into a core's cache."""
@@ -42,14 +41,13 @@ def open_writers(
     Raises:
         BatchError: keys of the generation existed, or the file cannot be written.
     """
+    keys = client.keys.of(generation)
     with (
         parquet.open_writer(path) as file,
         connection.cursor() as cursor,  # the connection may be in the middle of a query
-        list_writer(client, generation) as lists,
-        RedisWriter(
-            client, partial(explanations.encode, cursor, generation)
-        ) as reasons,
-        RedisWriter(client, partial(histories.encode, cursor, generation)) as rated,
+        list_writer(client, keys.user) as lists,
+        RedisWriter(client, partial(explanations.encode, cursor, keys)) as reasons,
+        RedisWriter(client, partial(histories.encode, cursor, keys)) as rated,
     ):
         yield file, lists, reasons, rated
 
@@ -68,7 +66,7 @@ class RedisWriter:
     ) -> None:
         self._encode = encode
         self._size = size
-        self._pipeline = Pipeline(client)
+        self._pipeline = Pipeline(client.redis)
 
     def __enter__(self) -> Self:
         return self
@@ -98,18 +96,14 @@ class RedisWriter:
         if answers != trip.expected:
             places = zip(trip.keys, answers, trip.expected, strict=True)
             key = next(key for key, answer, expected in places if answer != expected)
-            raise BatchError(f"{contract.generation_of(key)} is not new: {key} existed")
+            raise BatchError(f"the generation is not new: {key} existed")
 
 
-def list_writer(
-    client: Client,
-    generation: str,
-    key_of: Callable[[str, int], str] = contract.user_key,
-) -> RedisWriter:
+def list_writer(client: Client, key_of: Callable[[int], str]) -> RedisWriter:
     """Return a writer of `item_id:score` lists to the keys that `key_of` returns."""
 
     def encode(rankings: Sequence[Ranking]) -> Trip:
-        keys = [key_of(generation, ranking.user_id) for ranking in rankings]
+        keys = [key_of(ranking.user_id) for ranking in rankings]
         lengths = [max(1, len(ranking.item_ids)) for ranking in rankings]
         return Trip(keys, encoding.pushes(keys, rankings), lengths)
 

@@ -15,6 +15,7 @@ from lookup.http.query_params import Query
 from lookup.http.responses import GenerationResponse, accepts_gzip
 from lookup.settings import Settings
 from lookup.shared import contract
+from lookup.shared.keys import GenerationKeys
 from lookup.store.client import Command
 from lookup.store.errors import StoreError
 from lookup.store.generation import Generation, as_json, decoded
@@ -63,19 +64,19 @@ class Routes:
         query = self._query(request, RECOMMEND)
         length = self._length(query)
 
-        def commands(name: str) -> list[Command]:
-            keys = [contract.user_key(name, user_id)]
+        def commands(keys: GenerationKeys) -> list[Command]:
+            names = [keys.user(user_id)]
             if query.because:
-                keys.append(contract.because_key(name, user_id))
-            return [lrange(key, length) for key in keys]
+                names.append(keys.because(user_id))
+            return [lrange(name, length) for name in names]
 
         generation, (texts, *explained) = await self._store.read(commands)
         ids = {"user_id": user_id}
         if texts:
-            key = contract.user_key(generation.name, user_id)
+            key = generation.keys.user(user_id)
             found = StoredList("personal", key, texts, ids)
             if query.because:
-                key = contract.because_key(generation.name, user_id)
+                key = generation.keys.because(user_id)
                 found.because = decoded(contract.decode_because, key, explained[0])
             return self._list_response(request, generation, query, found)
         # an unknown user: a known user's list holds at least NO_ITEMS
@@ -100,11 +101,11 @@ class Routes:
         query = self._query(request, query_params.PAGE)
         length = self._length(query)
         generation, (texts,) = await self._store.read(
-            lambda name: [lrange(contract.similar_key(name, item_id), length)]
+            lambda keys: [lrange(keys.similar(item_id), length)]
         )
         if not generation.has_item(item_id):
             raise _unknown("item", item_id, generation)
-        key = contract.similar_key(generation.name, item_id)
+        key = generation.keys.similar(item_id)
         found = StoredList("similar", key, texts, {"item_id": item_id})
         return self._list_response(request, generation, query, found)
 
@@ -122,9 +123,7 @@ class Routes:
         """Return a user's highest and last ratings."""
         user_id = _path_id(request, "user_id")
         self._query(request, ())
-        generation, key, text = await self._get(
-            lambda name: contract.history_key(name, user_id)
-        )
+        generation, key, text = await self._get(lambda keys: keys.history(user_id))
         if text is None:
             raise _unknown("user", user_id, generation)
         history = decoded(contract.decode_history, key, text)
@@ -140,7 +139,7 @@ class Routes:
     async def about(self, request: Request) -> GenerationResponse:
         """Return the size of the generation and the metrics of its model."""
         self._query(request, ())
-        generation, key, text = await self._get(contract.about_key)
+        generation, key, text = await self._get(lambda keys: keys.about)
         if text is None:
             message = f"generation {generation.name} has no description"
             raise ApiError(404, "unknown_about", message)
@@ -214,12 +213,14 @@ class Routes:
             self._cache.put(cache_key(scope), response)
         return response
 
-    async def _get(self, key_of: Callable[[str], str]) -> tuple[Generation, str, Any]:
+    async def _get(
+        self, key_of: Callable[[GenerationKeys], str]
+    ) -> tuple[Generation, str, Any]:
         """Read a key of the served generation; return the generation, key and value."""
         generation, (text,) = await self._store.read(
-            lambda name: [("GET", key_of(name))]
+            lambda keys: [("GET", key_of(keys))]
         )
-        return generation, key_of(generation.name), text
+        return generation, key_of(generation.keys), text
 
     def _query(self, request: Request, known: Sequence[str]) -> Query:
         query = request.scope["query_string"]
@@ -242,8 +243,7 @@ def _path_id(request: Request, name: str) -> int:
 
 
 def _popular(generation: Generation, ids: Mapping[str, int]) -> StoredList:
-    key = contract.popular_key(generation.name)
-    return StoredList("popular", key, generation.popular, ids)
+    return StoredList("popular", generation.keys.popular, generation.popular, ids)
 
 
 def _unknown(what: str, number: int, generation: Generation) -> ApiError:

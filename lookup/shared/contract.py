@@ -1,4 +1,4 @@
-"""The names of the Redis keys and the encodings of their values.
+"""The encodings of the values in Redis.
 
 The batch writes them, the lookup reads them. Standard library only.
 """
@@ -9,68 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-CURRENT = "recs:current"
-GENERATIONS = "recs:generations"
-LOCK = "recs:lock"
-
-PREFIX = "recs:"
-
-SLOT = "{recs:current}"
-"""The suffix, in a cluster, of a key that scripts use together with `recs:current`.
-
-Redis Cluster places a key by the text in its braces, so that both are on one node.
-"""
-
 NO_ITEMS = ""
 """The only entry of a list without items, since Redis does not keep empty lists."""
 
 DECIMALS = 4
-
-
-def meta_key(generation: str) -> str:
-    """Return the key of the hash with a generation's model, counts and settings."""
-    return f"{PREFIX}{generation}:meta"
-
-
-def user_key(generation: str, user_id: int) -> str:
-    """Return the key of the list of a user's recommendations, best first."""
-    return f"{PREFIX}{generation}:user:{user_id}"
-
-
-def popular_key(generation: str) -> str:
-    """Return the key of the list of popular items, the fallback of unknown users."""
-    return f"{PREFIX}{generation}:popular"
-
-
-def items_key(generation: str) -> str:
-    """Return the key of the hash from item_id to JSON of title, genres and year."""
-    return f"{PREFIX}{generation}:items"
-
-
-def similar_key(generation: str, item_id: int) -> str:
-    """Return the key of the list of the items most similar to an item."""
-    return f"{PREFIX}{generation}:similar:{item_id}"
-
-
-def because_key(generation: str, user_id: int) -> str:
-    """Return the key of the list of explanations, one for each of a user's items."""
-    return f"{PREFIX}{generation}:because:{user_id}"
-
-
-def history_key(generation: str, user_id: int) -> str:
-    """Return the key of the JSON of a user's history."""
-    return f"{PREFIX}{generation}:history:{user_id}"
-
-
-def about_key(generation: str) -> str:
-    """Return the key of the JSON about a generation."""
-    return f"{PREFIX}{generation}:about"
-
-
-def generation_of(key: str) -> str | None:
-    """Return the generation of a key; None for keys such as `recs:current`."""
-    name, separator, _ = key.removeprefix(PREFIX).removesuffix(SLOT).partition(":")
-    return name if separator else None
 
 
 def encode(entries: Iterable[tuple[int, float]]) -> list[str]:

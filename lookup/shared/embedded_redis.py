@@ -25,6 +25,7 @@ from typing import IO
 HOST = "127.0.0.1"
 PREFERRED_PORT = 6399
 LOG = "redis.log"
+SERVER_LOCK = "server.lock"
 OPTIONS = (
     *("--bind", HOST, "--protected-mode", "yes"),
     *("--save", "60", "1", "--appendonly", "no"),
@@ -33,6 +34,10 @@ OPTIONS = (
 PAUSE_SECONDS = 0.01
 ANSWER_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
+JOIN_SECONDS = 3 * PATIENCE_SECONDS
+"""How long to wait for processes that start or end the server before this one."""
+LEAVE_SECONDS = 5.0
+"""How long to wait when leaving: a process that takes longer will use the server."""
 
 
 class EmbeddedRedisError(RuntimeError):
@@ -95,11 +100,15 @@ class _User:
         self._folder = folder
         self._start_lock = files.enter_context(_open(folder / "start.lock"))
         self._users_lock = files.enter_context(_open(folder / "users.lock"))
-        self._server_lock = files.enter_context(_open(folder / "server.lock"))
+        self._server_lock = files.enter_context(_open(folder / SERVER_LOCK))
 
     def join(self) -> int:
         """Start the server if it does not run, and return its port."""
-        fcntl.flock(self._start_lock, fcntl.LOCK_EX)
+        if not self._take_turn(JOIN_SECONDS):
+            raise EmbeddedRedisError(
+                f"another process has kept {self._folder / 'start.lock'} locked for "
+                f"{JOIN_SECONDS:.0f} s: end it, or set REDIS_URL"
+            )
         fcntl.flock(self._users_lock, fcntl.LOCK_SH)
         try:
             port = self._wait_until_ready() or self._start()
@@ -111,20 +120,33 @@ class _User:
 
     def leave(self) -> None:
         """End the server if no other user is left."""
-        fcntl.flock(self._start_lock, fcntl.LOCK_EX)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._end()
+        if self._take_turn(LEAVE_SECONDS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._end()
         # Closing the files releases no lock while a forked child has them open, too.
         fcntl.flock(self._users_lock, fcntl.LOCK_UN)
         fcntl.flock(self._start_lock, fcntl.LOCK_UN)
+
+    def _take_turn(self, seconds: float) -> bool:
+        """Lock `start.lock`; return whether that was possible in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(self._start_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return True
 
     def _wait_until_ready(self) -> int | None:
         """Return the server's port once it has loaded its data, None if it ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self._is_running():
             port = self._port()
-            if port is not None and _is_ready(self._folder, port):
+            if port is not None and self._is_ready(port):
                 return port
             if time.monotonic() > deadline:
                 raise EmbeddedRedisError(
@@ -154,7 +176,7 @@ class _User:
 
     def _launch(self, binary: str, port: int) -> None:
         """Run redis-server, which goes to the background and keeps `server.lock`."""
-        lock, log = self._folder / "server.lock", self._folder / LOG
+        lock, log = self._folder / SERVER_LOCK, self._folder / LOG
         with _open(lock) as held, log.open("ab") as out:
             fcntl.flock(held, fcntl.LOCK_EX)
             os.pwrite(held.fileno(), b"%5d" % port, 0)
@@ -178,9 +200,31 @@ class _User:
         while self._is_running() and time.monotonic() < deadline:
             # Redis may not listen yet, and a long save exceeds ANSWER_SECONDS.
             with contextlib.suppress(OSError):
-                # Redis gets to the second one only if it cannot save (a full disk).
-                _ask(port or 0, "SHUTDOWN", "SHUTDOWN NOSAVE")
+                if self._is_ours(_ask(port or 0, "CONFIG GET dir", "QUIT")):
+                    # Redis gets to the second one only if it cannot save (a full disk).
+                    _ask(port or 0, "SHUTDOWN", "SHUTDOWN NOSAVE")
             time.sleep(PAUSE_SECONDS)
+
+    def _is_ready(self, port: int) -> bool:
+        """Return whether the server answers at a port and has loaded its data."""
+        with contextlib.suppress(OSError):
+            answer = _ask(port, "CONFIG GET dir", "INFO persistence", "QUIT")
+            return self._is_ours(answer) and b"\r\nloading:0\r\n" in answer
+        return False
+
+    def _is_ours(self, answer: bytes) -> bool:
+        """Return whether the server that answered CONFIG GET dir has our lock's folder.
+
+        Another one may have taken the port. The folder may have been moved or removed.
+        """
+        lines = answer.split(b"\r\n")
+        if b"dir" not in lines:
+            return False
+        folder = b"".join(lines[lines.index(b"dir") + 2 :][:1])
+        lock = os.fstat(self._server_lock.fileno())
+        if not folder:
+            return lock.st_nlink == 0
+        return os.path.samestat(Path(os.fsdecode(folder), SERVER_LOCK).stat(), lock)
 
     def _is_running(self) -> bool:
         try:
@@ -202,15 +246,6 @@ class _User:
                 with socket.create_server((HOST, wanted)) as candidate:
                     port: int = candidate.getsockname()[1]
                 yield port
-
-
-def _is_ready(folder: Path, port: int) -> bool:
-    """Return whether the folder's server answers at a port and has loaded its data."""
-    with contextlib.suppress(OSError):
-        answer = _ask(port, "CONFIG GET dir", "INFO persistence", "QUIT")
-        lines = answer.split(b"\r\n")
-        return os.fsencode(folder) in lines and b"loading:0" in lines
-    return False
 
 
 def _ask(port: int, *commands: str) -> bytes:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
+from lookup.shared.keys import PREFIX
+
 SECRET_BYTES = 4096
 """The maximum size of a secret's file, in case another file is named by mistake."""
 
@@ -16,6 +18,10 @@ REDIS_URL_FORM = (
     "redis://[[user]:password@]host[:port][/database], rediss://… or "
     "unix:///path/to/socket"
 )
+VALKEY = {"valkey": "redis", "valkeys": "rediss"}
+"""Schemes that name the same protocols as others."""
+PREFIX_FORM = "[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*"
+PREFIX_LENGTH = 64
 REDIS_OPTIONS = frozenset(
     {
         *("client_name", "db", "password", "protocol", "username", "ssl_ca_certs"),
@@ -74,7 +80,7 @@ def redis_address(environ: Mapping[str, str]) -> str | None:
     """Read REDIS_URL, with REDIS_PASSWORD in it; None stands for the embedded Redis."""
     url, password = secret(environ, "REDIS_URL"), secret(environ, "REDIS_PASSWORD")
     if url:
-        redis_url("REDIS_URL", url)
+        url = redis_url("REDIS_URL", url)
     if not password:
         return url or None
     if not url:
@@ -87,21 +93,39 @@ def redis_address(environ: Mapping[str, str]) -> str | None:
     return parts._replace(netloc=netloc).geturl()
 
 
-def redis_url(name: str, text: str) -> str:
-    """Check the URL of a Redis server and return it."""
-    try:
-        problem = _problem(urlsplit(text))
-    except ValueError as error:
-        problem = str(error)
-    if problem is None:
-        return text
-    if "@" in text or "password" in text:
+def redis_prefix(environ: Mapping[str, str]) -> str:
+    """Read REDIS_PREFIX, what the names of all keys begin with."""
+    text = environ.get("REDIS_PREFIX") or PREFIX
+    if not re.fullmatch(PREFIX_FORM, text) or len(text) > PREFIX_LENGTH:
         raise SettingError(
-            f"{name} (hidden, since it may hold a password) is not a valid URL: "
-            f"expected {REDIS_URL_FORM}; in a password, write / ? # @ [ ] % as %2F %3F "
-            "%23 %40 %5B %5D %25, or set REDIS_PASSWORD instead"
+            f"REDIS_PREFIX={text!r}: expected up to {PREFIX_LENGTH} letters, digits, "
+            "`_`, `.` and `-`, with single colons between them"
         )
-    raise SettingError(f"{name}={text!r}: {problem}; expected {REDIS_URL_FORM}")
+    return text
+
+
+def redis_url(name: str, text: str) -> str:
+    """Check the URL of a Redis server and return it as redis-py takes it."""
+    scheme, separator, rest = text.partition("://")
+    scheme = VALKEY.get(scheme.lower(), scheme.lower())
+    url = f"{scheme}{separator}{rest}" if separator else text
+    try:
+        parts = urlsplit(url)
+        refusal = _refusal(parts)
+        problem = refusal or _problem(parts)
+    except ValueError as error:
+        refusal, problem = None, str(error)
+    if problem is None:
+        return url
+    if "@" not in text and "password" not in text:
+        raise SettingError(f"{name}={text!r}: {problem}; expected {REDIS_URL_FORM}")
+    hidden = f"{name} (hidden, since it may hold a password)"
+    if refusal:
+        raise SettingError(f"{hidden}: {refusal}; expected {REDIS_URL_FORM}")
+    raise SettingError(
+        f"{hidden} is not a valid URL: expected {REDIS_URL_FORM}; in a password, write "
+        "/ ? # @ [ ] % as %2F %3F %23 %40 %5B %5D %25, or set REDIS_PASSWORD instead"
+    )
 
 
 def without_password(url: str) -> str:
@@ -112,6 +136,15 @@ def without_password(url: str) -> str:
     """
     hidden = re.sub(r"(?<=password=)[^&]*", "…", url)
     return re.sub(r"(^[^/@:]*:/?|(?<!/)//)(?!/).*@", r"\1…@", hidden, flags=re.DOTALL)
+
+
+def _refusal(url: SplitResult) -> str | None:
+    """Describe what is not supported in words that show no password, or return None."""
+    if "sentinel" in url.scheme:
+        return "Redis Sentinel is not supported: name the primary itself"
+    if "," in url.netloc.rpartition("@")[2]:
+        return "it names several hosts: name one server, or any node of a cluster"
+    return None
 
 
 def _problem(url: SplitResult) -> str | None:

@@ -19,6 +19,8 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004
 )
 
+from lookup.shared.redis_options import OPTIONS
+
 Command = tuple[str | int, ...]
 
 CONNECT_SECONDS = 0.5
@@ -131,10 +133,8 @@ def _cluster(url: str) -> RedisCluster:
 
 def _options() -> dict[str, Any]:
     return {
-        "decode_responses": True,
+        **OPTIONS,
         "encoding_errors": "replace",  # "strict" would leave a connection half read
         "socket_connect_timeout": CONNECT_SECONDS,
         "retry": Retry(NoBackoff(), 0),  # the default waits for ten attempts
-        "protocol": 2,  # 3 costs a handshake, without a benefit here
-        "driver_info": None,
     }

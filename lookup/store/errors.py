@@ -22,6 +22,6 @@ class NoGeneration(StoreError):
 
 
 class CorruptGeneration(StoreError):
-    """A key of a generation does not have the form of the contract."""
+    """A key does not have the type or the form of the contract."""
 
     code = "corrupt_generation"

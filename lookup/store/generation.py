@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypedDict, TypeVar
 
 from lookup.shared import contract
+from lookup.shared.keys import GenerationKeys
 from lookup.store.errors import CorruptGeneration
 
 TOP_N = re.compile("0*[1-9][0-9]{0,8}")
@@ -32,23 +33,24 @@ class Generation:
 
     def __init__(
         self,
-        name: str,
+        keys: GenerationKeys,
         meta: Mapping[str, str],
         items: Mapping[str, str],
         popular: Iterable[str],
     ) -> None:
-        self.name = name
+        self.keys = keys
+        self.name = keys.generation
         self.model_version = self._required(meta, "model_version")
         self.scored_at = self._required(meta, "scored_at")
         self.top_n = self._top_n(self._required(meta, "top_n"))
         self.popular = [text for text in popular if text != contract.NO_ITEMS]
-        self.entries(contract.popular_key(name), self.popular)  # fail now, not later
+        self.entries(keys.popular, self.popular)  # fail now, not later
         # Decoded when first used: decoding 90 000 items at once would block requests.
         self._undecoded = dict(items)
         self._items: dict[int, Item] = {}
         self._items_json = _ItemsJson(self)
         self.origin = {
-            "generation": name,
+            "generation": self.name,
             "model_version": self.model_version,
             "scored_at": self.scored_at,
         }
@@ -103,7 +105,7 @@ class Generation:
             return None
 
     def _decode_item(self, item_id: int) -> Item:
-        where = f"{contract.items_key(self.name)} {item_id}"
+        where = f"{self.keys.items} {item_id}"
         text = self._undecoded.get(str(item_id))
         if text is None:
             raise CorruptGeneration(f"{where} is missing")
@@ -125,14 +127,13 @@ class Generation:
     def _required(self, meta: Mapping[str, str], field: str) -> str:
         value = meta.get(field)
         if not value:
-            raise CorruptGeneration(f"{contract.meta_key(self.name)} has no {field}")
+            raise CorruptGeneration(f"{self.keys.meta} has no {field}")
         return value
 
     def _top_n(self, text: str) -> int:
         if not TOP_N.fullmatch(text):
             raise CorruptGeneration(
-                f"{contract.meta_key(self.name)} top_n={text[:80]!r}: expected a "
-                "positive integer"
+                f"{self.keys.meta} top_n={text[:80]!r}: expected a positive integer"
             )
         return int(text)
 

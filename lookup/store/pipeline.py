@@ -6,17 +6,20 @@ during one trip share the next. A lone request never waits for others.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
 from redis import exceptions
 
 from lookup.store.client import TIMEOUT_SECONDS, Client, Command
+from lookup.store.errors import CorruptGeneration
 
 Waiting = tuple[float, Sequence[Command], "asyncio.Future[list[Any]]"]
 """The time of the call, its commands, and the future for their replies."""
 
+TYPES: Mapping[str | int, str] = {"GET": "string", "LRANGE": "list", "HGETALL": "hash"}
+"""The type of key that each command reads."""
 MAX_BATCH = 256
 """Requests that share a round trip: more would block the event loop."""
 MAX_WAITING = 8192
@@ -43,7 +46,7 @@ class Pipeline:
         self._waiting.append((time.monotonic(), commands, future))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
-        return checked(await future)
+        return checked([*commands, self._last], await future)
 
     async def _send_all(self) -> None:
         """Make round trips until nothing waits."""
@@ -84,10 +87,19 @@ class Pipeline:
             _fail(late, TimeoutError("it is slow, and too many wait for it"))
 
 
-def checked(replies: Sequence[Any]) -> Sequence[Any]:
-    """Return replies, or raise the first one that is an error."""
-    for reply in replies:
+def checked(commands: Sequence[Command], replies: Sequence[Any]) -> Sequence[Any]:
+    """Return the replies to commands, or raise the first one that is an error.
+
+    Raises CorruptGeneration, naming the key, if its type is not that of the contract.
+    """
+    for i, reply in enumerate(replies):
         if isinstance(reply, exceptions.RedisError):
+            if str(reply).startswith("WRONGTYPE"):
+                command, key, *_ = commands[i]
+                raise CorruptGeneration(
+                    f"{key} is not a {TYPES[command]}: another program wrote it; "
+                    "remove it and publish again"
+                ) from reply
             raise reply
     return replies
 

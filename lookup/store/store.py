@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from lookup.shared import contract
+from lookup.shared.keys import PREFIX, GenerationKeys, Keys
 from lookup.store.client import Client, Command
 from lookup.store.errors import (
     CorruptGeneration,
@@ -24,8 +24,6 @@ from lookup.store.errors import (
 )
 from lookup.store.generation import Generation
 from lookup.store.pipeline import Pipeline, checked
-
-POINTER: Command = ("GET", contract.CURRENT)
 
 LOAD_SECONDS = 10.0
 """The time limit for reading a generation: 90 000 items are 10 MB."""
@@ -48,6 +46,7 @@ class Store:
     def __init__(
         self,
         url: str,
+        prefix: str = PREFIX,
         *,
         trust_seconds: float = 0.0,
         on_error: Callable[[], None] = lambda: None,
@@ -56,12 +55,14 @@ class Store:
 
         Args:
             url: the address of Redis.
+            prefix: what the names of all keys begin with.
             trust_seconds: how long a read of the pointer stays valid. With 0,
                 `generation` reads it on each call.
-            on_error: called each time that Redis does not answer.
+            on_error: called each time that Redis does not answer or refuses.
         """
         self._redis = Client(url)
-        self._pipeline = Pipeline(self._redis, last=POINTER)
+        self._keys = Keys(prefix)
+        self._pipeline = Pipeline(self._redis, last=("GET", self._keys.current))
         self._trust = trust_seconds
         self._trusted_until = 0.0
         self._refreshing: asyncio.Task[None] | None = None
@@ -87,31 +88,32 @@ class Store:
             if remaining < self._trust / 2 and self._refreshing is None:
                 # early, so that under load no request waits for it
                 self._refreshing = asyncio.create_task(self._refresh())
+                self._refreshing.add_done_callback(self._refreshed)
             return self._latest
         return await self._read_generation()
 
     async def read(
-        self, commands_for: Callable[[str], Sequence[Command]]
+        self, commands_for: Callable[[GenerationKeys], Sequence[Command]]
     ) -> tuple[Generation, list[Any]]:
         """Return the served generation and the replies to commands about it.
 
-        `commands_for` returns the commands, given the name of a generation.
+        `commands_for` returns the commands, given the keys of a generation.
         """
         generation = self._latest or await self.generation()
         for _ in _attempts():
-            commands = commands_for(generation.name)
+            commands = commands_for(generation.keys)
             *replies, current = await self._execute(*commands)
             if not all(replies):
                 (current,) = await self._execute()  # see the top of this file
             if current == generation.name:
                 return generation, replies
             generation = await self._load(current) or generation
-        raise _moving()
+        raise self._moving()
 
     async def close(self) -> None:
         """Close the connections."""
         if self._refreshing is not None:
-            await self._refreshing
+            await asyncio.wait([self._refreshing])
         await self._redis.aclose()
 
     async def _read_generation(self) -> Generation:
@@ -120,13 +122,18 @@ class Store:
             generation = await self._load(name)
             if generation is not None:
                 return generation
-        raise _moving()
+        raise self._moving()
 
     async def _refresh(self) -> None:
         """Read the pointer again; if that fails, the next request gets the error."""
         with suppress(StoreError):
             await self._read_generation()
+
+    def _refreshed(self, task: asyncio.Task[None]) -> None:
+        """Let the next refresh begin, however this one ended."""
         self._refreshing = None
+        if not task.cancelled() and (error := task.exception()):
+            log.error("could not read %s", self._keys.current, exc_info=error)
 
     async def _load(self, name: str | None) -> Generation | None:
         """Return a generation from memory or Redis; None if it is no longer current.
@@ -134,7 +141,7 @@ class Store:
         Concurrent calls share one read, which goes on if some of them are cancelled.
         """
         if name is None:
-            raise NoGeneration(f"nothing is published: {contract.CURRENT} is not set")
+            raise NoGeneration(f"nothing is published: {self._keys.current} is not set")
         generation = self._kept.get(name)
         if generation is None:
             if name not in self._loading:
@@ -156,18 +163,17 @@ class Store:
 
     async def _fetch(self, name: str) -> Generation | None:
         """Read a generation, the pointer last: see the top of this file."""
+        keys = self._keys.of(name)
         meta, items, popular = await self._execute_alone(
-            ("HGETALL", contract.meta_key(name)),
-            ("HGETALL", contract.items_key(name)),
-            lrange(contract.popular_key(name)),
+            ("HGETALL", keys.meta), ("HGETALL", keys.items), lrange(keys.popular)
         )
         (current,) = await self._execute()
         if current != name:
             return None
         if not meta:
-            key = contract.meta_key(name)
-            raise CorruptGeneration(f"{contract.CURRENT} is {name!r}, but no {key}")
-        return Generation(name, _mapping(meta), _mapping(items), popular)
+            problem = f"{self._keys.current} is {name!r}, but no {keys.meta}"
+            raise CorruptGeneration(problem)
+        return Generation(keys, _mapping(meta), _mapping(items), popular)
 
     def _keep(self, name: str, task: asyncio.Task[Generation | None]) -> None:
         """Keep the generation that a task has read, and drop the oldest."""
@@ -193,14 +199,21 @@ class Store:
     async def _execute_alone(self, *commands: Command) -> Sequence[Any]:
         """Return the replies to commands that take too long for a shared round trip."""
         try:
-            return checked(await self._redis.execute(commands, LOAD_SECONDS))
+            replies = await self._redis.execute(commands, LOAD_SECONDS)
+            return checked(commands, replies)
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
+
+    def _moving(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self._keys.current} kept moving for {MOVING_SECONDS} s while it was read"
+        )
 
     def _failed(self, error: Exception) -> StoreUnavailable:
         self._trusted_until = 0.0
         self._on_error()
-        return StoreUnavailable(f"Redis does not answer: {str(error) or 'not in time'}")
+        what = "refuses" if isinstance(error, ResponseError) else "does not answer"
+        return StoreUnavailable(f"Redis {what}: {str(error) or 'not in time'}")
 
 
 def lrange(key: str, length: int | None = None) -> Command:
@@ -218,9 +231,3 @@ def _attempts() -> Iterator[None]:
     deadline = time.monotonic() + MOVING_SECONDS
     while time.monotonic() < deadline:
         yield
-
-
-def _moving() -> StoreUnavailable:
-    return StoreUnavailable(
-        f"{contract.CURRENT} kept moving for {MOVING_SECONDS} s while it was read"
-    )

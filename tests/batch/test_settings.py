@@ -26,6 +26,8 @@ def test_the_environment_is_read_and_flags_win() -> None:
         "REDIS_URL": "redis://localhost:1/2",
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "TOP_N": "7",
+        "REDIS_PREFIX": "shop",
+        "KEEP_GENERATIONS": "5",
     }
     read = Settings.read(environ)
     assert (read.raw, read.url, read.top_n) == (
@@ -37,12 +39,13 @@ def test_the_environment_is_read_and_flags_win() -> None:
         "redis://localhost:1/2",
         "http://mlflow:5000",
     )
+    assert (read.redis_prefix, read.keep_generations) == ("shop", 5)
     flagged = Settings.read(environ, raw="other.zip", top_n="3")
     assert (flagged.raw, flagged.top_n) == (Path("other.zip"), 3)
 
 
 def test_empty_variables_count_as_unset() -> None:
-    names = ("MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N")
+    names = ("MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N", "REDIS_PREFIX")
     assert Settings.read(dict.fromkeys(names, "")) == Settings.read({})
 
 
@@ -53,6 +56,9 @@ def test_empty_variables_count_as_unset() -> None:
         ("TOP_N", "ten"),
         ("TOP_N", "-1"),
         ("TOP_N", "1.5"),
+        ("KEEP_GENERATIONS", "1"),
+        ("KEEP_GENERATIONS", "x"),
+        ("REDIS_PREFIX", "a*"),
         ("REDIS_URL", "localhost:6379"),
         ("MLFLOW_TRACKING_URI", "nonsense"),
         ("MLFLOW_TRACKING_URI", "./mlruns"),

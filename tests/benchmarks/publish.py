@@ -32,7 +32,7 @@ from lookup.shared import contract
 from tests import staged
 from tests.benchmarks import frame
 from tests.cluster import clustered
-from tests.conftest import RedisServer, running
+from tests.conftest import KEYS, RedisServer, running
 
 TOP_N = 100
 N_ITEMS, N_ITEMS_LONG = 1682, 209_171
@@ -63,7 +63,7 @@ def measure(scratch: Path, n_users: int) -> dict[str, object]:
     rankings = make_rankings(n_users, N_ITEMS)
     (scratch / "cluster").mkdir()
     with running(scratch) as server, connections.connect(server.url) as client:
-        told = client.info()
+        told = client.redis.info()
         print(f"redis-server {told['redis_version']}, {told['mem_allocator']}\n")
         ours, raw = race(client, server, rankings)
         own = benchmark(server, rankings[0], n_users)
@@ -128,7 +128,7 @@ def race(
 ) -> tuple[float, float]:
     """Return the medians of seconds, ours and raw, which take turns."""
     commands = encoding.pushes(
-        [contract.user_key(GENERATION, r.user_id) for r in rankings], rankings
+        [KEYS.of(GENERATION).user(r.user_id) for r in rankings], rankings
     )
     trips = [
         commands[i : i + LISTS_A_TRIP] for i in range(0, len(commands), LISTS_A_TRIP)
@@ -137,19 +137,19 @@ def race(
     ours, raw = [], []
     for _ in range(N_ROUNDS):
         ours.append(seconds_of_ours(client, rankings))
-        client.flushall()
+        client.redis.flushall()
         raw.append(seconds_of_raw(server.port, payloads))
     return median(ours), median(raw)
 
 
 def seconds_of_ours(client: Client, rankings: Sequence[Ranking]) -> float:
     """Publish, and say how long it took."""
-    client.flushall()
+    client.redis.flushall()
     start = time.perf_counter()
     with locked(client) as lock:
         staged.stage(client, GENERATION, rankings, POPULAR, ITEMS)
-        keys = [contract.user_key(GENERATION, r.user_id) for r in rankings]
-        assert pipeline.total(client, "EXISTS", keys) == len(keys)
+        keys = [KEYS.of(GENERATION).user(r.user_id) for r in rankings]
+        assert pipeline.total(client.redis, "EXISTS", keys) == len(keys)
         shared_keys.write_meta(client, GENERATION, META)
         lock.make_current(GENERATION, time.time())
     return time.perf_counter() - start
@@ -174,7 +174,7 @@ def benchmark(server: RedisServer, ranking: Ranking, n_users: int) -> float | No
         return None
     pairs = zip(ranking.item_ids.tolist(), ranking.scores.tolist(), strict=True)
     options = ["-c", "1", "-P", str(LISTS_A_TRIP), "-n", str(n_users), "--csv"]
-    key = contract.user_key(GENERATION, 0) + "__rand_int__"
+    key = KEYS.of(GENERATION).user(0) + "__rand_int__"
     command = ["RPUSH", key, *contract.encode(pairs)]
     told = subprocess.run(
         [program, "-p", str(server.port), *options, "-r", str(10**9), *command],
@@ -187,15 +187,15 @@ def benchmark(server: RedisServer, ranking: Ranking, n_users: int) -> float | No
 
 def size(client: Client, n_users: int, n_items: int) -> tuple[float, float]:
     """Return the bytes of an entry by MEMORY USAGE and by used_memory, keys and all."""
-    client.flushall()
+    client.redis.flushall()
     rankings = make_rankings(n_users, n_items)
-    before = int(client.info("memory")["used_memory"])
-    with list_writer(client, GENERATION) as lists:
+    before = int(client.redis.info("memory")["used_memory"])
+    with list_writer(client, KEYS.of(GENERATION).user) as lists:
         lists.write(rankings)
     time.sleep(0.2)  # what its connection had for a buffer is given back
-    after = int(client.info("memory")["used_memory"])
-    keys = [contract.user_key(GENERATION, r.user_id) for r in rankings[::20]]
-    told = [int(client.memory_usage(key, samples=0) or 0) for key in keys]
+    after = int(client.redis.info("memory")["used_memory"])
+    keys = [KEYS.of(GENERATION).user(r.user_id) for r in rankings[::20]]
+    told = [int(client.redis.memory_usage(key, samples=0) or 0) for key in keys]
     return sum(told) / len(keys) / TOP_N, (after - before) / n_users / TOP_N
 
 

@@ -8,8 +8,7 @@ import httpx
 import pytest
 import redis
 
-from lookup.shared import contract
-from tests.conftest import wait_until
+from tests.conftest import KEYS, wait_until
 from tests.containers.stack import SERVICES, Stack, checked, succeeds
 
 pytestmark = pytest.mark.docker
@@ -30,13 +29,13 @@ def test_the_compose_file_is_valid_for_compose_v2() -> None:
 def test_one_command_brings_up_what_redis_cli_shows(stack: Stack) -> None:
     """The batch has bootstrapped, and the API answers with what is in Redis."""
     answer = stack.get("/recommend/42?k=5").json()
-    key = contract.user_key(answer["generation"], 42)
+    key = KEYS.of(answer["generation"]).user(42)
     listed = stack.compose("exec", "-T", "redis", "redis-cli", "LRANGE", key, "0", "4")
     found = [entry.split(":") for entry in listed.split()]
     assert [item["item_id"] for item in answer["items"]] == [int(i) for i, _ in found]
     assert [item["score"] for item in answer["items"]] == [float(s) for _, s in found]
     with redis.Redis(port=stack.redis_port, decode_responses=True) as client:
-        assert client.get(contract.CURRENT) == answer["generation"]
+        assert client.get(KEYS.current) == answer["generation"]
 
 
 def test_every_service_becomes_healthy(stack: Stack) -> None:

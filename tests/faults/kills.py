@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import redis
 
-from lookup.shared import contract
-from tests.conftest import running, wait_until
+from batch.settings import KEEP_GENERATIONS
+from tests.conftest import KEYS, running, wait_until
 from tests.faults.batches import Batch, Clone, Place
 from tests.movielens import write_world
 from tests.sql import raw
@@ -61,7 +61,7 @@ PLACES = (
 
 def content(client: redis.Redis, generation: str) -> Content:
     """Read all that is kept of a generation, but not when it was made."""
-    prefix = f"{contract.PREFIX}{generation}:"
+    prefix = f"{KEYS.prefix}:{generation}:"
     names = [str(name) for name in client.scan_iter(f"{prefix}*", count=1000)]
     kinds = [name.removeprefix(prefix) for name in names]
     # no transaction: a full server refuses to queue even what only reads
@@ -97,13 +97,13 @@ class Site:
     @property
     def served(self) -> str | None:
         """The generation that is served."""
-        name = self.client.get(contract.CURRENT)
+        name = self.client.get(KEYS.current)
         return None if name is None else str(name)
 
     @property
     def length(self) -> int:
         """The length of the lists that are served."""
-        meta = self.client.hgetall(contract.meta_key(str(self.served)))
+        meta = self.client.hgetall(KEYS.of(str(self.served)).meta)
         return int(meta["top_n"])
 
     def prepare(self) -> None:
@@ -166,18 +166,18 @@ class Site:
 
     def let_lock_expire(self) -> None:
         """See that a lock would end by itself, and do not wait for it."""
-        remaining = self.client.pttl(contract.LOCK)
+        remaining = self.client.pttl(KEYS.lock)
         assert remaining == -2 or 0 < remaining <= 20_000
-        self.client.delete(contract.LOCK)
+        self.client.delete(KEYS.lock)
 
     def check_swept(self) -> None:
         """See that no key, file, lock or beginning is left of anybody who died."""
-        held = [str(name) for name in self.client.zrange(contract.GENERATIONS, 0, -1)]
+        held = [str(name) for name in self.client.zrange(KEYS.generations, 0, -1)]
         names = {str(name) for name in self.client.scan_iter("*", count=1000)}
-        above = {name for name in names if contract.generation_of(name) is None}
-        assert above == {contract.CURRENT, contract.GENERATIONS}
-        assert {contract.generation_of(name) for name in names - above} == set(held)
-        assert len(held) <= 2
+        above = {name for name in names if KEYS.generation_of(name) is None}
+        assert above == {KEYS.current, KEYS.generations}
+        assert {KEYS.generation_of(name) for name in names - above} == set(held)
+        assert len(held) <= KEEP_GENERATIONS
         assert held[-1] == self.served
         for generation in held:
             found = content(self.client, generation)

@@ -18,6 +18,7 @@ from lookup.http.routes import RECOMMEND
 from lookup.shared import contract
 from lookup.store.errors import CorruptGeneration
 from lookup.store.generation import Generation, as_json, decoded
+from tests.conftest import KEYS
 
 REFUSALS = (ApiError, CorruptGeneration)
 TOP_N = 10
@@ -26,7 +27,7 @@ ITEMS = {
     str(i): json.dumps({"title": f"Movie {i}", "genres": ["War"], "year": 1990})
     for i in range(1, 10)
 }
-GENERATION = Generation("g", META, ITEMS, [])
+GENERATION = Generation(KEYS.of("g"), META, ITEMS, [])
 QUERY = Query(None, 0, frozenset(), frozenset({3}), fallback=True, because=True)
 
 
@@ -62,7 +63,7 @@ def ids(data: bytes) -> None:
     assert number > 0
     assert text.isascii()
     assert text.isdigit()
-    assert contract.user_key("g", number) == f"recs:g:user:{text.lstrip('0')}"
+    assert KEYS.of("g").user(number) == f"recs:g:user:{text.lstrip('0')}"
 
 
 def entries(data: bytes) -> None:
@@ -102,7 +103,7 @@ def about(data: bytes) -> None:
 
 
 def items(data: bytes) -> None:
-    generation = Generation("g", META, {"1": text_of(data)}, [])
+    generation = Generation(KEYS.of("g"), META, {"1": text_of(data)}, [])
     (text,) = generation.entries_json("key", ["1:0.5"], 1)
     fields = {"rank", "item_id", "title", "genres", "year", "score"}
     assert set(read_json(f"{{{text}}}")) == fields
@@ -111,7 +112,7 @@ def items(data: bytes) -> None:
 def meta(data: bytes) -> None:
     """Parse the meta of a generation, one field per line."""
     fields = dict(zip(META, text_of(data).split("\n"), strict=False))
-    generation = Generation("g", fields, ITEMS, [])
+    generation = Generation(KEYS.of("g"), fields, ITEMS, [])
     assert generation.top_n >= 1
     read_json(as_json(generation.origin))
 

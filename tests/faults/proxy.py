@@ -16,6 +16,7 @@ class Proxy:
         rate: bytes of responses a second; 0: no limit.
         garbles: whether responses are garbled.
         is_deaf: whether nothing is passed on, in either direction.
+        rewrites: bytes of responses → others of the same length.
     """
 
     def __init__(self, target: int) -> None:
@@ -28,6 +29,7 @@ class Proxy:
 
     def well(self) -> None:
         self.delay, self.rate, self.garbles, self.is_deaf = 0.0, 0, False, False
+        self.rewrites: dict[bytes, bytes] = {}
 
     def cut(self) -> None:
         """Close all connections."""
@@ -72,6 +74,8 @@ class Proxy:
                     time.sleep(self.delay)
                     if self.garbles:
                         data = bytes(byte ^ 0x55 for byte in data)
+                    for old, new in self.rewrites.items():
+                        data = data.replace(old, new)
                 size = max(1, self.rate // 10) if back and self.rate else len(data)
                 for start in range(0, len(data), size):
                     if start:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from batch.errors import BatchError
 from batch.ingest import release
-from lookup.shared import contract
-from tests.conftest import RedisServer, publish
+from tests.conftest import KEYS, RedisServer, publish
 from tests.faults import files
 from tests.faults.batches import Clone
 from tests.faults.files import Reader, Rows
@@ -346,5 +345,5 @@ def test_a_refused_run_changes_nothing(
         before = {key: client.dump(key) for key in client.scan_iter()}
         for command in ("features", "run"):
             assert found in clone.failure(command, "--raw", "bad")
-        assert client.get(contract.CURRENT) == b"g1"
+        assert client.get(KEYS.current) == b"g1"
         assert {key: client.dump(key) for key in client.scan_iter()} == before

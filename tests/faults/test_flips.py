@@ -13,7 +13,7 @@ import redis
 from batch.publishing import connections, generations
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import free_port
+from tests.conftest import KEYS, free_port
 from tests.conftest import publish as write
 from tests.lookup.conftest import start  # noqa: F401 (a fixture)
 from tests.lookup.programs import Start, wait_for
@@ -49,7 +49,7 @@ def title(item_id: int, number: int) -> str:
 
 def write_numbered(client: redis.Redis, number: int) -> str:
     """Write a generation whose every key holds its number; do not flip to it."""
-    generation = f"g{number}"
+    generation = f"20261124T{number:06}Z-f16ffa"
     pairs = [(item_id, float(number)) for item_id in range(1, LENGTH + 1)]
     items = {
         item_id: {"title": title(item_id, number), "genres": ["Drama"], "year": 1990}
@@ -59,13 +59,13 @@ def write_numbered(client: redis.Redis, number: int) -> str:
     pipe = client.pipeline()
     for user_id in range(1, N_USERS + 1):
         why = contract.encode_because([[11, 12]] * LENGTH)
-        pipe.rpush(contract.because_key(generation, user_id), *why)
+        pipe.rpush(KEYS.of(generation).because(user_id), *why)
         history = contract.encode_history(History(number, rated, rated))
-        pipe.set(contract.history_key(generation, user_id), history)
+        pipe.set(KEYS.of(generation).history(user_id), history)
         similar = contract.encode(pairs)
-        pipe.rpush(contract.similar_key(generation, user_id), *similar)
+        pipe.rpush(KEYS.of(generation).similar(user_id), *similar)
     about = About(number, N_ITEMS, ["Drama"], [1], str(number), {})
-    pipe.set(contract.about_key(generation), contract.encode_about(about))
+    pipe.set(KEYS.of(generation).about, contract.encode_about(about))
     pipe.execute()
     write(
         client,
@@ -78,7 +78,7 @@ def write_numbered(client: redis.Redis, number: int) -> str:
         current=False,
     )
     # the flip adds it
-    client.zrem(contract.GENERATIONS, generation)
+    client.zrem(KEYS.generations, generation)
     return generation
 
 
@@ -88,15 +88,15 @@ def flip_and_roll_back(url: str, n_flips: int) -> None:
         n_done, number = 0, 1
         while n_done < n_flips:
             number += 1
-            generation = write_numbered(client, number)  # type: ignore[arg-type]
+            generation = write_numbered(client.redis, number)  # type: ignore[arg-type]
             lock.make_current(generation, time.time())
             n_done += 1
-            generations.remove_leftovers(client, lock)
+            generations.remove_leftovers(client, lock, 2)
             if number % 3 == 0:
                 time.sleep(PAUSE_SECONDS)
                 lock.make_current(generations.previous(client), time.time())
                 n_done += 1
-                generations.remove_leftovers(client, lock)
+                generations.remove_leftovers(client, lock, 2)
             time.sleep(PAUSE_SECONDS * (number % 2))  # now in a row, now with a pause
 
 
@@ -168,8 +168,9 @@ async def test_no_response_is_mixed_or_missing(
     workers: int,
 ) -> None:
     """No 5xx and no 404 while generations are flipped to, rolled back and removed."""
-    redis_client.set(contract.CURRENT, write_numbered(redis_client, 1))
-    redis_client.zadd(contract.GENERATIONS, {"g1": time.time()})
+    first = write_numbered(redis_client, 1)
+    redis_client.set(KEYS.current, first)
+    redis_client.zadd(KEYS.generations, {first: time.time()})
     port = free_port()
     start("--port", port, "--workers", workers, REDIS_URL=redis_url)
     wait_for(port)
@@ -188,8 +189,8 @@ async def test_no_response_is_mixed_or_missing(
     await asyncio.gather(*(read(turn) for turn in range(N_CONNECTIONS)))
     await writing
     assert len(seen) > 50, "flips happened during the reads"
-    assert set(redis_client.keys("recs:g*")) == {
+    assert set(redis_client.keys("recs:[2g]*")) == {
         name
-        for generation in redis_client.zrange(contract.GENERATIONS, 0, -1)
+        for generation in redis_client.zrange(KEYS.generations, 0, -1)
         for name in redis_client.keys(f"recs:{generation!s}:*")
-    } | {contract.GENERATIONS}
+    } | {KEYS.generations}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup.shared import contract
 from lookup.shared.embedded_redis import EmbeddedRedisError
 from tests.conftest import (
+    KEYS,
     free_port,
     publish,
     wait_until,
@@ -129,7 +129,7 @@ def test_the_embedded_redis(tmp_path: Path, new_clone: Clone) -> None:
     clone.run("run")
     with tiny_disk(folder, "2m"):
         with kept(folder) as client:
-            served = str(client.get(contract.CURRENT))
+            served = str(client.get(KEYS.current))
             before = content(client, served)
         with filled(folder, 0):
             clone.run("status")
@@ -142,11 +142,11 @@ def test_the_embedded_redis(tmp_path: Path, new_clone: Clone) -> None:
         assert said.endswith(f"ends: {ROOM} and run again")
         assert servers_of(folder) == []
         with kept(folder) as client:
-            assert client.get(contract.CURRENT) == served
+            assert client.get(KEYS.current) == served
             assert content(client, served) == before
         clone.run("run", "--force")
         with kept(folder) as client:
-            newer = str(client.get(contract.CURRENT))
+            newer = str(client.get(KEYS.current))
             assert newer != served
             assert content(client, newer) == before
     empty = tmp_path / "empty"

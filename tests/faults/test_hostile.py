@@ -11,12 +11,12 @@ import redis
 
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import RedisServer, publish
+from tests.conftest import KEYS, RedisServer, publish
 from tests.faults import hostile
 from tests.faults.lookups import lookup
 from tests.lookup.programs import ask
 
-KEYS = re.compile(
+OURS = re.compile(
     r"recs:current|recs:g1:(meta|items|popular|about)"
     r"|recs:g1:(user|because|history|similar):[1-9][0-9]{0,999}"
 )
@@ -52,9 +52,9 @@ def test_hostile_requests_get_responses_in_form(
     with redis.Redis.from_url(own_server.url) as client:
         publish(client)
         history = contract.encode_history(History(1, [(50, 5.0)], [(50, 5.0)]))
-        client.set(contract.history_key("g1", 42), history)
+        client.set(KEYS.of("g1").history(42), history)
         about = About(3, 9, ["Action"], [7, 42], None, {})
-        client.set(contract.about_key("g1"), contract.encode_about(about))
+        client.set(KEYS.of("g1").about, contract.encode_about(about))
     requests = hostile.corpus()
     settings = {"REDIS_URL": own_server.url, "LOOKUP_API_KEY": key}
     with lookup(tmp_path, **settings) as served, monitored(own_server.port) as commands:
@@ -71,7 +71,7 @@ def test_hostile_requests_get_responses_in_form(
     assert commands or key
     for verb, *rest in commands:
         assert verb in VERBS, (verb, rest)
-        assert KEYS.fullmatch(rest[0]), (verb, rest)
+        assert OURS.fullmatch(rest[0]), (verb, rest)
     assert "Traceback" not in log
     # it starts, and then serves a generation: garbage does not fill the log
     assert len(log.splitlines()) <= 3, log

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import redis
 
-from lookup.shared import contract, embedded_redis
-from tests.conftest import answers, wait_until
+from lookup.shared import embedded_redis
+from tests.conftest import KEYS, answers, wait_until
 from tests.faults.batches import Clone, Place
 from tests.faults.kills import PLACES, Site, content, moments, reading
 
@@ -40,22 +40,22 @@ def test_the_user_of_the_embedded_redis(new_clone: Clone) -> None:
     clone, folder = replace(new_clone, lock_seconds=2), new_clone.folder / "data/redis"
     clone.run("run")
     with kept(folder) as client:
-        served = str(client.get(contract.CURRENT))
+        served = str(client.get(KEYS.current))
         before = content(client, served)
     died = clone.start("run", "--force", place=LISTS_WRITTEN)
     assert died.wait() == -9
     port = int((folder / "server.lock").read_text())
     assert answers(port)
     with kept(folder) as client:
-        assert client.get(contract.CURRENT) == served
+        assert client.get(KEYS.current) == served
         assert content(client, served) == before
         assert len(client.keys("recs:*:user:*")) > 40
-        wait_until(lambda: not client.exists(contract.LOCK))
+        wait_until(lambda: not client.exists(KEYS.lock))
     assert not answers(port)
     clone.run("run")
     with kept(folder) as client:
         names = map(str, client.scan_iter("recs:*"))
-        assert {contract.generation_of(name) for name in names} == {None, served}
+        assert {KEYS.generation_of(name) for name in names} == {None, served}
 
 
 @contextmanager

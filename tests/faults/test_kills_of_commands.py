@@ -10,9 +10,9 @@ import redis
 
 from batch.ingest.download import PARTIAL
 from batch.model.registry import Registry
-from lookup.shared import contract
 from tests.batch.ingest import test_download
 from tests.batch.ingest.file_server import Reply, serving
+from tests.conftest import KEYS
 from tests.faults.batches import Clone, Place
 from tests.faults.kills import content
 from tests.sql import raw
@@ -62,10 +62,10 @@ def test_a_first_run(
     prod = prod_of(new)
     if isinstance(place, Place):
         assert prod == (None if place.when == "before" else "1")
-    redis_client.delete(contract.LOCK)
+    redis_client.delete(KEYS.lock)
     new.run("run")
-    (held,) = redis_client.zrange(contract.GENERATIONS, 0, -1)
-    assert redis_client.get(contract.CURRENT) == held
+    (held,) = redis_client.zrange(KEYS.generations, 0, -1)
+    assert redis_client.get(KEYS.current) == held
     kinds = content(redis_client, str(held))
     assert sum(kind.startswith("user:") for kind in kinds) == 40
     assert kinds["meta"]["model_version"] == prod_of(new)

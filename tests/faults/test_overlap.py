@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lookup.shared import contract
-from tests.conftest import wait_until
+from tests.conftest import KEYS, wait_until
 from tests.faults.batches import Place
 from tests.faults.kills import LENGTHS, Site, asleep, content
 
@@ -64,7 +63,7 @@ def test_the_lock_of_the_dead_expires(site: Site) -> None:
     died = clone.start("run", "--top-n", str(length), place=AMID_LISTS)
     assert died.wait() == -signal.SIGKILL
     clone.run("run", "--top-n", str(length), code=75)
-    wait_until(lambda: not site.client.exists(contract.LOCK), LOCK_SECONDS + 5)
+    wait_until(lambda: not site.client.exists(KEYS.lock), LOCK_SECONDS + 5)
     clone.run("run", "--top-n", str(length))
     site.check_served(length)
     site.check_swept()
@@ -76,12 +75,12 @@ def test_who_sleeps_past_its_lock_changes_nothing(site: Site, place: Place) -> N
     length = other_length(site)
     clone = replace(site.clone, lock_seconds=LOCK_SECONDS)
     sleeper = asleep(clone, place, length)
-    wait_until(lambda: not site.client.exists(contract.LOCK), LOCK_SECONDS + 10)
+    wait_until(lambda: not site.client.exists(KEYS.lock), LOCK_SECONDS + 10)
     has_flipped = site.length == length
     # the same work again, except where it is done
     other = sum(LENGTHS) - length if has_flipped else length
     site.run(other)
-    served, held = site.served, site.client.zrange(contract.GENERATIONS, 0, -1)
+    served, held = site.served, site.client.zrange(KEYS.generations, 0, -1)
     assert served is not None
     before = {str(name): content(site.client, str(name)) for name in held}
     sleeper.signal(signal.SIGCONT)
@@ -91,7 +90,7 @@ def test_who_sleeps_past_its_lock_changes_nothing(site: Site, place: Place) -> N
         assert "another batch" in sleeper.said
         assert "the served lists have not changed" in sleeper.said
     assert site.served == served
-    assert site.client.zrange(contract.GENERATIONS, 0, -1) == held
+    assert site.client.zrange(KEYS.generations, 0, -1) == held
     assert {name: content(site.client, name) for name in before} == before
     site.check_served(other)
     site.run(other)

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from lookup.shared import contract
 from tests.batch.ingest.file_server import Reply, serving
-from tests.conftest import RedisServer, free_port
+from tests.conftest import KEYS, RedisServer, free_port
 from tests.faults.batches import Clone
 from tests.faults.kills import Site, content
 from tests.faults.proxy import proxy
@@ -52,7 +51,7 @@ def refusal(site: Site, variables: Mapping[str, str]) -> str:
     assert PASSWORD not in line
     assert site.served == former
     site.check_served(site.length)
-    assert not site.client.exists(contract.LOCK)
+    assert not site.client.exists(KEYS.lock)
     return line
 
 
@@ -91,18 +90,18 @@ def test_a_redis_that_is_full(site: Site, own_server: RedisServer) -> None:
     clone = clone_with(site, variables)
     clone.run("run")
     with redis.Redis.from_url(own_server.url, decode_responses=True) as client:
-        generation = str(client.get(contract.CURRENT))
+        generation = str(client.get(KEYS.current))
         before = content(client, generation)
         used = int(client.info("memory")["used_memory"])
         client.config_set("maxmemory", used + 60_000)
         assert "it is full: give it more memory" in refusal(site, variables)
-        assert client.get(contract.CURRENT) == generation
+        assert client.get(KEYS.current) == generation
         assert content(client, generation) == before
         client.config_set("maxmemory", 0)
         clone.run("run", "--force")
         names = map(str, client.scan_iter("recs:*"))
-        held = set(client.zrange(contract.GENERATIONS, 0, -1))
-        assert {contract.generation_of(name) for name in names} == {None, *held}
+        held = set(client.zrange(KEYS.generations, 0, -1))
+        assert {KEYS.generation_of(name) for name in names} == {None, *held}
 
 
 def test_a_redis_that_is_a_replica(site: Site, own_server: RedisServer) -> None:
@@ -136,7 +135,7 @@ def test_a_redis_whose_user_may_not_write(
         client.execute_command(*rule)
         line = refusal(site, redis_url(own_server, f"batch:{PASSWORD}@"))
         assert "give its user the right to read and write recs:*" in line
-        assert client.get(contract.CURRENT) is None
+        assert client.get(KEYS.current) is None
 
 
 def test_an_address_without_a_redis(site: Site, own_server: RedisServer) -> None:

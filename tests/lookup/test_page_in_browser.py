@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import ITEMS, free_port, publish
+from tests.conftest import ITEMS, KEYS, free_port, publish
 from tests.lookup.browser import chromium, prefer, resize
 from tests.lookup.programs import Start, wait_for
 from tests.lookup.proxy import proxy
@@ -103,12 +103,12 @@ def write(client: "redis.Redis") -> None:
     publish(client, items={**ITEMS, 300: hostile}, current=False)
     history = History(2, [(300, 5.0), (258, 4.5)], [(258, 4.5), (300, 5.0)])
     reasons = contract.encode_because([[300], [258, 300], [], [300], []])
-    client.set(contract.history_key("g1", 42), contract.encode_history(history))
-    client.rpush(contract.because_key("g1", 42), *reasons)
-    client.rpush(contract.similar_key("g1", 50), *contract.encode([(181, 0.9)]))
-    client.rpush(contract.similar_key("g1", 181), *contract.encode([(50, 0.9)]))
-    client.set(contract.about_key("g1"), contract.encode_about(ABOUT))
-    client.set(contract.CURRENT, "g1")
+    client.set(KEYS.of("g1").history(42), contract.encode_history(history))
+    client.rpush(KEYS.of("g1").because(42), *reasons)
+    client.rpush(KEYS.of("g1").similar(50), *contract.encode([(181, 0.9)]))
+    client.rpush(KEYS.of("g1").similar(181), *contract.encode([(50, 0.9)]))
+    client.set(KEYS.of("g1").about, contract.encode_about(ABOUT))
+    client.set(KEYS.current, "g1")
 
 
 def test_it_names_the_generation_and_its_metrics(page: Page) -> None:
@@ -277,14 +277,14 @@ def test_errors_hide_the_lists_and_can_be_retried(
     page: Page, redis_client: "redis.Redis"
 ) -> None:
     page.open_user()
-    redis_client.delete(contract.CURRENT)
+    redis_client.delete(KEYS.current)
     page.ask(7)
     page.until(lambda: page["trouble"].is_displayed())
     assert not page["main"].is_displayed()
     page.open("/?user=42")
     page.until(lambda: page["trouble"].is_displayed())
     assert "Nothing has been published yet" in page["trouble-text"].text
-    redis_client.set(contract.CURRENT, "g1")
+    redis_client.set(KEYS.current, "g1")
     page["retry"].click()
     page.until(lambda: len(page.ids("list")) == 5)
     assert not page["trouble"].is_displayed()

@@ -16,6 +16,7 @@ def test_all_are_read() -> None:
     settings = Settings.from_environ(
         {
             "REDIS_URL": "redis://localhost:6379/0",
+            "REDIS_PREFIX": "shop",
             "K_DEFAULT": "5",
             "LOOKUP_API_KEY": "secret",
             "LOOKUP_CACHE_MB": "0",
@@ -27,7 +28,7 @@ def test_all_are_read() -> None:
     origins = ("https://a.example", "http://localhost:3000")
     url = "redis://localhost:6379/0"
     assert settings == Settings(
-        url, 5, "secret", 0, origins, log_requests=True, root_path="/shop/recs"
+        url, "shop", 5, "secret", 0, origins, log_requests=True, root_path="/shop/recs"
     )
     assert "secret" not in repr(settings)
     assert Settings.from_environ({"LOOKUP_CORS_ORIGINS": "*"}).cors_origins == ("*",)

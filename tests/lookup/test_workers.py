@@ -12,8 +12,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from lookup.shared import contract
-from tests.conftest import RedisServer, free_port, publish, wait_until
+from tests.conftest import KEYS, RedisServer, free_port, publish, wait_until
 from tests.lookup.programs import Start, ask, wait_for
 
 pytestmark = pytest.mark.slow
@@ -72,7 +71,7 @@ def test_all_workers_see_a_flip_within_a_second(
     for name in ("g2", "g1", "g2"):
         for _ in range(20):
             generation(port)
-        redis_client.set(contract.CURRENT, name)
+        redis_client.set(KEYS.current, name)
         time.sleep(0.25)
         assert {generation(port) for _ in range(40)} == {name}
 

@@ -18,10 +18,12 @@ from batch.ingest import load, release
 from batch.model import train
 from batch.model.registry import Record, Registry
 from batch.publishing import shared_keys
+from batch.publishing.connections import Client
 from batch.publishing.generations import Meta
 from batch.settings import Settings
-from lookup.shared import contract
-from tests.conftest import free_port
+from lookup.shared.keys import Keys
+from lookup.store.store import Store, lrange
+from tests.conftest import KEYS, free_port
 from tests.lookup.programs import ROOT
 from tests.movielens import write_world
 
@@ -79,8 +81,8 @@ def run(settings: Settings) -> Result:
 
 def lists(client: redis.Redis) -> dict[int, list[str]]:
     """Read every user's list of the generation that is served."""
-    current = str(client.get(contract.CURRENT))
-    keys = {i: contract.user_key(current, i) for i in range(1, N_USERS + 1)}
+    current = str(client.get(KEYS.current))
+    keys = {i: KEYS.of(current).user(i) for i in range(1, N_USERS + 1)}
     return {i: [str(e) for e in client.lrange(key, 0, -1)] for i, key in keys.items()}
 
 
@@ -125,17 +127,85 @@ def test_a_generation_that_lost_a_field_of_its_meta_is_replaced(
 ) -> None:
     former = run(settings)["generation"]
     assert run(settings)["skipped"] is True
-    redis_client.hdel(contract.meta_key(str(former)), "model_version", "scored_at")
+    redis_client.hdel(KEYS.of(str(former)).meta, "model_version", "scored_at")
     status = admin.status(settings)
     assert (status["generation"], status["model_version"]) == (former, None)
     assert run(settings)["skipped"] is False
 
 
+def test_as_many_generations_are_held_as_the_settings_say(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    """Lists and files; one rolls back among them, and the next run drops the newer."""
+    settings = replace(settings, keep_generations=3)
+    names = [forced(settings) for _ in range(4)]
+    check_held(settings, redis_client, names[1:])
+    for name in (names[2], names[1]):
+        assert admin.rollback(settings)["generation"] == name
+        check_held(settings, redis_client, names[1:])
+    with pytest.raises(BatchError, match="nothing to roll back to"):
+        admin.rollback(settings)
+    assert run(settings)["skipped"] is True
+    check_held(settings, redis_client, names[1:])
+    names = [names[1], forced(settings), forced(settings)]
+    check_held(settings, redis_client, names)
+    run(replace(settings, keep_generations=2))
+    check_held(settings, redis_client, names[1:])
+
+
+def forced(settings: Settings) -> str:
+    """Score, and return the generation."""
+    return str(command.run(settings, force=True)["generation"])
+
+
+def check_held(
+    settings: Settings, client: redis.Redis, names: list[str], keys: Keys = KEYS
+) -> None:
+    """Check which generations are held: in the set, as keys and as files."""
+    assert client.zrange(keys.generations, 0, -1) == names
+    found = {keys.generation_of(str(key)) for key in client.scan_iter("*", count=1000)}
+    assert found - {None} == set(names)
+    assert {path.stem for path in settings.recommendations.iterdir()} == set(names)
+
+
+@pytest.mark.anyio
+async def test_two_installations_share_one_redis(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    """Neither sees, locks, removes or serves what the other has, nor a third's."""
+    shop = replace(settings, redis_prefix="recs:shop", data=Path("shop"))
+    keys = Keys("recs:shop")
+    redis_client.set("recs:cache:home", "stays")
+    redis_client.set(KEYS.lock, "elsewhere:1:x")
+    names = [forced(shop) for _ in range(4)]
+    redis_client.delete(KEYS.lock)
+    mine = [forced(settings) for _ in range(4)]
+    check_held(shop, redis_client, names[1:], keys)
+    check_held(settings, redis_client, mine[1:])
+    assert admin.rollback(shop)["generation"] == names[2]
+    for one, name in ((shop, names[2]), (settings, mine[3])):
+        assert one.redis_url is not None
+        assert admin.status(one)["generation"] == name
+        assert run(one)["skipped"] is True
+        store = Store(one.redis_url, one.redis_prefix)
+        generation, (texts,) = await store.read(lambda own: [lrange(own.user(7))])
+        await store.close()
+        assert generation.name == name
+        assert texts
+    assert redis_client.get("recs:cache:home") == "stays"
+    with pytest.raises(BatchError, match="read and write recs:shop:") as raised:
+        redis_client.execute_command("ACL SETUSER worker on >secret ~recs:x:* +@all")
+        url = str(settings.redis_url).replace("//", "//worker:secret@")
+        run(replace(shop, redis_url=url))
+    redis_client.execute_command("ACL DELUSER worker")
+    assert "\n" not in str(raised.value)
+
+
 def test_nothing_is_left_of_a_generation_that_fails(
     settings: Settings, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def losing(client: redis.Redis, generation: str, meta: Meta) -> None:
-        client.delete(contract.user_key(generation, 7))
+    def losing(client: Client, generation: str, meta: Meta) -> None:
+        client.redis.delete(KEYS.of(generation).user(7))
 
     monkeypatch.setattr(shared_keys, "write_meta", losing)
     with pytest.raises(BatchError, match="is not whole: .* did Redis restart"):

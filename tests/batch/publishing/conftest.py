@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from batch.publishing import connections
 from batch.publishing.connections import Client
 from tests.cluster import Cluster, clustered
+from tests.conftest import KEYS
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +25,21 @@ def cluster(running_cluster: Cluster) -> Cluster:
     return running_cluster
 
 
+@pytest.fixture
+def single(redis_client: redis.Redis) -> Client:
+    """A client of one server."""
+    return Client(redis_client, KEYS)
+
+
 @pytest.fixture(params=["redis_url", "cluster"])
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    """A client as the batch opens it, of one server and of a cluster."""
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of one server, and of a cluster."""
     server = request.getfixturevalue(request.param)
-    with connections.connect(getattr(server, "url", server)) as client:
+    return str(getattr(server, "url", server))
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    """A client as the batch opens it."""
+    with connections.connect(url) as client:
         yield client

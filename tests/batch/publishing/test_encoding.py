@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from batch.publishing import encoding
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
+from tests.conftest import KEYS
 
 Pairs = Sequence[tuple[int, float]]
 
@@ -100,7 +101,7 @@ def test_an_entry_takes_at_most_seventeen_bytes(redis_client: "redis.Redis") -> 
         )
         for user_id in range(1, 101)
     ]
-    keys = [contract.user_key("20261124T160406Z-a9e443", r.user_id) for r in rankings]
+    keys = [KEYS.of("20261124T160406Z-a9e443").user(r.user_id) for r in rankings]
     for command in encoding.pushes(keys, rankings):
         redis_client.execute_command(*encoding.parts(command))
     n_bytes = [redis_client.memory_usage(key, samples=0) or 0 for key in keys]

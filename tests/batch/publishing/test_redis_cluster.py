@@ -12,19 +12,17 @@ import redis
 from redis.cluster import RedisCluster
 
 from batch.errors import BatchError
-from batch.publishing import cluster as redis_cluster
 from batch.publishing import connections, encoding, lock, shared_keys
 from batch.publishing.connections import Client
 from batch.publishing.generations import locked
 from batch.publishing.pipeline import Pipeline, Trip
 from lookup.app import create_app
 from lookup.settings import Settings
-from lookup.shared import contract
 from lookup.store.store import Store
 from tests import staged
 from tests.batch.publishing.test_generations import ITEMS, META, POPULAR, ranking
 from tests.cluster import Cluster, clustered
-from tests.conftest import wait_until
+from tests.conftest import KEYS, wait_until
 from tests.faults.batches import Clone
 from tests.faults.lookups import lookup
 from tests.lookup.programs import ask
@@ -52,23 +50,23 @@ def publish_one(client: Client, generation: str) -> None:
 def test_any_node_leads_to_all(client: Client, cluster: Cluster) -> None:
     """The keys are those of the contract, on the nodes of their slots."""
     publish_one(client, "g1")
-    assert client.get("recs:current") == "g1"
-    assert not client.exists(redis_cluster.lock_key(client))
-    assert client.lrange("recs:g1:user:7", 0, 4) == ["50:2.0000", "73:-7.0000"]
+    assert client.redis.get("recs:current") == "g1"
+    assert not client.redis.exists(client.keys.lock)
+    assert client.redis.lrange("recs:g1:user:7", 0, 4) == ["50:2.0000", "73:-7.0000"]
     for server in cluster.nodes:
         with redis.Redis.from_url(server.url) as node:
             assert len(node.keys("recs:g1:user:*")) > len(USER_IDS) / 6
 
 
 def test_what_one_script_touches_is_on_one_node(client: Client) -> None:
-    assert isinstance(client, RedisCluster)
+    assert isinstance(client.redis, RedisCluster)
     keys = (
-        contract.CURRENT,
-        redis_cluster.lock_key(client),
-        redis_cluster.generations_key(client),
+        KEYS.current,
+        client.keys.lock,
+        client.keys.generations,
     )
-    assert len({client.keyslot(key) for key in keys}) == 1
-    assert {contract.generation_of(key) for key in keys} == {None}
+    assert len({client.redis.keyslot(key) for key in keys}) == 1
+    assert {KEYS.generation_of(key) for key in keys} == {None}
 
 
 @pytest.mark.slow
@@ -91,14 +89,14 @@ def test_a_slot_that_moves_meanwhile_is_followed(
     client: Client, cluster: Cluster, command: str, answer: int | str
 ) -> None:
     """Where the client takes its node to be nothing is done, elsewhere it is once."""
-    assert isinstance(client, RedisCluster)
-    key = contract.user_key("g1", 7)
-    home = client.get_node_from_key(key).port
+    assert isinstance(client.redis, RedisCluster)
+    key = KEYS.of("g1").user(7)
+    home = client.redis.get_node_from_key(key).port
     (start, *_) = (s for s in cluster.nodes if s.port == home)
     (end, *_) = (s for s in cluster.nodes if s.port != home)
-    cluster.move(client.keyslot(key), end)
+    cluster.move(client.redis.keyslot(key), end)
     try:
-        pipeline = Pipeline(client)
+        pipeline = Pipeline(client.redis)
         pipeline.send(Trip([key], [encoding.command(command, key, "x")], [answer]))
         assert pipeline.receive()[1] == [answer]
         pipeline.close()
@@ -106,7 +104,7 @@ def test_a_slot_that_moves_meanwhile_is_followed(
             assert node.exists(key)
     finally:
         cluster.flush()
-        cluster.move(client.keyslot(key), start)
+        cluster.move(client.redis.keyslot(key), start)
 
 
 def test_a_database_other_than_the_first_is_refused(cluster: Cluster) -> None:
@@ -153,8 +151,8 @@ async def test_a_node_that_dies_and_comes_back(tmp_path: Path) -> None:
     with clustered(tmp_path) as cluster:
         with connections.connect(cluster.url) as client:
             publish_one(client, "g1")
-            assert isinstance(client, RedisCluster)
-            port = client.get_node_from_key(contract.user_key("g1", 7)).port
+            assert isinstance(client.redis, RedisCluster)
+            port = client.redis.get_node_from_key(KEYS.of("g1").user(7)).port
         (node,) = (server for server in cluster.nodes if server.port == port)
         with redis.Redis.from_url(node.url) as its:
             its.save()

@@ -11,12 +11,14 @@ from batch import warehouse
 from batch.errors import BatchError
 from batch.features import tables
 from batch.publishing import pipeline, shared_keys, verify, writers
+from batch.publishing.connections import Client
 from batch.publishing.shared_keys import Item
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 from lookup.shared.contract import About
 from tests import worlds
 from tests.batch.publishing.test_generations import ITEMS, META, POPULAR, ranking
+from tests.conftest import KEYS
 from tests.worlds import Connection
 
 ABOUT = About(1, 2, [], [1], None, {})
@@ -53,7 +55,7 @@ def write(
     connection: Connection, client: redis.Redis, path: Path, *blocks: list[Ranking]
 ) -> None:
     """Write blocks with all writers."""
-    with writers.open_writers(client, connection, "g", path) as opened:
+    with writers.open_writers(Client(client, KEYS), connection, "g", path) as opened:
         for block in blocks:
             for writer in opened:
                 writer.write(block)
@@ -76,7 +78,7 @@ def test_explanations_are_parallel_to_the_list(
     rankings = [unseen(board, user_id) for user_id in (1, 2, 3)]
     write(board, redis_client, path, rankings)
     for one in rankings:
-        texts = entries(redis_client, contract.because_key("g", one.user_id))
+        texts = entries(redis_client, KEYS.of("g").because(one.user_id))
         found = contract.decode_because(texts)
         assert contract.encode_because(found) == texts
         own = set(seen(board, one.user_id))
@@ -91,7 +93,7 @@ def test_histories_have_the_highest_and_the_last(
 ) -> None:
     """Ten of each at most, the newest of equals first."""
     write(board, redis_client, path, [unseen(board, 5)])
-    text = redis_client.get(contract.history_key("g", 5))
+    text = redis_client.get(KEYS.of("g").history(5))
     history = contract.decode_history(str(text))
     newest = [(item_id, 4.0) for item_id in seen(board, 5)]
     assert history.n_ratings == 15
@@ -119,8 +121,8 @@ def test_a_user_who_has_seen_everything_has_empty_lists(
     board: Connection, redis_client: redis.Redis, path: Path
 ) -> None:
     write(board, redis_client, path, [ranking(1), unseen(board, 2)])
-    for key_of in (contract.user_key, contract.because_key):
-        assert entries(redis_client, key_of("g", 1)) == [contract.NO_ITEMS]
+    for key in (KEYS.of("g").user(1), KEYS.of("g").because(1)):
+        assert entries(redis_client, key) == [contract.NO_ITEMS]
 
 
 def test_no_users_give_no_keys(
@@ -137,7 +139,7 @@ def test_keys_that_existed_are_refused(
 ) -> None:
     """There is no file then."""
     redis_client.rpush(f"recs:g:{key}", "1")
-    with pytest.raises(BatchError, match=f"g is not new: recs:g:{key} existed"):
+    with pytest.raises(BatchError, match=f"is not new: recs:g:{key} existed"):
         write(board, redis_client, path, [unseen(board, 1)])
     assert list(path.parent.iterdir()) == []
 
@@ -166,15 +168,15 @@ def test_a_lost_key_is_missed(
     """Such as by a server that evicts."""
     monkeypatch.setattr(pipeline, "KEYS_PER_TRIP", 7)
     write(board, redis_client, path, list(map(ranking, range(1, 4))))
-    shared_keys.write_items(redis_client, "g", ITEMS)
-    shared_keys.write_popular(redis_client, "g", POPULAR)
-    similar = shared_keys.write_similar(redis_client, "g", board, top_n=5)
-    shared_keys.write_about(redis_client, "g", ABOUT)
-    shared_keys.write_meta(redis_client, "g", META)
-    verify.verify(redis_client, "g", [1, 2, 3], len(ITEMS), similar)
+    shared_keys.write_items(Client(redis_client, KEYS), "g", ITEMS)
+    shared_keys.write_popular(Client(redis_client, KEYS), "g", POPULAR)
+    similar = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, top_n=5)
+    shared_keys.write_about(Client(redis_client, KEYS), "g", ABOUT)
+    shared_keys.write_meta(Client(redis_client, KEYS), "g", META)
+    verify.verify(Client(redis_client, KEYS), "g", [1, 2, 3], len(ITEMS), similar)
     assert redis_client.delete(f"recs:g:{key}") == 1
     with pytest.raises(BatchError, match=f"{found}.*maxmemory-policy"):
-        verify.verify(redis_client, "g", [1, 2, 3], len(ITEMS), similar)
+        verify.verify(Client(redis_client, KEYS), "g", [1, 2, 3], len(ITEMS), similar)
 
 
 def test_more_items_than_a_trip_takes(
@@ -182,7 +184,7 @@ def test_more_items_than_a_trip_takes(
 ) -> None:
     monkeypatch.setattr(shared_keys, "KEYS_PER_TRIP", 7)
     items = [Item(item_id, str(item_id), [], None) for item_id in range(1, 20)]
-    shared_keys.write_items(redis_client, "g", items)
+    shared_keys.write_items(Client(redis_client, KEYS), "g", items)
     assert redis_client.hlen("recs:g:items") == 19
 
 
@@ -190,10 +192,10 @@ def test_similar_items_are_lists_like_others(
     board: Connection, redis_client: redis.Redis
 ) -> None:
     """Of one colour, best first, each item but itself."""
-    found = shared_keys.write_similar(redis_client, "g", board, top_n=5)
+    found = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, top_n=5)
     assert found == list(range(1, 41))
     for item_id in found:
-        key = contract.similar_key("g", item_id)
+        key = KEYS.of("g").similar(item_id)
         pairs = contract.decode(entries(redis_client, key))
         others = [other for other, _ in pairs]
         assert len(others) == 5
@@ -214,7 +216,10 @@ def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
         worlds.stage(connection, worlds.World([], items, []))
         about = shared_keys.read_about(connection, range(1, 25), "by time", metrics)
         tables.build(connection, n_cuts=0)
-        assert shared_keys.write_similar(redis_client, "g", connection, 5) == []
+        assert (
+            shared_keys.write_similar(Client(redis_client, KEYS), "g", connection, 5)
+            == []
+        )
         years = [item.year for item in shared_keys.read_items(connection)]
     examples = [1, 4, 7, 10, 13, 16, 19, 22]
     by_ranker = {"model": metrics}

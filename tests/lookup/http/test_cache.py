@@ -5,13 +5,12 @@ import redis
 
 from lookup.http.cache import OVERHEAD_BYTES, CacheKey, ResponseCache
 from lookup.http.responses import GenerationResponse
-from lookup.shared import contract
 from lookup.store.generation import Generation
-from tests.conftest import RedisServer, publish
+from tests.conftest import KEYS, RedisServer, publish
 from tests.lookup.serving import error, ids, serving
 
 META = {"model_version": "3", "scored_at": "2026-11-24T01:30:00Z", "top_n": "5"}
-GENERATION = Generation("g1", META, {}, [])
+GENERATION = Generation(KEYS.of("g1"), META, {}, [])
 SIZE = 4 + 100 + OVERHEAD_BYTES
 
 
@@ -61,11 +60,12 @@ def test_long_queries_count() -> None:
 
 def test_another_generation_clears_it() -> None:
     cache = ResponseCache(10 * SIZE)
-    for generation in (GENERATION, Generation("g2", META, {}, []), GENERATION):
+    for generation in (GENERATION, Generation(KEYS.of("g2"), META, {}, []), GENERATION):
         for number in range(20):
             cache.put(key(number), response(generation=generation))
         assert len(cache) == 10
-        cache.put(key("a"), response(generation=Generation("g3", META, {}, [])))
+        newer = Generation(KEYS.of("g3"), META, {}, [])
+        cache.put(key("a"), response(generation=newer))
         assert len(cache) == 1
 
 
@@ -95,7 +95,7 @@ async def test_flip_and_rollback_show_at_once(
     publish(redis_client, "g2", users={42: [(73, 9.0)]}, model_version="2")
     async with serving(redis_url) as api:
         for name in ("g1", "g2", "g1", "g2", "g2", "g1"):
-            redis_client.set(contract.CURRENT, name)
+            redis_client.set(KEYS.current, name)
             for _ in range(2):
                 body = (await api.get("/recommend/42?k=1")).json()
                 assert (body["generation"], body["model_version"]) == (name, name[1])

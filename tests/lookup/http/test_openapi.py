@@ -11,7 +11,7 @@ import redis
 from lookup.shared import contract
 from lookup.shared.contract import About, History
 from tests.benchmarks.load import served
-from tests.conftest import ITEMS, publish
+from tests.conftest import ITEMS, KEYS, publish
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 
@@ -25,11 +25,11 @@ def test_schemathesis_finds_nothing(
     publish(redis_client, items={**ITEMS, **dict.fromkeys(range(1, 10), ITEMS[50])})
     history = contract.encode_history(History(1, [(50, 5.0)], [(50, 5.0)]))
     for user_id in range(1, 10):
-        redis_client.set(contract.history_key("g1", user_id), history)
+        redis_client.set(KEYS.of("g1").history(user_id), history)
     about = About(3, 9, ["Action"], [7, 42], None, {"model": {"ndcg_at_10": 0.25}})
-    redis_client.set(contract.about_key("g1"), contract.encode_about(about))
+    redis_client.set(KEYS.of("g1").about, contract.encode_about(about))
     similar = contract.encode([(181, 0.5)])
-    redis_client.rpush(contract.similar_key("g1", 1), *similar)
+    redis_client.rpush(KEYS.of("g1").similar(1), *similar)
     environ = {**os.environ, "REDIS_URL": redis_url, "LOOKUP_API_KEY": key}
     with served("lookup", "--port", "PORT", environ=environ) as server:
         url = f"http://127.0.0.1:{server.port}"

@@ -10,7 +10,7 @@ import redis
 from lookup.settings import Settings
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import ITEMS, POPULAR, USERS, publish
+from tests.conftest import ITEMS, KEYS, POPULAR, USERS, publish
 from tests.lookup.serving import error, ids, serving
 
 pytestmark = pytest.mark.anyio
@@ -29,12 +29,12 @@ BECAUSE = [[181, 258], [], [50], [73, 50, 181], [258]]
 def published(redis_client: "redis.Redis", published: None) -> None:
     """Publish more than the lists, as the batch would."""
     similar = contract.encode([(181, 0.9), (258, 0.5), (73, 0.25)])
-    redis_client.rpush(contract.similar_key("g1", 50), *similar)
-    redis_client.rpush(contract.similar_key("g1", 73), *contract.encode([]))
+    redis_client.rpush(KEYS.of("g1").similar(50), *similar)
+    redis_client.rpush(KEYS.of("g1").similar(73), *contract.encode([]))
     because = contract.encode_because(BECAUSE)
-    redis_client.rpush(contract.because_key("g1", 42), *because)
+    redis_client.rpush(KEYS.of("g1").because(42), *because)
     for user_id, history in ((42, HISTORY), (13, History(0, [], []))):
-        key = contract.history_key("g1", user_id)
+        key = KEYS.of("g1").history(user_id)
         redis_client.set(key, contract.encode_history(history))
 
 
@@ -253,7 +253,7 @@ async def test_what_a_user_rated(api: httpx.AsyncClient, published: None) -> Non
 async def test_about(
     api: httpx.AsyncClient, published: None, redis_client: "redis.Redis"
 ) -> None:
-    redis_client.set(contract.about_key("g1"), contract.encode_about(ABOUT))
+    redis_client.set(KEYS.of("g1").about, contract.encode_about(ABOUT))
     body = (await api.get("/about")).json()
     assert body == {**ORIGIN, "top_n": 5, **asdict(ABOUT)}
 

@@ -96,25 +96,3 @@ def test_malformed_json_is_a_value_error(
 ) -> None:
     with pytest.raises(ValueError):
         decode(text)
-
-
-def test_keys_are_those_of_the_contract() -> None:
-    assert contract.CURRENT == "recs:current"
-    assert contract.GENERATIONS == "recs:generations"
-    assert contract.LOCK == "recs:lock"
-    assert contract.meta_key("g") == "recs:g:meta"
-    assert contract.user_key("g", 42) == "recs:g:user:42"
-    assert contract.popular_key("g") == "recs:g:popular"
-    assert contract.items_key("g") == "recs:g:items"
-    assert contract.similar_key("g", 50) == "recs:g:similar:50"
-    assert contract.because_key("g", 42) == "recs:g:because:42"
-    assert contract.history_key("g", 42) == "recs:g:history:42"
-    assert contract.about_key("g") == "recs:g:about"
-
-
-def test_generation_of_inverts_the_keys() -> None:
-    for key in (contract.meta_key("g"), contract.user_key("g", 42)):
-        assert contract.generation_of(key) == "g"
-    for key in (contract.CURRENT, contract.GENERATIONS, contract.LOCK):
-        assert contract.generation_of(key) is None
-        assert contract.generation_of(key + contract.SLOT) is None

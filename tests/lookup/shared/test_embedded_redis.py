@@ -1,5 +1,6 @@
 """The embedded server: shared, kept, and ended by its last user."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,7 +90,9 @@ def error_of(folder: Path) -> str:
 
 def runs(folder: Path, port: int) -> bool:
     """Tell whether the folder's server is at a port, which others may take later."""
-    return embedded_redis._is_ready(folder.resolve(), port)
+    with suppress(redis.RedisError), redis.Redis(port=port) as r:
+        return bool(r.config_get("dir")["dir"] == str(folder.resolve()))
+    return False
 
 
 def test_the_server_is_private_and_its_data_persist(folder: Path) -> None:
@@ -159,7 +163,7 @@ def test_an_interrupt_while_the_server_starts_ends_it(
     def interrupted(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedded_redis, "_is_ready", interrupted)
+    monkeypatch.setattr(embedded_redis._User, "_is_ready", interrupted)
     with pytest.raises(KeyboardInterrupt), embedded_redis.redis(folder):
         pass
     monkeypatch.undo()
@@ -194,6 +198,47 @@ def test_a_removed_folder_does_not_lead_to_the_server_of_another(folder: Path) -
             assert new != old
         assert answers(port_of(old))
     assert not answers(port_of(old))
+
+
+def test_a_moved_folder_ends_with_its_last_user(folder: Path) -> None:
+    with embedded_redis.redis(folder) as url:
+        folder.rename(folder.parent / "moved")
+    assert not answers(port_of(url))
+
+
+def test_the_server_of_another_is_not_ended(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if ours runs and its lock names that port."""
+    with embedded_redis.redis(tmp_path / "other") as other:
+        with embedded_redis.redis(folder) as url:
+            (folder / "server.lock").write_text(f"{port_of(other):5}")
+            monkeypatch.setattr(embedded_redis, "PATIENCE_SECONDS", 0.3)
+        monkeypatch.undo()
+        assert runs(tmp_path / "other", port_of(other))
+        assert runs(folder, port_of(url))
+        (folder / "server.lock").write_text(f"{port_of(url):5}")
+        with embedded_redis.redis(folder) as again:
+            assert again == url
+    assert not runs(folder, port_of(url))
+
+
+def test_a_process_that_stopped_while_it_started_the_server_is_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_redis, "JOIN_SECONDS", 0.1)
+    monkeypatch.setattr(embedded_redis, "LEAVE_SECONDS", 0.1)
+    with embedded_redis.redis(folder) as url:
+        other = (folder / "start.lock").open()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "start.lock locked for 0 s: end it" in error_of(folder)
+        began_at = time.monotonic()
+    assert time.monotonic() - began_at < 2
+    other.close()
+    assert runs(folder, port_of(url))
+    with embedded_redis.redis(folder):
+        pass  # the next to leave ends it
+    assert not runs(folder, port_of(url))
 
 
 @pytest.mark.parametrize("text", ["", "x", "99999", "port of another"])

@@ -12,6 +12,7 @@ from lookup.shared.env import (
     SettingError,
     positive_integer,
     redis_address,
+    redis_prefix,
     redis_url,
     secret,
     without_password,
@@ -39,6 +40,66 @@ def test_bad_integers_are_named(text: str) -> None:
 def test_good_urls_are_those_that_redis_py_takes(url: str) -> None:
     assert redis_url("REDIS_URL", url) == url
     parse_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("valkey://:p%40ss@h:6379/3", "redis://:p%40ss@h:6379/3"),
+        ("valkeys://h?ssl_cert_reqs=none", "rediss://h?ssl_cert_reqs=none"),
+        ("REDIS://Host", "redis://Host"),
+    ],
+)
+def test_other_schemes_of_the_same_protocol_are_taken(url: str, taken: str) -> None:
+    assert redis_address({"REDIS_URL": url}) == taken
+    parse_url(taken)
+    if "@" not in url:
+        read = redis_address({"REDIS_URL": url, "REDIS_PASSWORD": "p"})
+        assert read == taken.replace("//", "//:p@")
+
+
+SENTINEL = "Redis Sentinel is not supported: name the primary itself"
+SEVERAL = "it names several hosts: name one server, or any node of a cluster"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis+sentinel://h1:26379,h2:26379/mymaster/0", SENTINEL),
+        ("redis-sentinel://:secret@h1:26379/mymaster", SENTINEL),
+        ("rediss+sentinel://h?password=secret", SENTINEL),
+        ("redis://a:1,b:2", SEVERAL),
+        ("redis://a,b/0", SEVERAL),
+        ("valkey://u:secret@a:1,b:2/0", SEVERAL),
+        ("rediss://:sec,ret@[::1]:1,[::2]:2/0", SEVERAL),
+    ],
+)
+def test_what_is_not_supported_is_said_in_one_line(url: str, problem: str) -> None:
+    with pytest.raises(SettingError, match="REDIS_URL") as caught:
+        redis_address({"REDIS_URL": url})
+    message = str(caught.value)
+    assert f": {problem}; expected redis://" in message
+    assert "\n" not in message
+    assert "sec" not in message
+    assert "@" in url or "password=" in url or url in message
+
+
+@pytest.mark.parametrize("prefix", ["shop", "a.b-c_D:9", "x" * 64])
+def test_prefixes(prefix: str) -> None:
+    assert redis_prefix({"REDIS_PREFIX": prefix}) == prefix
+    assert redis_prefix({}) == redis_prefix({"REDIS_PREFIX": ""}) == "recs"
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *("a:", ":a", "a::b", "{a}", "a*", "a?", "[a]", "a b", " a", "a\n", "é", "a/b"),
+        "x" * 65,
+    ],
+)
+def test_bad_prefixes_are_named(prefix: str) -> None:
+    with pytest.raises(SettingError, match="REDIS_PREFIX=.*expected up to 64 letters"):
+        redis_prefix({"REDIS_PREFIX": prefix})
 
 
 @pytest.mark.parametrize(
@@ -178,7 +239,9 @@ def test_redis_password_needs_a_url_without_one(url: str) -> None:
         redis_address({"REDIS_URL": url, "REDIS_PASSWORD": "p"})
 
 
-@pytest.mark.parametrize("module", ["env", "embedded_redis", "contract"])
+@pytest.mark.parametrize(
+    "module", ["env", "embedded_redis", "contract", "keys", "redis_options"]
+)
 def test_the_standard_library_is_enough(module: str) -> None:
     program = f"import sys; sys.path.insert(0, '.'); import lookup.shared.{module}"
     subprocess.run([sys.executable, "-IS", "-c", program], check=True)

@@ -8,9 +8,9 @@ from contextlib import aclosing
 import pytest
 import redis
 from redis.exceptions import ConnectionError as RedisGone
-from redis.exceptions import ResponseError
 
 from lookup.store.client import Client
+from lookup.store.errors import CorruptGeneration
 from lookup.store.pipeline import MAX_BATCH, Pipeline
 from tests.conftest import RedisServer, free_port
 
@@ -54,7 +54,8 @@ async def test_an_error_concerns_its_own_request(pipeline: Pipeline) -> None:
     wrong = pipeline.execute(("GET", "list:1"))
     right = [pipeline.execute(("LLEN", f"list:{i}")) for i in range(3)]
     first, *others = await asyncio.gather(wrong, *right, return_exceptions=True)
-    assert isinstance(first, ResponseError)
+    assert isinstance(first, CorruptGeneration)
+    assert "list:1 is not a string" in str(first)
     assert others == [[2, "x"]] * 3
     assert list(await pipeline.execute()) == ["x"]
 

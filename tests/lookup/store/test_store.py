@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import redis
 
-from lookup.shared import contract
 from lookup.store.errors import CorruptGeneration, NoGeneration, StoreUnavailable
 from lookup.store.generation import Generation
 from lookup.store.store import MAX_GENERATIONS, Store, lrange
-from tests.conftest import USERS, RedisServer, publish
+from tests.conftest import KEYS, USERS, RedisServer, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -31,9 +30,9 @@ async def read(
 ) -> tuple[Generation, Entries | None]:
     """Read a user's list; None if the user is unknown."""
     generation, (texts,) = await store.read(
-        lambda name: [lrange(contract.user_key(name, user_id), length)]
+        lambda keys: [lrange(keys.user(user_id), length)]
     )
-    key = contract.user_key(generation.name, user_id)
+    key = KEYS.of(generation.name).user(user_id)
     return generation, generation.entries(key, texts) if texts else None
 
 
@@ -101,10 +100,10 @@ async def test_flips_are_followed(store: Store, redis_client: "redis.Redis") -> 
     publish(redis_client, "g1", model_version="1")
     publish(redis_client, "g2", users={42: [(73, 9.0)]}, current=False)
     assert (await read(store))[0].name == "g1"
-    redis_client.set(contract.CURRENT, "g2")
+    redis_client.set(KEYS.current, "g2")
     generation, entries = await read(store)
     assert (generation.name, entries) == ("g2", [(73, 9.0)])
-    redis_client.set(contract.CURRENT, "g1")
+    redis_client.set(KEYS.current, "g1")
     assert (await read(store))[1] == USERS[42]
 
 
@@ -150,7 +149,7 @@ async def test_load_survives_a_cancelled_call(
 async def test_dangling_pointer_is_corrupt(
     store: Store, redis_client: "redis.Redis"
 ) -> None:
-    redis_client.set(contract.CURRENT, "g9")
+    redis_client.set(KEYS.current, "g9")
     with pytest.raises(CorruptGeneration, match="recs:g9:meta"):
         await store.generation()
     publish(redis_client, "g9")
@@ -169,14 +168,51 @@ async def test_garbled_entry_is_corrupt(
     assert (await read(store, 7))[1] == USERS[7]
 
 
-async def test_errors_of_redis_are_passed_on(
-    store: Store, redis_client: "redis.Redis"
+async def test_refusals_of_redis_are_passed_on(
+    own_server: RedisServer,
+) -> None:
+    errors: list[None] = []
+    store = Store(own_server.url, on_error=lambda: errors.append(None))
+    with redis.Redis.from_url(own_server.url) as client:
+        publish(client)
+        await read(store)
+        client.execute_command("ACL SETUSER default -lrange")
+        with pytest.raises(StoreUnavailable, match="Redis refuses: .*lrange"):
+            await read(store)
+        client.execute_command("ACL SETUSER default +@all")
+    assert (await read(store))[1] == USERS[42]
+    assert len(errors) == 1
+    await store.close()
+
+
+async def test_a_refresh_that_fails_or_is_cancelled_is_followed_by_another(
+    store: Store, redis_client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(redis_client)
-    redis_client.set("recs:g1:user:5", "text")
-    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
-        await read(store, 5)
-    assert (await read(store, 7))[1] == USERS[7]
+    store._trust = 60
+    for _ in range(2):
+        await store.generation()
+
+    async def fail() -> Generation:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(store, "_read_generation", fail)
+    for is_cancelled in (False, True):
+        store._trusted_until = time.monotonic() + 20
+        await store.generation()
+        task = store._refreshing
+        assert task is not None
+        if is_cancelled:
+            task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        assert store._refreshing is None
+    monkeypatch.undo()
+    publish(redis_client, "g2")
+    await store.generation()
+    assert store._refreshing is not None
+    await store._refreshing
+    assert (await store.generation()).name == "g2"
 
 
 @pytest.mark.slow

@@ -11,12 +11,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import lookup
-from lookup.app import create_app
+from lookup.app import create_app, new_metrics
 from lookup.settings import Settings
 from lookup.store.store import Store
 from lookup.telemetry.metrics import BUCKETS, Metrics
 from tests.conftest import free_port, publish
-from tests.lookup.serving import serving
+from tests.lookup.serving import error, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +136,36 @@ async def test_the_alerts_of_the_readme_fit_the_metrics(
             counted = [found["lookup_requests_total", route, statuses.split("|")[0]]]
             assert counted == [2]
     assert found["lookup_fallbacks_total", "", ""] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "kind"),
+    [
+        ("/recommend/42", "recs:current", "string"),
+        ("/recommend/42", "recs:g1:meta", "hash"),
+        ("/recommend/42", "recs:g1:items", "hash"),
+        ("/recommend/42", "recs:g1:popular", "list"),
+        ("/recommend/42", "recs:g1:user:42", "list"),
+        ("/recommend/42?because=1", "recs:g1:because:42", "list"),
+        ("/users/42", "recs:g1:history:42", "string"),
+        ("/similar/50", "recs:g1:similar:50", "list"),
+        ("/about", "recs:g1:about", "string"),
+    ],
+)
+async def test_a_key_of_another_type_is_named_and_no_error_of_redis(
+    redis_url: str, redis_client: "redis.Redis", path: str, key: str, kind: str
+) -> None:
+    publish(redis_client)
+    redis_client.delete(key)
+    redis_client.sadd(key, "x")
+    metrics = new_metrics()
+    store = Store(redis_url, on_error=metrics.redis_error)
+    transport = httpx.ASGITransport(create_app(store, Settings(), metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+        message = await error(api, path, 503, "corrupt_generation")
+        assert f"{key} is not a {kind}" in message
+        assert (await samples(api))["lookup_redis_errors_total", "", ""] == 0
+    await store.close()
 
 
 def test_labels_are_escaped() -> None:
