@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from batch.commands import admin
+from batch.commands import admin, resources
 from batch.errors import BatchError
 from batch.publishing import generations
 from batch.settings import Settings
@@ -49,7 +49,7 @@ def test_they_outlive_generations(
     publish(redis_client, "20260101T000000Z-aaaaaa", current=False)
     publish(redis_client, "20260102T000000Z-bbbbbb")
     admin.block(settings, item_ids=[50])
-    with admin.resources.open_redis(settings) as (_url, client):
+    with resources.open_redis(settings) as (_url, client):
         with generations.locked(client) as lock:
             generations.remove_unheld(client, lock, ["20260102T000000Z-bbbbbb"])
         assert generations.held(client) == ["20260102T000000Z-bbbbbb"]
