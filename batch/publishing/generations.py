@@ -153,7 +153,7 @@ def remove_unheld(
         lock.check()  # another batch may have written files meanwhile
         parquet.remove_abandoned(folder)
         if keep:  # if Redis lost all generations, keep the files
-            parquet.remove_generations(folder, keep)
+            parquet.remove_generations(folder, keep, client.keys.prefix)
 
 
 def _remove_orphans(client: Client, lock: Lock) -> None:
@@ -198,6 +198,7 @@ def save(client: Client, folder: Path) -> None:
     Raises:
         BatchError: it cannot; the published lists are served until Redis ends.
     """
+    folder = folder.resolve()
     deadline, is_ours = time.monotonic() + SAVE_SECONDS, False
     cause = f"not within {SAVE_SECONDS:.0f} s"
     while time.monotonic() < deadline:

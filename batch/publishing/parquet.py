@@ -22,6 +22,7 @@ DENIED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 PARTIAL = ".partial"
 
+OWNER = b"redis_prefix"
 RECOMMENDATIONS = pa.schema(
     [
         ("user_id", pa.int32()),
@@ -56,9 +57,13 @@ class ParquetWriter:
 
 
 @contextmanager
-def open_writer(path: Path) -> Iterator[ParquetWriter]:
-    """Open a file of rankings that appears only if the block succeeds."""
-    with replacing(path) as file, pq.ParquetWriter(file, RECOMMENDATIONS) as writer:
+def open_writer(path: Path, prefix: str) -> Iterator[ParquetWriter]:
+    """Open a file of rankings that appears only if the block succeeds.
+
+    `prefix` names the installation, in case several share the folder.
+    """
+    schema = RECOMMENDATIONS.with_metadata({OWNER: prefix.encode()})
+    with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
         yield ParquetWriter(writer)
 
 
@@ -126,8 +131,12 @@ def remove_abandoned(folder: Path) -> None:
             path.unlink()
 
 
-def remove_generations(folder: Path, keep: Collection[str]) -> None:
-    """Remove the files of all generations except `keep`."""
+def remove_generations(folder: Path, keep: Collection[str], prefix: str) -> None:
+    """Remove the files of all generations of an installation except `keep`."""
     for path in folder.glob("*.parquet"):
         if re.fullmatch(GENERATION, path.stem) and path.stem not in keep:
-            path.unlink(missing_ok=True)
+            owner = None  # unknown: an older version wrote it, or it is broken
+            with suppress(OSError, pa.ArrowException):
+                owner = (pq.read_schema(path).metadata or {}).get(OWNER)
+            if owner in (None, prefix.encode()):
+                path.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def open_writers(
     """
     keys = client.keys.of(generation)
     with (
-        parquet.open_writer(path) as file,
+        parquet.open_writer(path, client.keys.prefix) as file,
         connection.cursor() as cursor,  # the connection may be in the middle of a query
         list_writer(client, keys.user) as lists,
         RedisWriter(client, partial(explanations.encode, cursor, keys)) as reasons,

@@ -169,6 +169,8 @@ def _problem_of_options(url: SplitResult) -> str | None:
     for option, value in parse_qsl(url.query, keep_blank_values=True):
         if option not in REDIS_OPTIONS:
             return f"the option is {option!r}"
-        if option in {"db", "protocol"} and not re.fullmatch("[0-9]{1,9}", value):
-            return f"the option {option} is {value!r}"
+        if option == "db" and not re.fullmatch("[0-9]{1,9}", value):
+            return f"the option db is {value!r}"
+        if option == "protocol" and value != "2":
+            return f"the option protocol is {value!r}, and only 2 is supported"
     return None

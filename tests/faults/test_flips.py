@@ -128,7 +128,7 @@ def check(path: str, status: int, body: dict[str, Any]) -> str:
     """Check that a response is of the generation that it names; return that."""
     assert status == 200, (path, status, body)
     generation: str = body["generation"]
-    number = int(generation[1:])
+    number = int(generation[9:15])
     assert body["model_version"] == str(number), body
     if path == "/about":
         assert (body["n_users"], body["protocol"]) == (number, str(number)), body

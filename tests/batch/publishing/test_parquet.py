@@ -21,7 +21,7 @@ def ranking(user_id: int, n_items: int) -> Ranking:
 
 def write(path: Path, *blocks: list[Ranking]) -> None:
     """Write blocks as a run does."""
-    with parquet.open_writer(path) as writer:
+    with parquet.open_writer(path, "recs") as writer:
         for block in blocks:
             writer.write(block)
 
@@ -50,7 +50,7 @@ def test_each_block_is_a_row_group(tmp_path: Path) -> None:
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError),
-        parquet.open_writer(tmp_path / "g1.parquet") as writer,
+        parquet.open_writer(tmp_path / "g1.parquet", "recs") as writer,
     ):
         writer.write([ranking(1, 2)])
         raise RuntimeError("the power went")
@@ -71,14 +71,22 @@ def test_what_a_killed_run_left_is_removed_and_what_another_writes_is_not(
     assert [path.name for path in tmp_path.iterdir()] == ["features.parquet"]
 
 
-def test_the_lists_of_generations_that_are_held_stay(tmp_path: Path) -> None:
+def test_the_lists_of_generations_that_are_held_or_of_others_stay(
+    tmp_path: Path,
+) -> None:
     g1, g2 = "20261124T013000Z-0a1b2c", "20261124T023000Z-0a1b2c"
-    for name in (f"{g1}.parquet", f"{g2}.parquet", "mine.parquet", "notes.txt"):
+    older, broken = "20261123T013000Z-0a1b2c", "20261122T013000Z-0a1b2c"
+    with parquet.open_writer(tmp_path / f"{older}.parquet", "another"):
+        pass
+    write(tmp_path / f"{g1}.parquet", [ranking(1, 2)])
+    write(tmp_path / f"{g2}.parquet", [ranking(1, 2)])
+    for name in (f"{broken}.parquet", "mine.parquet", "notes.txt"):
         (tmp_path / name).touch()
-    parquet.remove_generations(tmp_path, {g2})
+    parquet.remove_generations(tmp_path, {g2}, "recs")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {f"{g2}.parquet", "mine.parquet", "notes.txt"}
-    parquet.remove_generations(tmp_path / "not there", {g2})
+    others = {f"{older}.parquet", "mine.parquet", "notes.txt"}
+    assert left == {f"{g2}.parquet", *others}
+    parquet.remove_generations(tmp_path / "not there", {g2}, "recs")
 
 
 def test_a_table_replaces_the_former_one(tmp_path: Path) -> None:

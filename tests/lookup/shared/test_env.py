@@ -34,7 +34,7 @@ def test_bad_integers_are_named(text: str) -> None:
         "redis://:p%40ss@redis:6379",
         "rediss://user:word@host:6380/0?ssl_cert_reqs=none",
         "redis://[::1]:6379/0",
-        "unix:///run/redis.sock?db=2",
+        "unix:///run/redis.sock?db=2&protocol=2",
     ],
 )
 def test_good_urls_are_those_that_redis_py_takes(url: str) -> None:
@@ -115,6 +115,7 @@ def test_bad_prefixes_are_named(prefix: str) -> None:
         ("redis://host/0#1", "it ends with '#1'"),
         ("redis://host/0?sokket=5", "the option is 'sokket'"),
         ("redis://host?db=x", "the option db is 'x'"),
+        ("redis://host?protocol=3", "the option protocol is '3', and only 2 is"),
         ("unix://", "no path"),
     ],
 )
