@@ -74,6 +74,7 @@ def test_every_command_line_parses() -> None:
     for line in lines:
         line = line.partition("#")[0].replace("HOST:PORT", "host:8786")
         line = line.replace("DIR_OR_ZIP", "x").replace("--version N", "--version 1")
+        line = line.replace("ITEM_ID…", "50")
         name, *words = line.split() or ["run"]
         cli.batch.commands[name].make_context(name, words)
 
@@ -119,7 +120,7 @@ def test_every_route_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     g = "{generation}"
-    keys = [KEYS.current, KEYS.generations, KEYS.lock]
+    keys = [KEYS.current, KEYS.generations, KEYS.lock, KEYS.blocked]
     for name, member in vars(GenerationKeys).items():
         if isinstance(member, property):
             keys.append(f"recs:{g}:{name}")

@@ -1,8 +1,8 @@
-"""The single-step commands: `download`, `features`, `promote`, `rollback`, `status`."""
+"""The single-step commands, such as `download`, `rollback`, `block` and `status`."""
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import sample_windows, write_pairs
 from batch.errors import BatchError
 from batch.features import tables
-from batch.publishing import generations, parquet
+from batch.publishing import blocked, generations, parquet
+from batch.publishing.connections import Client
 from batch.settings import Settings
 from lookup.shared.env import without_password
 
@@ -69,6 +70,34 @@ def rollback(settings: Settings) -> Result:
     return {"generation": generation, "former_generation": former and former[0]}
 
 
+def block(settings: Settings, *, item_ids: Sequence[int]) -> Result:
+    """Let no list show some items, now and in every later generation."""
+    return _change_blocked(settings, blocked.add, item_ids)
+
+
+def unblock(settings: Settings, *, item_ids: Sequence[int]) -> Result:
+    """Let lists show blocked items again."""
+    return _change_blocked(settings, blocked.remove, item_ids)
+
+
+def _change_blocked(
+    settings: Settings,
+    change: Callable[[Client, Sequence[int]], None],
+    item_ids: Sequence[int],
+) -> Result:
+    with resources.open_writable_redis(settings) as (_url, client):
+        change(client, item_ids)
+        if settings.redis_url is None:
+            generations.save(client, settings.redis_folder)
+        return {"blocked": blocked.ids(client)}
+
+
+def show_blocked(settings: Settings) -> Result:
+    """List the items that no list may show."""
+    with resources.open_redis(settings) as (_url, client):
+        return {"blocked": blocked.ids(client)}
+
+
 def typed(meta: Mapping[str, str]) -> Result:
     """Return a generation's meta with its numbers as integers."""
     numbers = ("n_users", "n_items", "n_ratings", "n_pairs", "top_n")
@@ -79,7 +108,7 @@ def status(settings: Settings) -> Result:
     """Report the generation that is served, and which version is prod."""
     with resources.open_redis(settings) as (url, client):
         served = generations.current(client)
-        held = generations.held(client)
+        held, blocked_ids = generations.held(client), blocked.ids(client)
     names = "generation model_version release scored_at n_users n_items age_seconds"
     result: Result = dict.fromkeys(names.split())
     if served:
@@ -92,6 +121,7 @@ def status(settings: Settings) -> Result:
     return result | {
         "prod_version": prod_version(settings),
         "generations": held,
+        "blocked": blocked_ids,
         "redis_url": without_password(url),
     }
 

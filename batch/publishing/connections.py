@@ -155,7 +155,7 @@ def mistyped(client: Client) -> str | None:
     """Describe a key that has another type than the batch gives it, if there is one."""
     names, server = client.keys, client.redis
     expected = {names.lock: "string", names.generations: "zset"}
-    expected[names.current] = "string"
+    expected |= {names.current: "string", names.blocked: "set"}
     if server.type(names.current) == "string":
         served = cast(str, server.get(names.current))
         expected[names.of(served).meta] = "hash"

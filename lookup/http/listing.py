@@ -10,9 +10,12 @@ from lookup.store.generation import Generation, as_json
 def page_positions(
     generation: Generation, key: str, texts: Sequence[str], query: Query, size: int
 ) -> Sequence[int]:
-    """Return the positions in a list that a query asks for: filter first, then cut."""
+    """Return the positions in a list that a query asks for: filter first, then cut.
+
+    Blocked items are filtered out, whatever the query.
+    """
     found: Sequence[int] = range(0 if texts == [contract.NO_ITEMS] else len(texts))
-    if query.filters:
+    if query.filters or generation.blocked:
         entries = generation.entries(key, texts)
         found = [i for i in found if _passes(entries[i][0], generation, query)]
     return found[query.offset : query.offset + size]
@@ -38,8 +41,8 @@ def rated_items(
 
 
 def _passes(item_id: int, generation: Generation, query: Query) -> bool:
-    """Return whether an item is not excluded and has one of the genres, if any."""
-    if item_id in query.exclude:
+    """Return whether an item may be shown and has one of the genres, if any."""
+    if item_id in query.exclude or str(item_id) in generation.blocked:
         return False
     genres = generation.item(item_id)["genres"] if query.genres else ()
     return not query.genres or any(g.casefold() in query.genres for g in genres)

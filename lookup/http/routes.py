@@ -62,13 +62,12 @@ class Routes:
         """Return a user's list; unknown users get the popular list as a fallback."""
         user_id = _path_id(request, "user_id")
         query = self._query(request, RECOMMEND)
-        length = self._length(query)
 
-        def commands(keys: GenerationKeys) -> list[Command]:
-            names = [keys.user(user_id)]
+        def commands(generation: Generation) -> list[Command]:
+            names = [generation.keys.user(user_id)]
             if query.because:
-                names.append(keys.because(user_id))
-            return [lrange(name, length) for name in names]
+                names.append(generation.keys.because(user_id))
+            return [self._lrange(name, query, generation) for name in names]
 
         generation, (texts, *explained) = await self._store.read(commands)
         ids = {"user_id": user_id}
@@ -99,10 +98,11 @@ class Routes:
         """Return the items most similar to one item."""
         item_id = _path_id(request, "item_id")
         query = self._query(request, query_params.PAGE)
-        length = self._length(query)
-        generation, (texts,) = await self._store.read(
-            lambda keys: [lrange(keys.similar(item_id), length)]
-        )
+
+        def commands(generation: Generation) -> list[Command]:
+            return [self._lrange(generation.keys.similar(item_id), query, generation)]
+
+        generation, (texts,) = await self._store.read(commands)
         if not generation.has_item(item_id):
             raise _unknown("item", item_id, generation)
         key = generation.keys.similar(item_id)
@@ -218,7 +218,7 @@ class Routes:
     ) -> tuple[Generation, str, Any]:
         """Read a key of the served generation; return the generation, key and value."""
         generation, (text,) = await self._store.read(
-            lambda keys: [("GET", key_of(keys))]
+            lambda generation: [("GET", key_of(generation.keys))]
         )
         return generation, key_of(generation.keys), text
 
@@ -226,13 +226,14 @@ class Routes:
         query = request.scope["query_string"]
         return query_params.parse(query, known, self._store.top_n)
 
-    def _length(self, query: Query) -> int | None:
-        """Return how many entries of a list to read, None for all.
+    def _lrange(self, key: str, query: Query, generation: Generation) -> Command:
+        """Return the command that reads as much of a list as a query may need.
 
         Reads begin at its start, so that an empty reply means that it does not exist.
         """
         k = query.k or self._settings.k_default
-        return None if query.filters else query.offset + k
+        length = query.offset + k + len(generation.blocked)
+        return lrange(key, None if query.filters else length)
 
     def _size(self, query: Query, generation: Generation) -> int:
         return query.size(generation.top_n, self._settings.k_default)

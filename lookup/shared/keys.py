@@ -45,6 +45,11 @@ class Keys:
         """The string that the batch that is publishing holds."""
         return f"{self.prefix}:lock{self.slot}"
 
+    @property
+    def blocked(self) -> str:
+        """The set of the items that no list may show, of whatever generation."""
+        return f"{self.prefix}:blocked"
+
     def of(self, generation: str) -> "GenerationKeys":
         """Return the keys of a generation."""
         return GenerationKeys(self.prefix, generation)

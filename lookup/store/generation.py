@@ -1,11 +1,12 @@
 """The part of a generation that is kept in memory: meta, items and popular list."""
 
+import copy
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TypedDict, TypeVar
+from typing import Self, TypedDict, TypeVar
 
 from lookup.shared import contract
 from lookup.shared.keys import GenerationKeys
@@ -27,6 +28,8 @@ class Item(TypedDict):
 
 class Generation:
     """The meta, items and popular list of a generation, which never change.
+
+    `blocked` has the ids of the items that no list of it may show.
 
     Raises CorruptGeneration if the meta or the popular list cannot be decoded.
     """
@@ -55,6 +58,16 @@ class Generation:
             "scored_at": self.scored_at,
         }
         self.origin_json = as_json(self.origin)[1:-1]
+        self.blocked: frozenset[str] = frozenset()
+
+    def without(self, blocked: frozenset[str]) -> Self:
+        """Return the generation with other blocked items, and all else shared.
+
+        It is another object, so that no cached response is taken for one of it.
+        """
+        other = copy.copy(self)
+        other.blocked = blocked
+        return other
 
     def has_item(self, item_id: int) -> bool:
         """Return whether the generation has an item."""

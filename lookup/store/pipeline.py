@@ -18,7 +18,12 @@ from lookup.store.errors import CorruptGeneration
 Waiting = tuple[float, Sequence[Command], "asyncio.Future[list[Any]]"]
 """The time of the call, its commands, and the future for their replies."""
 
-TYPES: Mapping[str | int, str] = {"GET": "string", "LRANGE": "list", "HGETALL": "hash"}
+TYPES: Mapping[str | int, str] = {
+    "GET": "string",
+    "LRANGE": "list",
+    "HGETALL": "hash",
+    "SMEMBERS": "set",
+}
 """The type of key that each command reads."""
 MAX_BATCH = 256
 """Requests that share a round trip: more would block the event loop."""
@@ -27,16 +32,16 @@ MAX_WAITING = 8192
 
 
 class Pipeline:
-    """Sends commands; each round trip ends with the command `last`."""
+    """Sends commands; each round trip ends with the commands `last`."""
 
-    def __init__(self, client: Client, last: Command) -> None:
+    def __init__(self, client: Client, *last: Command) -> None:
         self._client = client
         self._last = last
         self._waiting: list[Waiting] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def execute(self, *commands: Command) -> Sequence[Any]:
-        """Return the replies to commands, followed by the reply to `last`.
+        """Return the replies to commands, followed by those to `last`.
 
         All commands are sent after this call. Raises RedisError or OSError.
         """
@@ -46,7 +51,7 @@ class Pipeline:
         self._waiting.append((time.monotonic(), commands, future))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
-        return checked([*commands, self._last], await future)
+        return checked([*commands, *self._last], await future)
 
     async def _send_all(self) -> None:
         """Make round trips until nothing waits."""
@@ -63,7 +68,7 @@ class Pipeline:
         """Make one round trip and resolve the futures."""
         commands = [command for _, commands, _ in batch for command in commands]
         try:
-            replies = await self._client.execute([*commands, self._last])
+            replies = await self._client.execute([*commands, *self._last])
         except Exception as error:  # every waiting request must get it
             if isinstance(error, TimeoutError):
                 # the other requests would wait as long, in vain
@@ -71,11 +76,11 @@ class Pipeline:
                 self._waiting.clear()
             _fail(batch, error)
             return
-        start = 0
+        start, last = 0, replies[len(commands) :]
         for _, commands_of_one, future in batch:
             end = start + len(commands_of_one)
             if not future.done():  # the request may be cancelled
-                future.set_result([*replies[start:end], replies[-1]])
+                future.set_result([*replies[start:end], *last])
             start = end
 
     def _fail_late(self) -> None:

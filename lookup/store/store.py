@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from lookup.shared.keys import PREFIX, GenerationKeys, Keys
+from lookup.shared.keys import PREFIX, Keys
 from lookup.store.client import Client, Command
 from lookup.store.errors import (
     CorruptGeneration,
@@ -62,7 +62,10 @@ class Store:
         """
         self._redis = Client(url)
         self._keys = Keys(prefix)
-        self._pipeline = Pipeline(self._redis, last=("GET", self._keys.current))
+        self._pipeline = Pipeline(
+            self._redis, ("GET", self._keys.current), ("SMEMBERS", self._keys.blocked)
+        )
+        self._blocked: frozenset[str] = frozenset()
         self._trust = trust_seconds
         self._trusted_until = 0.0
         self._refreshing: asyncio.Task[None] | None = None
@@ -93,19 +96,19 @@ class Store:
         return await self._read_generation()
 
     async def read(
-        self, commands_for: Callable[[GenerationKeys], Sequence[Command]]
+        self, commands_for: Callable[[Generation], Sequence[Command]]
     ) -> tuple[Generation, list[Any]]:
         """Return the served generation and the replies to commands about it.
 
-        `commands_for` returns the commands, given the keys of a generation.
+        `commands_for` returns the commands, given a generation.
         """
         generation = self._latest or await self.generation()
         for _ in _attempts():
-            commands = commands_for(generation.keys)
+            commands = commands_for(generation)
             *replies, current = await self._execute(*commands)
             if not all(replies):
                 (current,) = await self._execute()  # see the top of this file
-            if current == generation.name:
+            if self._is_served(generation, current):
                 return generation, replies
             generation = await self._load(current) or generation
         raise self._moving()
@@ -149,10 +152,22 @@ class Store:
                 task.add_done_callback(lambda done: self._keep(name, done))
                 self._loading[name] = task
             generation = await self._wait_for(name)
-        if generation is not None and generation is not self._latest:
-            log.info("generation %s is served", name)
-            self._latest = generation
-        return generation
+        return None if generation is None else self._serve(generation)
+
+    def _serve(self, generation: Generation) -> Generation:
+        """Make a generation, without what is blocked, the latest one; return it."""
+        latest = self._latest
+        if latest is None or not self._is_served(latest, generation.name):
+            if latest is None or latest.name != generation.name:
+                log.info("generation %s is served", generation.name)
+            if self._blocked or (latest and latest.blocked):
+                log.info("%d items are blocked", len(self._blocked))
+            latest = self._latest = generation.without(self._blocked)
+        return latest
+
+    def _is_served(self, generation: Generation, current: str | None) -> bool:
+        is_current = generation.name == current
+        return is_current and generation.blocked is self._blocked
 
     async def _wait_for(self, name: str) -> Generation | None:
         try:
@@ -192,9 +207,13 @@ class Store:
             replies = await self._pipeline.execute(*commands)
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
-        is_latest = self._latest is not None and replies[-1] == self._latest.name
+        *replies, current, members = replies
+        blocked = frozenset(members)
+        if blocked != self._blocked:
+            self._blocked = blocked
+        is_latest = self._latest is not None and self._is_served(self._latest, current)
         self._trusted_until = sent_at + self._trust if is_latest else 0.0
-        return replies
+        return [*replies, current]
 
     async def _execute_alone(self, *commands: Command) -> Sequence[Any]:
         """Return the replies to commands that take too long for a shared round trip."""

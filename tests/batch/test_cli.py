@@ -26,6 +26,8 @@ def test_without_a_command_it_is_run() -> None:
         ["run", "--top-n", "many"],
         ["run", "--top-n", "0"],
         ["status", "--scorer", "fast"],
+        ["block"],
+        ["unblock", "50", "Contact"],
     ],
 )
 def test_wrong_usage_exits_with_2(
@@ -46,8 +48,8 @@ def test_help_exits_with_0(
 @pytest.mark.parametrize("name", cli.batch.commands)
 def test_every_command_takes_the_common_options(name: str) -> None:
     options = ["--raw", "x.zip", "--top-n", "5", "--scorer", "xgboost", "--json"]
-    own = ["--version", "1"] if name == "promote" else []
+    own = {"promote": ["--version", "1"], "block": ["50"], "unblock": ["50"]}
     context = cli.batch.commands[name].make_context(
-        name, [*options, "--quiet", "--debug", *own]
+        name, [*options, "--quiet", "--debug", *own.get(name, [])]
     )
     assert (context.params["raw"], context.params["top_n"]) == ("x.zip", "5")

@@ -76,6 +76,24 @@ def test_all_workers_see_a_flip_within_a_second(
         assert {generation(port) for _ in range(40)} == {name}
 
 
+def test_all_workers_leave_out_an_item_within_a_second_of_its_being_blocked(
+    served: Served, redis_client: "redis.Redis"
+) -> None:
+    port, _ = served
+
+    def first() -> int:
+        item: dict[str, int] = ask(port, "/recommend/42?k=1").json()["items"][0]
+        return item["item_id"]
+
+    for _ in range(2):
+        assert {first() for _ in range(20)} == {50}
+        redis_client.sadd(KEYS.blocked, 50)
+        time.sleep(0.25)
+        assert {first() for _ in range(40)} == {73}
+        redis_client.srem(KEYS.blocked, 50)
+        time.sleep(0.25)
+
+
 def test_metrics_are_those_of_all_workers_even_killed_ones(served: Served) -> None:
     port, program = served
     for n in (30, 60):

@@ -256,7 +256,7 @@ async def test_two_installations_share_one_redis(
         assert admin.status(one)["generation"] == name
         assert run(one)["skipped"] is True
         store = Store(one.redis_url, one.redis_prefix)
-        generation, (texts,) = await store.read(lambda own: [lrange(own.user(7))])
+        generation, (texts,) = await store.read(lambda own: [lrange(own.keys.user(7))])
         await store.close()
         assert generation.name == name
         assert texts

@@ -32,7 +32,7 @@ async def test_servers_that_lack_commands_work(
             publish(client, "g1", "g2")
             assert generations.previous(client) == "g1"
         store = Store(server.url)
-        generation, (texts,) = await store.read(lambda keys: [lrange(keys.user(1))])
+        generation, (texts,) = await store.read(lambda own: [lrange(own.keys.user(1))])
         await store.close()
         assert (generation.name, texts) == ("g2", ["50:3.1416", "73:-0.5000"])
 
