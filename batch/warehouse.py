@@ -42,6 +42,7 @@ MODELS = (
     "intermediate/int_item_audiences",
     "intermediate/int_item_weeks",
     "marts/eligible_items",
+    "marts/films",
     "marts/item_features",
     "marts/user_features",
 )
@@ -224,10 +225,12 @@ def build_models(
     n_next: int,
     liked_from: float,
     disliked_to: float,
+    merges_films: bool,
 ) -> None:
     """Build MODELS as of a cutoff; see `batch.features.tables.build`."""
     parameters: dict[str, object] = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
     parameters |= {"liked_from": liked_from, "disliked_to": disliked_to}
+    parameters["merges_films"] = merges_films
     drop(connection, *MODELS)  # the tables of two cutoffs need twice the memory
     for model in MODELS:
         if model in IN_PARTS:
@@ -262,13 +265,6 @@ def popular(
     """Return the most rated items as (item_id, n_ratings), best first."""
     table = fetch(connection, "marts/popular_items", {"top_n": top_n})
     return [(row["item_id"], float(row["score"])) for row in table.to_pylist()]
-
-
-def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
-    """Count the candidate pairs of all users."""
-    eligible = connection.table("eligible_items")
-    seen = connection.table("int_history").join(eligible, "item_id", how="semi")
-    return count(connection, "int_cutoffs") * len(eligible) - len(seen)
 
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:

@@ -52,6 +52,14 @@ def stage(connection: Connection, world: World) -> None:
     given(connection, "stg_users", "user_id age gender occupation", world.users)
 
 
+def name_alike(connection: Connection) -> None:
+    """Make ten films of three ids each of the first 30 items, such as 1, 11 and 21."""
+    connection.execute(
+        "update stg_items set title = 'Item ' || item_id % 10, "
+        "release_year = 1960 + item_id % 10 where item_id <= 30"
+    )
+
+
 def checkerboard(n_users: int = 40, n_items: int = 40, n_ratings: int = 15) -> World:
     """Let odd users rate odd items and even users even ones, in no order.
 

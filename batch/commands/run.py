@@ -13,7 +13,7 @@ from batch.commands.resources import Connection, Model
 from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import train_first_version
 from batch.errors import BatchError
-from batch.features import tables
+from batch.features import candidates, tables
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import generations, shared_keys, verify, writers
@@ -67,7 +67,7 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
         model = Model.load(registry, inputs.version, is_measured=not changes)
         with watch.stage("features"):
             log.info("building the features as of now")
-            tables.build(db, n_cuts=0, scale=settings.scale)
+            tables.build(db, n_cuts=0, scale=settings.scale, merges_films=True)
             write_features(db, settings)
         publish(db, model, inputs, client, lock, settings, watch)
         return summary(client, url, watch) | {"skipped": False, "promoted": is_first}
@@ -127,7 +127,7 @@ def meta_of(
         n_users=n_users,
         n_items=warehouse.count(db, "stg_items"),
         n_ratings=warehouse.count(db, "stg_ratings"),
-        n_pairs=warehouse.n_unseen(db),
+        n_pairs=candidates.n_unseen(db),
         top_n=settings.top_n,
         release=inputs.tags["release"],
         fingerprint=inputs.fingerprint,

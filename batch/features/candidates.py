@@ -28,6 +28,16 @@ SMALL_CATALOGUE = 2000
 """With at most this many items, blocks are twice as large, because half of their pairs
 have no similarities to sum. That saves a quarter of the time."""
 
+N_SEEN = """
+    with listed as (select film_id from films where is_eligible),
+    seen as (
+        select distinct user_id, film_id
+        from int_history
+        inner join films using (item_id)
+    )
+    select count(*) from seen semi join listed using (film_id)
+"""
+
 Ids = npt.NDArray[np.int32]
 
 
@@ -178,3 +188,11 @@ def pairs(
         labels=table["label"].to_numpy().astype(np.float32),
         values=table.select(list(names)),
     )
+
+
+def n_unseen(connection: duckdb.DuckDBPyConnection) -> int:
+    """Count the candidate pairs of all users."""
+    n_users = warehouse.count(connection, "int_cutoffs")
+    n_films = len(connection.table("films").filter("is_eligible"))
+    ((n_seen,),) = connection.sql(N_SEEN).fetchall()
+    return n_users * n_films - int(n_seen)

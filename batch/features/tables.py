@@ -11,7 +11,7 @@ from batch import warehouse
 from batch.features import item_models
 from batch.settings import DEFAULT_SCALE, RatingScale
 
-EXEMPT = {"eligible_items"}
+EXEMPT = {"eligible_items", "films"}
 """Models that choose pairs but compute nothing about them."""
 
 DOCUMENTATION = re.compile(r'"""(?s:.*?)"""|#.*')
@@ -23,6 +23,8 @@ def build(
     n_cuts: int,
     n_next: int = 0,
     scale: RatingScale = DEFAULT_SCALE,
+    *,
+    merges_films: bool = False,
 ) -> None:
     """Build the tables of the features from the staging tables.
 
@@ -34,9 +36,16 @@ def build(
             evaluated.
         n_next: moves the cutoff back by this many ratings, which become the future.
         scale: which ratings count as liked and as disliked.
+        merges_films: whether items of the same title and year are one film in lists.
+            It is for those that are published: metrics go by ids as they are.
     """
     warehouse.build_models(
-        connection, n_cuts, n_next, scale.liked_from, scale.disliked_to
+        connection,
+        n_cuts,
+        n_next,
+        scale.liked_from,
+        scale.disliked_to,
+        merges_films,
     )
     item_models.build(connection)
     # large and no longer used; the following stages need the memory

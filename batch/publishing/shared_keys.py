@@ -28,12 +28,13 @@ Connection = duckdb.DuckDBPyConnection
 
 @dataclass(frozen=True)
 class Item:
-    """An item of the catalogue."""
+    """An item of the catalogue; `same_as` stands for it in lists if it is not None."""
 
     item_id: int
     title: str
     genres: Sequence[str]
     year: int | None
+    same_as: int | None = None
 
 
 def write(
@@ -56,6 +57,7 @@ def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
         fields: dict[Any, Any] = {}
         for item in some:
             text = {"title": item.title, "genres": [*item.genres], "year": item.year}
+            text |= {"same_as": item.same_as} if item.same_as is not None else {}
             fields[item.item_id] = json.dumps(text, ensure_ascii=False)
         client.redis.hset(key, mapping=fields)
 
@@ -91,9 +93,10 @@ def write_meta(client: Client, generation: str, meta: Meta) -> None:
 
 def read_items(connection: Connection) -> list[Item]:
     """Return all items."""
-    query = "select item_id, title, genres, release_year as year from stg_items"
-    rows = connection.sql(f"{query} order by item_id").to_arrow_table().to_pylist()
-    return [Item(**row) for row in rows]
+    items = connection.table("stg_items").join(connection.table("films"), "item_id")
+    columns = "item_id, title, genres, release_year as year, nullif(film_id, item_id)"
+    rows = items.order("item_id").select(f"{columns} as same_as").to_arrow_table()
+    return [Item(**row) for row in rows.to_pylist()]
 
 
 def read_similar(connection: Connection, top_n: int) -> Iterator[Ranking]:

@@ -123,6 +123,7 @@ def read_catalogue(connection: duckdb.DuckDBPyConnection, forest: Forest) -> Cat
         weights=np.stack([weights.models[name] for name in item_models.MODELS]),
         scores=np.array(scores, np.int64),
         unit=item_models.UNIT * item_models.STATE_UNIT,
+        films=np.searchsorted(ids, table["film_id"].to_numpy()).astype(np.int32),
         ineligible=np.flatnonzero(~table["is_eligible"].to_numpy()).astype(np.int32),
         rows=np.array([row_of(group[0]) for group in GROUPS], np.int64),
         scales=np.array(SCALES, np.int64),

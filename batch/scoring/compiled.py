@@ -195,7 +195,7 @@ def warm_up() -> None:
         weeks=codes(1, 2, 1), audiences=codes(1, 2, 1), neighbour_starts=longs(1),
         neighbours=ints(1, 3), sequence_starts=longs(1), sequences=ints(1, 5),
         modelled=ints(1), weights=ints(1, 1, 1), scores=longs(1, 2), unit=1.0,
-        ineligible=ints(0), rows=longs(7), scales=longs(2, 7),
+        films=ints(1), ineligible=ints(0), rows=longs(7), scales=longs(2, 7),
     )  # fmt: skip
     users = Users(
         floats=np.zeros((0, 1), np.float32), doubles=np.zeros((0, 1)),

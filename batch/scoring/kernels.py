@@ -78,6 +78,7 @@ class Items(NamedTuple):
     weights: Ints  # (n_models, n_modelled, n_modelled)
     scores: Longs  # (n linear scores, 2): model, state
     unit: float  # of linear scores
+    films: Ints  # (n_items,): the item that stands for its film
     ineligible: Ints  # the items that no list may hold
     rows: Longs  # first feature: user, trend, audience, genre, taste, sequence, linear
     scales: Longs  # (2, 7): of the sums over neighbours and over sequences
@@ -153,8 +154,9 @@ def rank(
         encode_user(u, users, items, forest, scratch)
         seen = users.history[users.history_starts[u] : users.history_starts[u + 1], 0]
         n_best[u] = rank_items(
-            forest, items.ineligible, seen, scratch, best_items[u], best_scores[u]
-        )
+            forest, items.ineligible, items.films, seen, scratch, best_items[u],
+            best_scores[u],
+        )  # fmt: skip
 
 
 @compiled
@@ -428,9 +430,15 @@ def as_float(whole: Any, scale: Any) -> Any:
 
 @compiled
 def rank_items(
-    forest: Any, ineligible: Any, seen: Any, scratch: Any, places: Any, scores: Any
+    forest: Any,
+    ineligible: Any,
+    films: Any,
+    seen: Any,
+    scratch: Any,
+    places: Any,
+    scores: Any,
 ) -> Any:
-    """Rank the items whose codes are in `scratch`, except ineligible and seen ones.
+    """Rank the items whose codes are in `scratch`, except ineligible and seen films.
 
     Fills `places` and `scores`, of shape (top_n,), best first.
 
@@ -438,16 +446,18 @@ def rank_items(
         The length of the list.
     """
     is_excluded, n = scratch.is_excluded, 0
-    n_left = len(is_excluded) - len(seen)
+    n_left = len(is_excluded)
     for i in seen:
-        is_excluded[i] = True
+        if not is_excluded[films[i]]:
+            n_left -= 1
+        is_excluded[films[i]] = True
     for i in ineligible:
         if not is_excluded[i]:
             n_left -= 1
         is_excluded[i] = True
     n_scored = score_items(forest, n_left, len(scores), scratch)
     for i in seen:
-        is_excluded[i] = False
+        is_excluded[films[i]] = False
     for i in ineligible:
         is_excluded[i] = False
     for k in range(n_scored):

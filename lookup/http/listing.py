@@ -1,6 +1,6 @@
 """Filters and pages a stored list, and adds titles to item ids."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lookup.http.query_params import Query
 from lookup.shared import contract
@@ -12,12 +12,19 @@ def page_positions(
 ) -> Sequence[int]:
     """Return the positions in a list that a query asks for: filter first, then cut.
 
-    Blocked items are filtered out, whatever the query.
+    Blocked items are filtered out, whatever the query. A film is hidden by each of its
+    ids.
     """
     found: Sequence[int] = range(0 if texts == [contract.NO_ITEMS] else len(texts))
     if query.filters or generation.blocked:
         entries = generation.entries(key, texts)
-        found = [i for i in found if _passes(entries[i][0], generation, query)]
+        hidden = generation.hidden | generation.with_films(map(str, query.exclude))
+        found = [
+            i
+            for i in found
+            if str(entries[i][0]) not in hidden
+            and _has_genre(entries[i][0], generation, query.genres)
+        ]
     return found[query.offset : query.offset + size]
 
 
@@ -40,9 +47,7 @@ def rated_items(
     ]
 
 
-def _passes(item_id: int, generation: Generation, query: Query) -> bool:
-    """Return whether an item may be shown and has one of the genres, if any."""
-    if item_id in query.exclude or str(item_id) in generation.blocked:
-        return False
-    genres = generation.item(item_id)["genres"] if query.genres else ()
-    return not query.genres or any(g.casefold() in query.genres for g in genres)
+def _has_genre(item_id: int, generation: Generation, wanted: Collection[str]) -> bool:
+    """Return whether an item has one of the genres, if any are wanted."""
+    genres = generation.item(item_id)["genres"] if wanted else ()
+    return not wanted or any(genre.casefold() in wanted for genre in genres)

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Self, TypedDict, TypeVar
 
@@ -29,7 +30,8 @@ class Item(TypedDict):
 class Generation:
     """The meta, items and popular list of a generation, which never change.
 
-    `blocked` has the ids of the items that no list of it may show.
+    `blocked` has the ids of the items that no list of it may show; `hidden` also has
+    the ids that stand for their films.
 
     Raises CorruptGeneration if the meta or the popular list cannot be decoded.
     """
@@ -59,6 +61,7 @@ class Generation:
         }
         self.origin_json = as_json(self.origin)[1:-1]
         self.blocked: frozenset[str] = frozenset()
+        self.hidden = self.blocked
 
     def without(self, blocked: frozenset[str]) -> Self:
         """Return the generation with other blocked items, and all else shared.
@@ -66,8 +69,20 @@ class Generation:
         It is another object, so that no cached response is taken for one of it.
         """
         other = copy.copy(self)
-        other.blocked = blocked
+        other.blocked, other.hidden = blocked, self.with_films(blocked)
         return other
+
+    def with_films(self, item_ids: Iterable[str]) -> frozenset[str]:
+        """Return ids, and those that stand for their films in lists.
+
+        A garbled item is an error only where a list shows it.
+        """
+        given = frozenset(item_ids)
+        films = set()
+        for text in filter(None, map(self._undecoded.get, given)):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                films.add(str(json.loads(text)["same_as"]))
+        return given | films
 
     def has_item(self, item_id: int) -> bool:
         """Return whether the generation has an item."""

@@ -1,4 +1,4 @@
--- one row per user of $user_ids and eligible item that is not in the user's history.
+-- one row per user of $user_ids and eligible film that is not in the user's history.
 -- The label is the rating in the user's future, or 0; only $negative_share of the zeros
 -- are kept.
 with users as (
@@ -6,13 +6,18 @@ with users as (
 ),
 
 items as (
-    select * from eligible_items
+    select item_id
+    from films
+    where is_eligible
 ),
 
-history as (
-    select int_history.*
+seen as (
+    select
+        int_history.user_id,
+        films.film_id
     from int_history
     semi join users using (user_id)
+    inner join films using (item_id)
 ),
 
 future as (
@@ -27,8 +32,8 @@ unseen as (
         items.item_id
     from users
     cross join items
-    anti join history
-        on users.user_id = history.user_id and items.item_id = history.item_id
+    anti join seen
+        on users.user_id = seen.user_id and items.item_id = seen.film_id
 ),
 
 labelled as (

@@ -8,8 +8,18 @@ history as (
     select int_history.*
     from int_history
     semi join ranked using (user_id)
+    inner join films using (item_id)
     -- a disliked item is not a convincing reason
     where int_history.weight > 0 and not int_history.is_disliked
+    -- nor is a film that is named twice
+    qualify
+        row_number() over (
+            partition by int_history.user_id, films.film_id
+            order by
+                int_history.item_id = films.film_id desc,
+                int_history.n_back asc,
+                int_history.item_id asc
+        ) = 1
 ),
 
 neighbours as (

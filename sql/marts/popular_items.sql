@@ -1,8 +1,9 @@
--- one row per rank: the $top_n eligible items with the most ratings before the cutoff
+-- one row per rank: the $top_n eligible films with the most ratings before the cutoff
 with counts as (
     select int_item_counts.*
     from int_item_counts
-    semi join eligible_items using (item_id)
+    inner join films using (item_id)
+    where films.is_eligible
 ),
 
 ranked as (

@@ -7,8 +7,8 @@ catalogue as (
     select * from stg_items
 ),
 
-eligible as (
-    select * from eligible_items
+films as (
+    select * from films
 ),
 
 described as (
@@ -28,10 +28,11 @@ described as (
         items.female_share,
         items.avg_age,
         catalogue.genres,
-        eligible.item_id is not null as is_eligible
+        films.film_id,
+        films.is_eligible
     from items
     inner join catalogue using (item_id)
-    left join eligible on items.item_id = eligible.item_id
+    inner join films using (item_id)
     order by items.item_id
 )
 

@@ -1,9 +1,10 @@
--- one row per (item_id, rank): the $top_n eligible items most similar to an item
+-- one row per (item_id, rank): the $top_n other eligible films most similar to an item
 with neighbours as (
     select int_item_neighbours.*
     from int_item_neighbours
-    semi join eligible_items
-        on int_item_neighbours.other_item_id = eligible_items.item_id
+    inner join films using (item_id)
+    inner join films as near on int_item_neighbours.other_item_id = near.item_id
+    where near.is_eligible and near.film_id != films.film_id
 ),
 
 ranked as (

@@ -8,7 +8,7 @@ import pytest
 
 from batch import warehouse
 from batch.errors import BatchError
-from batch.features import item_models, tables
+from batch.features import candidates, item_models, tables
 from batch.ingest import rules
 from tests import worlds
 from tests.sql import raw
@@ -53,14 +53,15 @@ def test_a_cutoff_replaces_the_one_before(connection: Connection) -> None:
 
 def test_unseen_pairs_are_counted_as_they_are_scored(connection: Connection) -> None:
     worlds.stage(connection, RAGGED)
-    for n_cuts in (0, 1):
-        tables.build(connection, n_cuts)
+    worlds.name_alike(connection)
+    for n_cuts, merges_films in ((0, False), (0, True), (1, False)):
+        tables.build(connection, n_cuts, merges_films=merges_films)
         user_ids = warehouse.user_ids(connection)
         assert user_ids == list(range(1, 31))
         parameters = {"user_ids": user_ids, "negative_share": 1.0}
         warehouse.build(connection, "marts/candidate_pairs", parameters)
         n_pairs = warehouse.count(connection, "candidate_pairs")
-        assert warehouse.n_unseen(connection) == n_pairs
+        assert candidates.n_unseen(connection) == n_pairs
 
 
 def test_a_check_that_finds_a_row_says_which(connection: Connection) -> None:
@@ -132,6 +133,7 @@ def test_the_fingerprint_is_of_names_and_contents(sql: Path) -> None:
         ("intermediate/int_cutoffs", True),
         ("marts/explanations", False),
         ("marts/popular_items", False),
+        ("marts/films", False),
         ("marts/scorer_items", False),
         ("staging/tab/stg_items", False),
     ],

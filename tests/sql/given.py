@@ -22,6 +22,7 @@ TYPES: dict[str, str] = {
     "stg_users": "user_id integer, age integer, gender varchar, occupation varchar, "
     "user_key varchar",
     "eligible_items": "item_id integer, item_key varchar",
+    "films": "item_id integer, film_id integer, is_eligible boolean",
     "int_ratings": "user_id integer, item_id integer, rating double, rated_at bigint, "
     "position bigint",
     "int_cutoffs": "user_id integer, n_history bigint, n_with_future bigint",

@@ -121,10 +121,20 @@ def draw(seed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return 1_935_289_751 * (mix ^ mix >> 15) % 2**32
 
 
+def films(connection: Connection, *item_ids: int) -> None:
+    """Let each item be a film of its own that may be recommended."""
+    rows: list[Row] = [(item, item, True) for item in item_ids]
+    given(connection, "films", "item_id film_id is_eligible", rows)
+
+
 def test_candidates_are_the_unseen_items(connection: Connection) -> None:
-    """Held-out items are labelled with their rating; user 2 has seen all items."""
-    given(connection, "eligible_items", "item_id", [(10,), (20,), (30,)])
-    history = [(1, 10), (2, 10), (2, 20), (2, 30), (3, 10)]
+    """Held-out items are labelled with their rating; user 2 has seen all items.
+
+    Users 1 and 3 have seen the film 10, each under one of its ids.
+    """
+    films(connection, 10, 20, 30)
+    connection.execute("insert into films values (11, 10, false)")
+    history = [(1, 11), (2, 10), (2, 11), (2, 20), (2, 30), (3, 10)]
     given(connection, "int_history", "user_id item_id", history)
     future = [(1, 20, 3.5), (3, 30, 1.0)]
     given(connection, "int_future", "user_id item_id rating", future)
@@ -147,7 +157,7 @@ def test_a_smaller_sample_of_negatives_is_part_of_a_larger(
     connection: Connection,
 ) -> None:
     """Fixed arithmetic on the pair decides which are kept, evenly."""
-    given(connection, "eligible_items", "item_id", [(i,) for i in range(1, 2001)])
+    films(connection, *range(1, 2001))
     given(connection, "int_history", "user_id item_id", [(1, 1), (2, 1)])
     given(connection, "int_future", "user_id item_id rating", [(1, 2, 4.0)])
 
@@ -204,7 +214,7 @@ def test_negatives_are_drawn_evenly_by_fixed_arithmetic(
 ) -> None:
     """No user, item or neighbour has more or fewer than chance gives."""
     share, user_ids = 0.25, [1 + step * n for n in range(500)]
-    given(connection, "eligible_items", "item_id", [(i,) for i in range(1, 1001)])
+    films(connection, *range(1, 1001))
     given(connection, "int_history", "user_id item_id", [])
     given(connection, "int_future", "user_id item_id rating", [])
     parameters = {"user_ids": user_ids, "negative_share": share}

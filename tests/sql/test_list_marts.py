@@ -1,3 +1,5 @@
+import pytest
+
 from tests.sql.given import Connection, Row, expect, fetched, given
 
 COUNTS = "item_id n_ratings"
@@ -11,18 +13,60 @@ def eligible(connection: Connection) -> None:
     )
 
 
+FILMS = "item_id film_id is_eligible"
+
+
+def films(connection: Connection) -> None:
+    """Let 70 be another id of the film 10, and list all films but 60."""
+    rows: list[Row] = [(item, item, item != 60) for item in range(10, 70, 10)]
+    given(connection, "films", FILMS, [*rows, (70, 10, False)])
+
+
+@pytest.mark.parametrize(
+    ("merges", "expected"),
+    [
+        (
+            True,
+            [
+                (1, 2, False),  # of 2 and 3, which have as many ratings
+                (2, 2, True),
+                (3, 2, False),
+                (4, 5, False),  # 5 is not eligible, so the film is not
+                (5, 5, False),
+                (6, 6, True),  # of another year than 2
+                (7, 7, True),  # 7 and 8 may be two films: their year is not known
+                (8, 8, True),
+            ],
+        ),
+        (False, [(item, item, item != 5) for item in range(1, 9)]),
+    ],
+)
+def test_films(connection: Connection, merges: bool, expected: list[Row]) -> None:
+    """Items of the same title and year are one, as the most rated id, then the lowest.
+
+    It is eligible if all of them are.
+    """
+    years = {1: 1990, 2: 1990, 3: 1990, 4: 1995, 5: 1995, 6: 1991, 7: None, 8: None}
+    items = [(i, "B" if i in (4, 5) else "A", year) for i, year in years.items()]
+    given(connection, "stg_items", "item_id title release_year", items)
+    counts = [(2, 3), (3, 3), (4, 1), (5, 2), (8, 9)]  # nobody rated the others
+    given(connection, "int_item_counts", COUNTS, counts)
+    given(connection, "eligible_items", "item_id", [(i,) for i in years if i != 5])
+    expect(fetched(connection, "marts/films", merges_films=merges), expected)
+
+
 def test_popular_items(connection: Connection) -> None:
-    """By the number of ratings, then by item; of eligible items only."""
-    counts = [(40, 1), (30, 3), (20, 5), (10, 3), (60, 9)]
-    eligible(connection)
+    """By the number of ratings, then by item; of eligible films only, each once."""
+    counts = [(40, 1), (30, 3), (20, 5), (10, 3), (60, 9), (70, 2)]
+    films(connection)
     given(connection, "int_item_counts", COUNTS, counts)
     popular = fetched(connection, "marts/popular_items", top_n=3)
     expect(popular, [(20, 5, 1), (10, 3, 2), (30, 3, 3)])
 
 
 def test_similar_items(connection: Connection) -> None:
-    """By similarity, then by item; of eligible items only, to any item."""
-    eligible(connection)
+    """By similarity, then by item; of other eligible films only, to any item."""
+    films(connection)
     rows = [
         (10, 60, 0.9),
         (60, 10, 0.1),
@@ -31,6 +75,10 @@ def test_similar_items(connection: Connection) -> None:
         (10, 20, 0.5),
         (10, 50, 0.05),
         (20, 10, 0.5),
+        (20, 70, 0.9),
+        (10, 70, 0.9),
+        (70, 10, 0.9),
+        (70, 20, 0.8),
     ]
     given(connection, "int_item_neighbours", NEIGHBOURS, rows)
     expect(
@@ -41,6 +89,7 @@ def test_similar_items(connection: Connection) -> None:
             (10, 40, 0.1, 3),
             (20, 10, 0.5, 1),
             (60, 10, 0.1, 1),
+            (70, 20, 0.8, 1),
         ],
     )
 
@@ -78,6 +127,7 @@ def explanations(
     """Explain rows of (user_id, rank, item_id)."""
     columns = "user_id item_id weight is_disliked"
     given(connection, "int_history", columns, history)
+    films(connection)
     given(connection, "int_item_neighbours", NEIGHBOURS, near)
     given(connection, "ranked_items", "user_id rank item_id", ranked)
     return fetched(connection, "marts/explanations")
@@ -109,6 +159,22 @@ def test_an_item_without_an_explanation_has_a_row(connection: Connection) -> Non
     expect(
         explanations(connection, history, near, [(1, 1, 50), (1, 2, 60), (1, 3, 70)]),
         [(1, 1, ""), (1, 2, ""), (1, 3, "")],
+    )
+
+
+def test_a_film_that_was_rated_twice_is_one_reason(connection: Connection) -> None:
+    """As the id that stands for it, or else the other one."""
+    history: list[Row] = [
+        (1, 70, 1.0, False),
+        (1, 10, 0.5, False),
+        (1, 20, 0.1, False),
+        (2, 10, 1.0, True),
+        (2, 70, 0.9, False),
+    ]
+    near: list[Row] = [(10, 50, 0.3), (20, 50, 0.3), (70, 50, 0.3)]
+    expect(
+        explanations(connection, history, near, [(1, 1, 50), (2, 1, 50)]),
+        [(1, 1, "10,20"), (2, 1, "70")],
     )
 
 

@@ -13,12 +13,13 @@ def test_items_are_in_order_with_their_genres(connection: Connection) -> None:
     )
     genres = [(10, ["War"]), (20, [])]
     given(connection, "stg_items", "item_id genres", genres)
-    given(connection, "eligible_items", "item_id", [(20,)])
+    films = [(10, 20, False), (20, 20, True)]
+    given(connection, "films", "item_id film_id is_eligible", films)
     table = warehouse.fetch(connection, "marts/scorer_items", {})
     assert table["item_id"].to_pylist() == [10, 20]
-    columns = "item_id n_ratings avg_age genres is_eligible"
+    columns = "item_id n_ratings avg_age genres film_id is_eligible"
     rows = fetched(connection, "marts/scorer_items", columns)
-    expect(rows, [(10, 5, 33.5, ["War"], False), (20, 0, None, [], True)])
+    expect(rows, [(10, 5, 33.5, ["War"], 20, False), (20, 0, None, [], 20, True)])
 
 
 def test_neighbours_are_counted_in_millionths(connection: Connection) -> None:

@@ -62,7 +62,8 @@ def ranked(
     top_n = min(top_n, len(values))
     places, scores = np.zeros(top_n, np.int32), np.zeros(top_n, np.float32)
     ineligible, scratch = seen[:1], scratch_for(trees, values)  # one may be both
-    n = kernels.rank_items(trees, ineligible, seen[1:], scratch, places, scores)
+    films = np.arange(len(values), dtype=np.int32)
+    n = kernels.rank_items(trees, ineligible, films, seen[1:], scratch, places, scores)
     return list(zip(places[:n].tolist(), scores[:n].tolist(), strict=True))
 
 

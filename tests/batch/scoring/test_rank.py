@@ -8,11 +8,11 @@ import pytest
 import xgboost
 
 from batch import warehouse
-from batch.features import candidates, columns
+from batch.features import candidates, columns, tables
 from batch.model import train
 from batch.scoring import compiled, rank, tested_sql
 from batch.scoring.ranking import Ranking
-from tests import renew_digest
+from tests import renew_digest, worlds
 from tests.batch.scoring.conftest import SEEN_ALL, lists
 from tests.worlds import Connection
 
@@ -51,6 +51,54 @@ def test_both_scorers_give_the_same_lists(
     """Items, order and scores, to the last bit."""
     plain = lists(ragged, booster, top_n, scorer="xgboost")
     assert lists(ragged, booster, top_n) == plain
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["eligible", "one is not"])
+def alike(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    """Build features of a ragged world in which films have several ids."""
+    with warehouse.connect(tmp_path_factory.mktemp("spill")) as connection:
+        worlds.stage(connection, worlds.ragged())
+        worlds.name_alike(connection)
+        if request.param:
+            connection.execute(
+                "update stg_items set is_listed = false where item_id = 21"
+            )
+        tables.build(connection, n_cuts=0)
+        yield connection
+
+
+@pytest.mark.parametrize("scorer", rank.SCORERS)
+def test_a_film_is_listed_once_and_not_if_it_was_rated_under_another_id(
+    alike: Connection, booster: xgboost.Booster, scorer: str
+) -> None:
+    """All else is listed as before, with the same scores, and fills lists up."""
+    before = lists(alike, booster, 1000, scorer=scorer)
+    warehouse.build(alike, "marts/films", {"merges_films": True})
+    query = "select film_id, list(item_id) from films group by film_id"
+    ids_of = dict(alike.sql(query).fetchall())
+    assert sorted(map(len, ids_of.values())) == [1] * 20 + [3] * 10
+    eligible = {
+        i for (i,) in alike.table("eligible_items").select("item_id").fetchall()
+    }
+    seen = alike.table("int_history").select("user_id, item_id").fetchall()
+    wanted = {
+        user: [
+            (item, score)
+            for item, score in ranked
+            if all(
+                i in eligible and (user, i) not in seen for i in ids_of.get(item, [0])
+            )
+        ]
+        for user, ranked in before.items()
+    }
+    assert sum(map(len, wanted.values())) == candidates.n_unseen(alike)
+    for top_n in (1, 10, 1000):
+        cut = {user: ranked[:top_n] for user, ranked in wanted.items()}
+        assert lists(alike, booster, top_n, scorer=scorer) == cut
+    warehouse.build(alike, "marts/films", {"merges_films": False})
+    assert lists(alike, booster, 1000, scorer=scorer) == before
 
 
 @pytest.mark.parametrize("pairs_per_block", [1, 4 * 50, 30 * 50, 31 * 50])
