@@ -1,5 +1,7 @@
 """Runs in one process, with a small model that is prod already."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +30,7 @@ from lookup.shared.keys import Keys
 from lookup.store.store import Store, lrange
 from tests.conftest import KEYS, free_port
 from tests.lookup.programs import ROOT
-from tests.movielens import write_world
+from tests.movielens import rated_items, write_world
 
 N_USERS = 40
 
@@ -101,6 +103,29 @@ def test_a_cluster_of_workers_gives_the_lists_of_one_machine(
         run(replace(settings, scheduler=workers.scheduler_address))
     assert lists(redis_client) == whole
     assert len(whole[1]) > 0
+
+
+def test_a_film_with_two_ids_is_published_once(
+    settings: Settings, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    """As the one with more ratings; the other one says so."""
+    folder = tmp_path / "alike"
+    shutil.copytree(settings.raw, folder)
+    text, ids = (folder / "u.item").read_text(), (1, 3)
+    assert "Movie 3 (1943)" in text
+    (folder / "u.item").write_text(text.replace("Movie 3 (1943)", "Movie 1 (1941)"))
+    rated = rated_items(folder)
+    counts = {i: sum(i in seen for seen in rated.values()) for i in ids}
+    film, other = sorted(ids, key=lambda i: (-counts[i], i))
+    run(replace(settings, raw=folder, is_raw_named=True))
+    own = KEYS.of(str(redis_client.get(KEYS.current)))
+    items = {i: json.loads(str(redis_client.hget(own.items, str(i)))) for i in ids}
+    assert (items[other]["same_as"], "same_as" in items[film]) == (film, False)
+    for user_id, texts in lists(redis_client).items():
+        listed = {int(text.partition(":")[0]) for text in texts}
+        assert other not in listed
+        assert (film in listed) == rated[user_id].isdisjoint(ids)
+        assert len(listed | rated[user_id] | {*ids}) == 60
 
 
 def started(settings: Settings, *words: str) -> "subprocess.Popen[str]":

@@ -1,9 +1,12 @@
 """The lists of the real release, where DuckDB and XGBoost have much and little."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from tests.movielens import ml_100k
+from lookup.shared import contract
+from tests.conftest import KEYS, running
+from tests.movielens import ml_100k, rated_items, read_ratings
 
 LITTLE = {"DUCKDB_MEMORY": "200MiB", "DUCKDB_THREADS": "1", "OMP_NUM_THREADS": "1"}
 MUCH = {"DUCKDB_MEMORY": "2GB", "DUCKDB_THREADS": "4", "OMP_NUM_THREADS": "4"}
@@ -36,15 +41,69 @@ def first_run(folder: Path, **variables: str) -> tuple[pa.Table, set[str]]:
     return pq.read_table(lists), models
 
 
+WHERE = {"PYTHONPATH": str(Path(__file__).parents[3])}
+
+Run = tuple[pa.Table, set[str], redis.Redis]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Run with little, and give the lists, the digests of the models and a client."""
+    folder, raw = tmp_path_factory.mktemp("little"), str(ml_100k())
+    with (
+        running(folder) as server,
+        redis.Redis.from_url(server.url, decode_responses=True) as client,
+    ):
+        where = {**WHERE, "REDIS_URL": server.url, "MOVIELENS_RAW": raw}
+        yield *first_run(folder / "run", **where, **LITTLE), client
+
+
 @pytest.mark.slow
 def test_lists_do_not_depend_on_memory_and_threads(
-    tmp_path: Path, redis_url: str, redis_client: redis.Redis
+    run: Run, tmp_path: Path, redis_url: str
 ) -> None:
     """Neither do the models that are trained for them."""
-    where = {"REDIS_URL": redis_url, "MOVIELENS_RAW": str(ml_100k())}
-    where["PYTHONPATH"] = str(Path(__file__).parents[3])
-    lists, models = first_run(tmp_path / "little", **where, **LITTLE)
-    redis_client.flushall()  # else the second run finds that nothing changed
+    lists, models, _ = run
+    where = {**WHERE, "REDIS_URL": redis_url, "MOVIELENS_RAW": str(ml_100k())}
     blas = {"OPENBLAS_NUM_THREADS": "4"}
     assert first_run(tmp_path / "much", **where, **MUCH, **blas) == (lists, models)
     assert (lists.num_rows, len(models)) == (943 * 100, 2)
+
+
+def titles() -> dict[int, str]:
+    """Return the title of each item, with the year."""
+    text = (ml_100k() / "u.item").read_text(encoding="latin-1")
+    rows = [line.split("|") for line in text.splitlines()]
+    return {int(row[0]): row[1].strip() for row in rows}
+
+
+@pytest.mark.slow
+def test_a_film_with_two_ids_is_listed_once_and_by_the_more_rated_one(run: Run) -> None:
+    """In no list of somebody who rated it under either id."""
+    lists, _, client = run
+    title_of, n_ratings = titles(), Counter(row[1] for row in read_ratings(ml_100k()))
+    ids_of: dict[str, list[int]] = {}
+    for item_id in sorted(title_of, key=lambda item_id: (-n_ratings[item_id], item_id)):
+        ids_of.setdefault(title_of[item_id], []).append(item_id)
+    others = {i: ids[0] for ids in ids_of.values() for i in ids[1:]}
+    assert len(others) == 18
+    keys = KEYS.of(str(client.get(KEYS.current)))
+    items = {int(i): json.loads(text) for i, text in client.hgetall(keys.items).items()}
+    same = {i: item["same_as"] for i, item in items.items() if "same_as" in item}
+    assert same == others
+    rated = rated_items(ml_100k())
+    for user_id, seen in rated.items():
+        listed = [
+            i for i, _ in contract.decode(client.lrange(keys.user(user_id), 0, -1))
+        ]
+        assert len(listed) == 100
+        assert not others.keys() & listed
+        assert not {others.get(i, i) for i in seen} & set(listed)
+    for item_id in items:
+        entries = client.lrange(keys.similar(item_id), 0, -1)
+        listed = [i for i, _ in contract.decode(entries)]
+        assert not (others.keys() | {others.get(item_id, item_id)}) & set(listed)
+    popular = [i for i, _ in contract.decode(client.lrange(keys.popular, 0, -1))]
+    assert len(popular) == 100
+    assert not others.keys() & set(popular)
+    assert lists.num_rows == 943 * 100

@@ -71,7 +71,10 @@ def alike(
 
 @pytest.mark.parametrize("scorer", rank.SCORERS)
 def test_a_film_is_listed_once_and_not_if_it_was_rated_under_another_id(
-    alike: Connection, booster: xgboost.Booster, scorer: str
+    alike: Connection,
+    booster: xgboost.Booster,
+    caplog: pytest.LogCaptureFixture,
+    scorer: str,
 ) -> None:
     """All else is listed as before, with the same scores, and fills lists up."""
     before = lists(alike, booster, 1000, scorer=scorer)
@@ -99,6 +102,7 @@ def test_a_film_is_listed_once_and_not_if_it_was_rated_under_another_id(
         assert lists(alike, booster, top_n, scorer=scorer) == cut
     warehouse.build(alike, "marts/films", {"merges_films": False})
     assert lists(alike, booster, 1000, scorer=scorer) == before
+    assert not caplog.messages  # each scorer has answered itself
 
 
 @pytest.mark.parametrize("pairs_per_block", [1, 4 * 50, 30 * 50, 31 * 50])

@@ -6,7 +6,7 @@ import redis
 
 from lookup.shared import contract
 from lookup.shared.contract import History
-from tests.conftest import KEYS, publish
+from tests.conftest import ITEMS, KEYS, publish
 from tests.lookup.serving import error, ids
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +49,27 @@ async def test_lists_leave_them_out_and_fill_up_from_behind(
             ranks = [item["rank"] for item in answer.json()["items"]]
             assert ranks == list(range(ranks[0], ranks[0] + len(ranks)))
     assert len(etags) == 2
+
+
+@pytest.mark.parametrize("item_id", [50, 51])
+@pytest.mark.parametrize("how", ["blocked", "excluded", "blocked with garbled items"])
+async def test_each_id_of_a_film_hides_it(
+    api: httpx.AsyncClient, redis_client: "redis.Redis", item_id: int, how: str
+) -> None:
+    """Lists hold the id that stands for it, 50."""
+    publish(redis_client, items={**ITEMS, 51: {**ITEMS[50], "same_as": 50}})
+    if how == "excluded":
+        path = f"/recommend/42?k=2&exclude={item_id}"
+    else:
+        path = "/recommend/42?k=2"
+        redis_client.sadd(KEYS.blocked, item_id)
+    if "garbled" in how:
+        garbled = {"7": "{", "8": "[]", "9": '{"same_as": []}'}
+        redis_client.hset(G1.items, mapping=garbled)
+        redis_client.sadd(KEYS.blocked, *garbled)
+    assert await ids(api, path) == [73, 181]
+    assert (await api.get("/items/51")).json()["title"] == ITEMS[50]["title"]
+    assert "same_as" not in (await api.get("/items/51")).json()
 
 
 async def test_explanations_follow_their_items(
