@@ -187,7 +187,7 @@ def test_a_model_of_another_release_does_not_score(site: Site) -> None:
     assert "trained on ml-100k" in line
     assert line.endswith("to go on all the same: --accept-changes")
     about = contract.decode_about(str(site.client.get(f"recs:{site.served}:about")))
-    assert set(about.metrics) == {"model", "popularity", "item_knn"}
+    assert set(about.metrics) == {"model", "popularity", "item_knn", "ease"}
     said = site.clone.run(*words, "--accept-changes")
     assert "--accept-changes: the raw files are ml-latest-small" in said
     about = contract.decode_about(str(site.client.get(f"recs:{site.served}:about")))

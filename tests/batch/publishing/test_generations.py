@@ -90,9 +90,11 @@ def test_a_generation_is_what_the_contract_says(single: Client) -> None:
         "scored_at": "2026-11-24T01:30:00Z",
         "n_users": "2",
         "n_items": "2",
+        "n_ratings": "4",
         "n_pairs": "4",
         "top_n": "100",
-        "fingerprint": "f00",
+        "release": "ml-1m",
+        "fingerprint": "f",
     }
     assert generations.current(single) == ("g1", meta)
     assert single.redis.get("recs:lock") is None
@@ -268,17 +270,16 @@ def test_a_save_that_fails_or_does_not_end_is_an_error(
 ) -> None:
     """Redis serves meanwhile."""
     publish(own_client, "g1")
-    (folder := own_server.folder / "gone").mkdir()
-    own_client.redis.config_set("dir", str(folder))
-    folder.rmdir()
+    folder = own_server.folder
+    (in_the_way := folder / "dump.rdb").mkdir()
     with pytest.raises(BatchError, match=rf"cannot save it in {folder} \(see .*log\)"):
         generations.save(own_client, folder)
-    own_client.redis.config_set("dir", str(own_server.folder))
+    in_the_way.rmdir()
     own_client.redis.config_set("rdb-key-save-delay", 100_000)
     own_client.redis.bgsave()
     monkeypatch.setattr(generations, "SAVE_SECONDS", 0.2)
     with pytest.raises(BatchError, match=r"\(not within 0 s\), and it is lost"):
-        generations.save(own_client, own_server.folder)
+        generations.save(own_client, folder)
     assert own_client.redis.get("recs:current") == "g1"
 
 
