@@ -74,7 +74,11 @@ def train(settings: Settings, *, promote: bool) -> Result:
     with resources.open_warehouse(raw, settings, watch) as connection:
         warm_up.start(settings.scorer)
         version, measurement = train_version(
-            connection, registry, tags_of(raw, connection), settings, watch
+            connection,
+            registry,
+            tags_of(raw, connection, settings.scale),
+            settings,
+            watch,
         )
         compared = None
         if prod is not None:
