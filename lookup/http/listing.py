@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lookup.http.query_params import Query
 from lookup.shared import contract
+from lookup.shared.contract import ExternalId
 from lookup.store.generation import Generation, as_json
 
 
@@ -21,7 +22,7 @@ def page_positions(
     return found[query.offset : query.offset + size]
 
 
-def because_json(generation: Generation, item_ids: Sequence[int]) -> str:
+def because_json(generation: Generation, item_ids: Sequence[ExternalId]) -> str:
     """Return the explanation of one recommendation as JSON without the braces."""
     titles = [
         {"item_id": item_id, "title": generation.item(item_id)["title"]}
@@ -31,7 +32,7 @@ def because_json(generation: Generation, item_ids: Sequence[int]) -> str:
 
 
 def rated_items(
-    generation: Generation, ratings: Sequence[tuple[int, float]]
+    generation: Generation, ratings: Sequence[tuple[ExternalId, float]]
 ) -> list[dict[str, object]]:
     """Return rated items with their titles, genres, years and ratings."""
     return [
@@ -40,7 +41,7 @@ def rated_items(
     ]
 
 
-def _passes(item_id: int, generation: Generation, query: Query) -> bool:
+def _passes(item_id: ExternalId, generation: Generation, query: Query) -> bool:
     """Return whether an item may be shown and has one of the genres, if any."""
     if item_id in query.exclude or str(item_id) in generation.blocked:
         return False

@@ -95,6 +95,8 @@ def test_a_generation_is_what_the_contract_says(single: Client) -> None:
         "top_n": "100",
         "release": "ml-1m",
         "fingerprint": "f",
+        "user_ids": "positive integer",
+        "item_ids": "positive integer",
     }
     assert generations.current(single) == ("g1", meta)
     assert single.redis.get("recs:lock") is None
@@ -304,9 +306,10 @@ def test_a_server_that_comes_back_with_half_of_it_serves_the_former(
 def test_a_list_that_existed_is_refused(single: Client) -> None:
     single.redis.rpush("recs:g1:user:290", "50:1.0000")
     rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 301)]
+    ids = staged.ids_of(rankings)
     with (
         pytest.raises(BatchError, match="is not new: recs:g1:user:290 existed"),
-        writers.list_writer(single, KEYS.of("g1").user) as lists,
+        writers.list_writer(single, KEYS.of("g1").user, ids.users, ids.items) as lists,
     ):
         lists.write(rankings)
     # no unread answer is left on a connection
@@ -327,11 +330,14 @@ def test_an_unreachable_redis_is_named_without_its_password(password: str) -> No
 def test_a_broken_connection_doubles_no_list(own_server: RedisServer) -> None:
     """What was on its way is not sent again."""
     rankings = [ranking(user_id, (50, 2.0), (73, 1.0)) for user_id in range(1, 1001)]
+    ids = staged.ids_of(rankings)
     with redis.Redis.from_url(own_server.url) as admin:
         with (
             pytest.raises(BatchError, match="failed: .*is the server up"),
             connections.connect(own_server.url) as client,
-            writers.list_writer(client, KEYS.of("g1").user) as lists,
+            writers.list_writer(
+                client, KEYS.of("g1").user, ids.users, ids.items
+            ) as lists,
         ):
             lists.write(rankings[:700])
             admin.client_kill_filter(_type="normal", skipme=True)
