@@ -216,9 +216,7 @@ command(
 )
 command(admin.rollback, "rollback")
 command(admin.status, "status")
-item_ids = click.argument(
-    "item_ids", nargs=-1, required=True, type=click.IntRange(min=1), metavar="ITEM_ID…"
-)
+item_ids = click.argument("item_ids", nargs=-1, required=True, metavar="ITEM_ID…")
 command(admin.block, "block", item_ids)
 command(admin.unblock, "unblock", item_ids)
 command(admin.show_blocked, "blocked")

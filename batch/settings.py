@@ -46,6 +46,12 @@ class RatingScale:
     liked_from: float = 4.0
     disliked_to: float = 2.0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.lowest:g}-{self.highest:g}, liked from {self.liked_from:g}, "
+            f"disliked to {self.disliked_to:g} stars"
+        )
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "RatingScale":
         """Read RATING_SCALE, LIKED_FROM and DISLIKED_TO."""

@@ -8,8 +8,10 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -54,6 +56,27 @@ PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
 PAGE, STATIC = "/", "/static"
 
 
+class IdConvertor(StringConvertor):
+    """Takes all that follows: an id may have slashes, and none has line breaks."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        """Return the id, which the route checks."""
+        return value
+
+
+register_url_convertor("id", IdConvertor())
+
+
+class IdRoute(Route):
+    """A route whose last part may be an id."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any]) -> None:
+        super().__init__(path.replace("}", ":id}"), endpoint)
+        self.path = path  # as metrics and logs name it
+
+
 def create_app(
     store: Store, settings: Settings, metrics: Metrics | None = None
 ) -> Starlette:
@@ -61,7 +84,7 @@ def create_app(
     metrics = metrics or new_metrics()
     cache = ResponseCache(settings.cache_mb * MEGABYTE)
     endpoints = Routes(store, cache, settings, metrics)
-    routes = [Route(path, partial(route, endpoints)) for path, route in PATHS.items()]
+    routes = [IdRoute(path, partial(route, endpoints)) for path, route in PATHS.items()]
     page = Page(settings.root_path)
 
     @contextlib.asynccontextmanager

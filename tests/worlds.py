@@ -47,9 +47,11 @@ class World:
 def stage(connection: Connection, world: World) -> None:
     """Make a world's staging tables."""
     given(connection, "stg_ratings", "user_id item_id rating rated_at", world.ratings)
-    titled = [(i, f"Item {i}", year, genres) for i, year, genres in world.items]
-    given(connection, "stg_items", "item_id title release_year genres", titled)
-    given(connection, "stg_users", "user_id age gender occupation", world.users)
+    titled = [(i, f"Item {i}", year, genres, str(i)) for i, year, genres in world.items]
+    columns = "item_id title release_year genres item_key"
+    given(connection, "stg_items", columns, titled)
+    people = [(*user, str(user[0])) for user in world.users]
+    given(connection, "stg_users", "user_id age gender occupation user_key", people)
 
 
 def name_alike(connection: Connection) -> None:

@@ -14,7 +14,9 @@ from batch.errors import BatchError
 from batch.features import tables
 from batch.publishing import blocked, generations, parquet
 from batch.publishing.connections import Client
+from batch.publishing.external_ids import Ids
 from batch.settings import Settings
+from lookup.shared.contract import ExternalId
 from lookup.shared.env import without_password
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ def features(settings: Settings) -> Result:
     watch = Stopwatch()
     raw = resources.find_raw(settings)
     with resources.open_warehouse(raw, settings, watch) as connection:
-        pairs = write_pairs(sample_windows(connection, watch, settings.scale), settings)
+        windows = sample_windows(connection, watch, settings.scale)
+        pairs = write_pairs(connection, windows, settings)
         with watch.stage("features"):
             tables.build(connection, n_cuts=0, scale=settings.scale)
             paths = [*write_features(connection, settings), pairs]
@@ -43,10 +46,11 @@ def features(settings: Settings) -> Result:
 
 def write_features(connection: Connection, settings: Settings) -> list[Path]:
     """Write the features of users and of items; return the files."""
-    paths = []
+    paths, ids = [], Ids.read(connection)
     for name in ("user_features", "item_features"):
         path = settings.processed / f"{name}.parquet"
-        parquet.write_table(connection.table(name).to_arrow_table(), path)
+        table = connection.table(name).to_arrow_table()
+        parquet.write_table(parquet.external(table, ids), path)
         paths.append(path)
     return paths
 
@@ -70,20 +74,20 @@ def rollback(settings: Settings) -> Result:
     return {"generation": generation, "former_generation": former and former[0]}
 
 
-def block(settings: Settings, *, item_ids: Sequence[int]) -> Result:
+def block(settings: Settings, *, item_ids: Sequence[ExternalId]) -> Result:
     """Let no list show some items, now and in every later generation."""
     return _change_blocked(settings, blocked.add, item_ids)
 
 
-def unblock(settings: Settings, *, item_ids: Sequence[int]) -> Result:
+def unblock(settings: Settings, *, item_ids: Sequence[ExternalId]) -> Result:
     """Let lists show blocked items again."""
     return _change_blocked(settings, blocked.remove, item_ids)
 
 
 def _change_blocked(
     settings: Settings,
-    change: Callable[[Client, Sequence[int]], None],
-    item_ids: Sequence[int],
+    change: Callable[[Client, Sequence[ExternalId]], None],
+    item_ids: Sequence[ExternalId],
 ) -> Result:
     with resources.open_writable_redis(settings) as (_url, client):
         change(client, item_ids)

@@ -42,7 +42,11 @@ def model_changes(inputs: Inputs, served: Served | None) -> list[str]:
     A version that names no release, as other tools register them, is taken to fit what
     is served; one that names no features, to fit the SQL.
     """
-    return [*_other_release(inputs, served), *_other_features(inputs)]
+    return [
+        *_other_release(inputs, served),
+        *_other_features(inputs),
+        *_other_scale(inputs),
+    ]
 
 
 def _other_release(inputs: Inputs, served: Served | None) -> list[str]:
@@ -74,6 +78,17 @@ def _other_features(inputs: Inputs) -> list[str]:
         f"the SQL of the features ({digest[:8]}) is not that which version "
         f"{inputs.prod.version}, which is prod, was trained with ({former[:8]}): "
         f"{TRAIN}"
+    ]
+
+
+def _other_scale(inputs: Inputs) -> list[str]:
+    scale = inputs.tags["rating_scale"]
+    former = inputs.prod.tags.get("rating_scale", scale) if inputs.prod else scale
+    if inputs.prod is None or former == scale:
+        return []
+    return [
+        f"ratings are {scale} (RATING_SCALE, LIKED_FROM, DISLIKED_TO), but version "
+        f"{inputs.prod.version}, which is prod, was trained with {former}: {TRAIN}"
     ]
 
 

@@ -14,7 +14,7 @@ from batch.ingest import release
 from batch.ingest.release import Release
 from batch.model.alias import Prod
 from batch.publishing.generations import Meta
-from batch.settings import Settings
+from batch.settings import RatingScale, Settings
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class Inputs:
     Attributes:
         prod: the version that scores; None while no version is `prod`.
         tags: the release and the digests of raw files and SQL, as MLflow's tags.
-        made_by: the settings that the lists depend on.
+        top_n: the length of the lists.
     """
 
     prod: Prod | None
     tags: Mapping[str, str]
-    made_by: str
+    top_n: int
 
     @classmethod
     def of(cls, raw: Release, settings: Settings, db: Connection | None) -> Self:
         """Digest the raw data, and resolve the alias `prod`."""
-        made_by = f"top_n={settings.top_n} {settings.scale!r}"
-        return cls(resources.prod(settings), tags_of(raw, db), made_by)
+        tags = tags_of(raw, db, settings.scale)
+        return cls(resources.prod(settings), tags, settings.top_n)
 
     def with_prod(self, prod: Prod | None) -> Self:
         """Return the same inputs with another model."""
@@ -54,7 +54,8 @@ class Inputs:
         parts = (
             self.tags["raw_fingerprint"],
             self.tags["sql_fingerprint"],
-            self.made_by,
+            self.tags["rating_scale"],
+            f"top_n={self.top_n}",
             # not its number: after a deletion, another model has it
             f"model={self.prod and self.prod.identity}",
         )
@@ -69,13 +70,14 @@ class Inputs:
         return is_complete and meta["fingerprint"] == self.fingerprint
 
 
-def tags_of(raw: Release, db: Connection | None) -> dict[str, str]:
+def tags_of(raw: Release, db: Connection | None, scale: RatingScale) -> dict[str, str]:
     """Return the tags that identify the data behind a model or a generation."""
     return {
         "release": raw.name,
         "raw_fingerprint": raw_fingerprint(raw, db),
         "sql_fingerprint": tables.fingerprint(),
         "features_fingerprint": tables.features_fingerprint(),
+        "rating_scale": str(scale),
     }
 
 

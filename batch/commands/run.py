@@ -18,6 +18,7 @@ from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import generations, shared_keys, verify, writers
 from batch.publishing.connections import Client
+from batch.publishing.external_ids import Ids
 from batch.publishing.generations import Meta
 from batch.publishing.lock import Lock
 from batch.scoring import rank, warm_up
@@ -90,19 +91,22 @@ def publish(
         db, model.booster, user_ids, settings.top_n, settings.scorer, settings.scheduler
     )
     blocks = watch.charged("score", ranked)
-    path = folder / f"{generation}.parquet"
+    path, ids = folder / f"{generation}.parquet", Ids.read(db)
     try:
         with watch.stage("publish"):
-            with writers.open_writers(client, db, generation, path) as opened:
+            with writers.open_writers(client, db, generation, path, ids) as opened:
                 progress = Progress("scoring", "users")
                 for block in progress.counted(blocks, len(user_ids)):
                     for writer in opened:  # Parquet, lists, explanations, histories
                         writer.write(block)
-            about = shared_keys.read_about(db, user_ids, model.protocol, model.metrics)
-            meta = meta_of(db, inputs, settings, began_at, len(user_ids))
-            similar = shared_keys.write(client, generation, db, about, meta)
+            about = shared_keys.read_about(
+                db, user_ids, model.protocol, model.metrics, ids.users
+            )
+            meta = meta_of(db, inputs, settings, began_at, len(user_ids), ids)
+            similar = shared_keys.write(client, generation, db, about, meta, ids)
             lock.check()  # without the lock, another batch may have removed keys
-            verify.verify(client, generation, user_ids, about.n_items, similar)
+            user_keys = [ids.users.keys[user_id] for user_id in user_ids]
+            verify.verify(client, generation, user_keys, about.n_items, similar)
             former = generations.served(client)
             lock.make_current(generation, time.time())  # the one write that counts
             log.info("%s is served", generation)
@@ -117,7 +121,12 @@ def publish(
 
 
 def meta_of(
-    db: Connection, inputs: Inputs, settings: Settings, began_at: datetime, n_users: int
+    db: Connection,
+    inputs: Inputs,
+    settings: Settings,
+    began_at: datetime,
+    n_users: int,
+    ids: Ids,
 ) -> Meta:
     """Return the meta of a generation: its size, model and inputs."""
     return Meta(
@@ -131,6 +140,8 @@ def meta_of(
         top_n=settings.top_n,
         release=inputs.tags["release"],
         fingerprint=inputs.fingerprint,
+        user_ids=ids.users.kind.value,
+        item_ids=ids.items.kind.value,
     )
 
 

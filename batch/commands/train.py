@@ -29,6 +29,7 @@ from batch.features import candidates, item_models, tables
 from batch.features.candidates import Pairs
 from batch.model.alias import MODEL_NAME, Prod
 from batch.publishing import parquet
+from batch.publishing.external_ids import Ids
 from batch.scoring import warm_up
 from batch.settings import DEFAULT_SCALE, RatingScale, Settings
 
@@ -74,7 +75,11 @@ def train(settings: Settings, *, promote: bool) -> Result:
     with resources.open_warehouse(raw, settings, watch) as connection:
         warm_up.start(settings.scorer)
         version, measurement = train_version(
-            connection, registry, tags_of(raw, connection), settings, watch
+            connection,
+            registry,
+            tags_of(raw, connection, settings.scale),
+            settings,
+            watch,
         )
         compared = None
         if prod is not None:
@@ -142,7 +147,7 @@ def train_version(
     scale = settings.scale
     log.info("building the features to train with")
     windows = sample_windows(connection, watch, scale)
-    write_pairs(windows, settings)
+    write_pairs(connection, windows, settings)
     later = [
         sample_window(connection, watch, *window, scale) for window in REFIT_WINDOWS
     ]
@@ -183,10 +188,13 @@ def sample_windows(
     return [sample_window(connection, watch, *window, scale) for window in WINDOWS]
 
 
-def write_pairs(windows: Sequence[Pairs], settings: Settings) -> Path:
+def write_pairs(
+    connection: Connection, windows: Sequence[Pairs], settings: Settings
+) -> Path:
     """Write training pairs to a Parquet file; return it."""
     path = settings.processed / "training_pairs.parquet"
-    parquet.write_table(candidates.as_table(windows), path)
+    table = parquet.external(candidates.as_table(windows), Ids.read(connection))
+    parquet.write_table(table, path)
     return path
 
 

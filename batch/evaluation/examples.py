@@ -21,6 +21,7 @@ TITLES = """
     from stg_items
     where list_contains($item_ids, item_id)
 """
+KEYS = "select user_id, user_key from stg_users where list_contains($user_ids, user_id)"
 LENGTHS = "select user_id, n_history from int_cutoffs order by n_history, user_id"
 
 
@@ -37,7 +38,7 @@ class Example:
     """One user as of the hold-out's cutoff.
 
     Attributes:
-        user_id: the user.
+        user_id: the user, as outside.
         n_history: number of ratings that the model sees.
         n_held_out: number of held-out ratings.
         liked: titles and ratings, the highest rated first, then the latest.
@@ -45,7 +46,7 @@ class Example:
         recommended: the user's list, best first.
     """
 
-    user_id: int
+    user_id: str
     n_history: int
     n_held_out: int
     liked: Sequence[tuple[str, float]]
@@ -71,6 +72,7 @@ def read(
     rows = connection.execute(HISTORIES, {"user_ids": chosen}).fetchall()
     for user_id, title, rating in rows:
         histories[user_id].append((title, rating))
+    keys = dict(connection.execute(KEYS, {"user_ids": chosen}).fetchall())
     item_ids = [item_id for user_id in chosen for item_id in lists[user_id]]
     titles = dict(connection.execute(TITLES, {"item_ids": item_ids}).fetchall())
     examples = []
@@ -81,7 +83,7 @@ def read(
         recommended = [Recommended(titles[i], future.get(i)) for i in lists[user_id]]
         examples.append(
             Example(
-                user_id,
+                keys[user_id],
                 n_history[user_id],
                 len(future),
                 liked[:N_TITLES],

@@ -18,7 +18,7 @@ CHECKSUM = "booster_sha256"
 """The tag of a version with the sha256 of its served booster's file. Versions that
 other tools registered have none."""
 
-RUN_TAGS = ("release", "raw_fingerprint", "features_fingerprint")
+RUN_TAGS = ("release", "raw_fingerprint", "features_fingerprint", "rating_scale")
 """The tags of a run that say what its model was trained on."""
 
 VERSION = f"""

@@ -6,15 +6,17 @@ from typing import cast
 from batch.errors import BatchError
 from batch.publishing import generations
 from batch.publishing.connections import Client
+from lookup.shared.contract import ExternalId, IdKind
 
 
-def ids(client: Client) -> list[int]:
+def ids(client: Client) -> list[ExternalId]:
     """Return the blocked item_ids in their order."""
     members = cast("set[str]", client.redis.smembers(client.keys.blocked))
-    return sorted(int(member) for member in members if member.isdecimal())
+    parsed = map(_kind(client).parse, members)
+    return sorted((i for i in parsed if i is not None), key=lambda i: (str(type(i)), i))
 
 
-def add(client: Client, item_ids: Sequence[int]) -> None:
+def add(client: Client, item_ids: Sequence[ExternalId]) -> None:
     """Block items.
 
     Raises:
@@ -23,7 +25,7 @@ def add(client: Client, item_ids: Sequence[int]) -> None:
     generation = generations.served(client)
     if generation is None:
         raise BatchError(f"nothing is published: {client.keys.current} is not set")
-    names = list(map(str, item_ids))
+    names = _names(client, item_ids)
     items = client.keys.of(generation).items
     found = cast("list[str | None]", client.redis.hmget(items, names))
     if unknown := [name for name, item in zip(names, found, strict=True) if not item]:
@@ -34,15 +36,34 @@ def add(client: Client, item_ids: Sequence[int]) -> None:
     client.redis.sadd(client.keys.blocked, *names)
 
 
-def remove(client: Client, item_ids: Sequence[int]) -> None:
+def remove(client: Client, item_ids: Sequence[ExternalId]) -> None:
     """Let lists show items again.
 
     Raises:
         BatchError: some of them are not blocked; none was unblocked.
     """
-    if unknown := sorted(set(item_ids) - set(ids(client))):
+    names, held = _names(client, item_ids), set(map(str, ids(client)))
+    if unknown := [name for name in names if name not in held]:
         raise BatchError(
-            f"not blocked: {', '.join(map(str, unknown))} (`python -m batch blocked` "
+            f"not blocked: {', '.join(unknown)} (`python -m batch blocked` "
             "shows what is); nothing was unblocked"
         )
-    client.redis.srem(client.keys.blocked, *map(str, item_ids))
+    client.redis.srem(client.keys.blocked, *names)
+
+
+def _kind(client: Client) -> IdKind:
+    """Return what the served generation's item_ids are."""
+    generation = generations.served(client)
+    if generation is None:
+        return IdKind.POSITIVE
+    kind = client.redis.hget(client.keys.of(generation).meta, "item_ids")
+    return IdKind(kind) if kind else IdKind.POSITIVE
+
+
+def _names(client: Client, item_ids: Sequence[ExternalId]) -> list[str]:
+    """Return ids as the keys and sets of Redis have them."""
+    kind = _kind(client)
+    parsed = {item_id: kind.parse(str(item_id)) for item_id in item_ids}
+    if bad := [item_id for item_id, name in parsed.items() if name is None]:
+        raise BatchError(f"item_id is {bad[0]!r}, expected a {kind.value}")
+    return [str(name) for name in parsed.values()]

@@ -22,6 +22,7 @@ from batch.publishing import cluster, parquet
 from batch.publishing.connections import Client
 from batch.publishing.lock import Lock
 from batch.publishing.pipeline import KEYS_PER_TRIP
+from lookup.shared.contract import IdKind
 
 FREEING_SECONDS = 1.0
 """The wait after removing keys: Redis frees their memory in the background."""
@@ -48,6 +49,8 @@ class Meta:
     top_n: int
     release: str
     fingerprint: str
+    user_ids: str = IdKind.POSITIVE.value
+    item_ids: str = IdKind.POSITIVE.value
 
 
 def new_name(now: datetime) -> str:

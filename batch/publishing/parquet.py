@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.errors import DISK_FULL_ERRNOS, BatchError
+from batch.publishing.external_ids import Ids
 from batch.scoring.ranking import Ranking
 from lookup.shared.keys import GENERATION
 
@@ -46,25 +47,36 @@ def write_text(text: str, path: Path) -> None:
 
 
 class ParquetWriter:
-    """Writes rankings as rows of RECOMMENDATIONS, each block as a row group."""
+    """Writes rankings with the ids outside, each block as a row group."""
 
-    def __init__(self, file: pq.ParquetWriter) -> None:
+    def __init__(self, file: pq.ParquetWriter, ids: Ids) -> None:
         self._file = file
+        self._ids = ids
 
     def write(self, block: Sequence[Ranking]) -> None:
         """Write the rankings of a block."""
-        self._file.write_table(as_table(block))
+        self._file.write_table(external(as_table(block), self._ids))
+
+
+def external(table: pa.Table, ids: Ids) -> pa.Table:
+    """Return a table with the ids that users and items have outside."""
+    for name, of in (("user_id", ids.users), ("item_id", ids.items)):
+        if name in table.column_names:
+            column = of.as_column(table[name].to_numpy())
+            table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 @contextmanager
-def open_writer(path: Path, prefix: str) -> Iterator[ParquetWriter]:
+def open_writer(path: Path, ids: Ids, prefix: str) -> Iterator[ParquetWriter]:
     """Open a file of rankings that appears only if the block succeeds.
 
     `prefix` names the installation, in case several share the folder.
     """
-    schema = RECOMMENDATIONS.with_metadata({OWNER: prefix.encode()})
+    schema = external(RECOMMENDATIONS.empty_table(), ids).schema
+    schema = schema.with_metadata({OWNER: prefix.encode()})
     with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
-        yield ParquetWriter(writer)
+        yield ParquetWriter(writer, ids)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from batch.evaluation.evaluation import by_ranker
 from batch.features.candidates import evenly_spaced
 from batch.publishing import generations
 from batch.publishing.connections import Client
+from batch.publishing.external_ids import ExternalIds, Ids
 from batch.publishing.generations import Meta
 from batch.publishing.pipeline import KEYS_PER_TRIP
 from batch.publishing.writers import list_writer
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
-from lookup.shared.contract import About
+from lookup.shared.contract import About, ExternalId
 
 N_EXAMPLES = 8
 """The number of users that the page suggests."""
@@ -30,21 +31,27 @@ Connection = duckdb.DuckDBPyConnection
 class Item:
     """An item of the catalogue; `same_as` stands for it in lists if it is not None."""
 
-    item_id: int
+    item_id: ExternalId
     title: str
     genres: Sequence[str]
     year: int | None
-    same_as: int | None = None
+    same_as: ExternalId | None = None
 
 
 def write(
-    client: Client, generation: str, connection: Connection, about: About, meta: Meta
-) -> list[int]:
+    client: Client,
+    generation: str,
+    connection: Connection,
+    about: About,
+    meta: Meta,
+    ids: Ids,
+) -> list[str]:
     """Write all shared keys, the meta last; return the items with a similar list."""
-    write_items(client, generation, read_items(connection))
+    write_items(client, generation, read_items(connection, ids.items))
     popular = warehouse.popular(connection, meta.top_n)
-    write_popular(client, generation, popular)
-    similar = write_similar(client, generation, connection, meta.top_n)
+    named = [(ids.items.keys[item_id], score) for item_id, score in popular]
+    write_popular(client, generation, named)
+    similar = write_similar(client, generation, connection, meta.top_n, ids.items)
     write_about(client, generation, about)
     write_meta(client, generation, meta)
     return similar
@@ -63,7 +70,7 @@ def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
 
 
 def write_popular(
-    client: Client, generation: str, popular: Sequence[tuple[int, float]]
+    client: Client, generation: str, popular: Sequence[tuple[ExternalId, float]]
 ) -> None:
     """Write `recs:{generation}:popular`, the fallback for unknown users."""
     key = client.keys.of(generation).popular
@@ -71,13 +78,18 @@ def write_popular(
 
 
 def write_similar(
-    client: Client, generation: str, connection: Connection, top_n: int
-) -> list[int]:
+    client: Client,
+    generation: str,
+    connection: Connection,
+    top_n: int,
+    items: ExternalIds,
+) -> list[str]:
     """Write `recs:{generation}:similar:{item_id}`; return the items that have it."""
     lists = list(read_similar(connection, top_n))
-    with list_writer(client, client.keys.of(generation).similar) as writer:
+    key_of = client.keys.of(generation).similar
+    with list_writer(client, key_of, items, items) as writer:
         writer.write(lists)
-    return [ranking.user_id for ranking in lists]
+    return [items.keys[ranking.user_id] for ranking in lists]
 
 
 def write_about(client: Client, generation: str, about: About) -> None:
@@ -91,12 +103,15 @@ def write_meta(client: Client, generation: str, meta: Meta) -> None:
     client.redis.hset(client.keys.of(generation).meta, mapping=fields)
 
 
-def read_items(connection: Connection) -> list[Item]:
+def read_items(connection: Connection, ids: ExternalIds) -> list[Item]:
     """Return all items."""
     items = connection.table("stg_items").join(connection.table("films"), "item_id")
-    columns = "item_id, title, genres, release_year as year, nullif(film_id, item_id)"
-    rows = items.order("item_id").select(f"{columns} as same_as").to_arrow_table()
-    return [Item(**row) for row in rows.to_pylist()]
+    columns = "item_id, film_id, item_key, title, genres, release_year"
+    rows = items.order("item_id").select(columns).fetchall()
+    return [
+        Item(key, *about, None if film_id == item_id else ids.external(film_id))
+        for item_id, film_id, key, *about in rows
+    ]
 
 
 def read_similar(connection: Connection, top_n: int) -> Iterator[Ranking]:
@@ -116,6 +131,7 @@ def read_about(
     user_ids: Sequence[int],
     protocol: str | None,
     metrics: Mapping[str, float],
+    users: ExternalIds,
 ) -> About:
     """Describe a generation as a whole; `metrics` have the flat names of MLflow."""
     query = "select distinct unnest(genres) as genre from stg_items order by genre"
@@ -124,7 +140,7 @@ def read_about(
         n_users=len(user_ids),
         n_items=warehouse.count(connection, "stg_items"),
         genres=genres,
-        examples=list(evenly_spaced(user_ids, N_EXAMPLES)),
+        examples=[users.external(i) for i in evenly_spaced(user_ids, N_EXAMPLES)],
         protocol=protocol,
         metrics=by_ranker(metrics),
     )

@@ -10,9 +10,9 @@ from batch.publishing.connections import Client
 def verify(
     client: Client,
     generation: str,
-    user_ids: Sequence[int],
+    user_ids: Sequence[int | str],
     n_items: int,
-    similar: Sequence[int],
+    similar: Sequence[int | str],
 ) -> None:
     """Check that Redis holds all keys of a generation; `similar` are item_ids.
 

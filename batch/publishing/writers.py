@@ -12,6 +12,7 @@ import duckdb
 from batch.errors import BatchError
 from batch.publishing import encoding, explanations, histories, parquet
 from batch.publishing.connections import Client
+from batch.publishing.external_ids import ExternalIds, Ids
 from batch.publishing.pipeline import Pipeline, Trip
 from batch.scoring.ranking import Ranking
 
@@ -33,6 +34,7 @@ def open_writers(
     connection: duckdb.DuckDBPyConnection,
     generation: str,
     path: Path,
+    ids: Ids,
 ) -> Iterator[Sequence[Writer]]:
     """Open the writers of a generation.
 
@@ -43,11 +45,11 @@ def open_writers(
     """
     keys = client.keys.of(generation)
     with (
-        parquet.open_writer(path, client.keys.prefix) as file,
+        parquet.open_writer(path, ids, client.keys.prefix) as file,
         connection.cursor() as cursor,  # the connection may be in the middle of a query
-        list_writer(client, keys.user) as lists,
-        RedisWriter(client, partial(explanations.encode, cursor, keys)) as reasons,
-        RedisWriter(client, partial(histories.encode, cursor, keys)) as rated,
+        list_writer(client, keys.user, ids.users, ids.items) as lists,
+        RedisWriter(client, partial(explanations.encode, cursor, keys, ids)) as reasons,
+        RedisWriter(client, partial(histories.encode, cursor, keys, ids)) as rated,
     ):
         yield file, lists, reasons, rated
 
@@ -99,12 +101,17 @@ class RedisWriter:
             raise BatchError(f"the generation is not new: {key} existed")
 
 
-def list_writer(client: Client, key_of: Callable[[int], str]) -> RedisWriter:
+def list_writer(
+    client: Client,
+    key_of: Callable[[str], str],
+    owners: ExternalIds,
+    items: ExternalIds,
+) -> RedisWriter:
     """Return a writer of `item_id:score` lists to the keys that `key_of` returns."""
 
     def encode(rankings: Sequence[Ranking]) -> Trip:
-        keys = [key_of(ranking.user_id) for ranking in rankings]
+        keys = [key_of(owners.keys[ranking.user_id]) for ranking in rankings]
         lengths = [max(1, len(ranking.item_ids)) for ranking in rankings]
-        return Trip(keys, encoding.pushes(keys, rankings), lengths)
+        return Trip(keys, encoding.pushes(keys, rankings, items), lengths)
 
     return RedisWriter(client, encode, LISTS_PER_TRIP)

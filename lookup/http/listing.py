@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from lookup.http.query_params import Query
 from lookup.shared import contract
+from lookup.shared.contract import ExternalId
 from lookup.store.generation import Generation, as_json
 
 
@@ -28,7 +29,7 @@ def page_positions(
     return found[query.offset : query.offset + size]
 
 
-def because_json(generation: Generation, item_ids: Sequence[int]) -> str:
+def because_json(generation: Generation, item_ids: Sequence[ExternalId]) -> str:
     """Return the explanation of one recommendation as JSON without the braces."""
     titles = [
         {"item_id": item_id, "title": generation.item(item_id)["title"]}
@@ -38,7 +39,7 @@ def because_json(generation: Generation, item_ids: Sequence[int]) -> str:
 
 
 def rated_items(
-    generation: Generation, ratings: Sequence[tuple[int, float]]
+    generation: Generation, ratings: Sequence[tuple[ExternalId, float]]
 ) -> list[dict[str, object]]:
     """Return rated items with their titles, genres, years and ratings."""
     return [
@@ -47,7 +48,9 @@ def rated_items(
     ]
 
 
-def _has_genre(item_id: int, generation: Generation, wanted: Collection[str]) -> bool:
+def _has_genre(
+    item_id: ExternalId, generation: Generation, wanted: Collection[str]
+) -> bool:
     """Return whether an item has one of the genres, if any are wanted."""
     genres = generation.item(item_id)["genres"] if wanted else ()
     return not wanted or any(genre.casefold() in wanted for genre in genres)

@@ -1,19 +1,24 @@
 """Parses and checks ids in paths and the query parameters of lists."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from starlette.datastructures import QueryParams
 
 from lookup.http.errors import ApiError, invalid_parameter
+from lookup.shared.contract import ExternalId, IdKind
 
 PAGE = ("k", "offset", "genre", "exclude")
 REPEATABLE = frozenset({"genre", "exclude"})
 MAX_CACHED_LENGTH = 100
-POSITIVE = re.compile("0*[1-9][0-9]{0,999}")
-"""Allows far more digits than ids have, but fewer than int() refuses."""
+
+EXPECTED = {
+    IdKind.POSITIVE: "a positive integer",
+    IdKind.INTEGER: "an integer of at least 0",
+    IdKind.TEXT: "1 to 128 characters without control characters",
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Query:
     k: int | None
     offset: int
     genres: frozenset[str]
-    exclude: frozenset[int]
+    exclude: frozenset[ExternalId]
     fallback: bool
     because: bool
 
@@ -41,18 +46,23 @@ class Query:
         return self.k
 
 
-def parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
+def parse(
+    query: bytes, known: Sequence[str], top_n: int | None, items: IdKind
+) -> Query:
     """Parse the parameters that a route knows; raise ApiError if one is bad.
 
-    `top_n`, if it is known yet, is for the message about a bad `k`.
+    `top_n`, if it is known yet, is for the message about a bad `k`; `items` says what
+    the ids of items are.
     """
     # the same few queries come all the time; caching long ones would take memory
     parse = _parse if len(query) <= MAX_CACHED_LENGTH else _parse.__wrapped__
-    return parse(query, tuple(known), top_n)
+    return parse(query, tuple(known), top_n, items)
 
 
 @lru_cache(maxsize=1024)
-def _parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
+def _parse(
+    query: bytes, known: Sequence[str], top_n: int | None, items: IdKind
+) -> Query:
     params = QueryParams(query)
     _check_names(params, known)
     k = params.get("k")
@@ -62,17 +72,18 @@ def _parse(query: bytes, known: Sequence[str], top_n: int | None) -> Query:
         k=None if k is None else int(k),
         offset=_offset(params.get("offset", "0")),
         genres=frozenset(genre.casefold() for genre in params.getlist("genre")),
-        exclude=_exclude(params.getlist("exclude")),
+        exclude=_exclude(params.getlist("exclude"), items),
         fallback=_choice(params, "fallback", ("popular", "none")) == "popular",
         because=_choice(params, "because", ("0", "1")) == "1",
     )
 
 
-def positive_integer(name: str, text: str) -> int:
-    """Parse an id in plain ASCII digits; raise ApiError if it is not one."""
-    if not POSITIVE.fullmatch(text):
-        raise invalid_parameter(f"{name}={text!r}: expected a positive integer")
-    return int(text.lstrip("0"))  # int() refuses thousands of zeros
+def parse_id(name: str, text: str, kind: IdKind) -> ExternalId:
+    """Parse an id; raise ApiError if it can be none."""
+    item_id = kind.parse(text)
+    if item_id is None:
+        raise invalid_parameter(f"{name}={text!r}: expected {EXPECTED[kind]}")
+    return item_id
 
 
 def _check_names(params: QueryParams, known: Sequence[str]) -> None:
@@ -95,9 +106,10 @@ def _offset(text: str) -> int:
     return int(text)
 
 
-def _exclude(texts: Iterable[str]) -> frozenset[int]:
-    parts = [part for text in texts for part in text.split(",")]
-    return frozenset(positive_integer("exclude", part) for part in parts)
+def _exclude(texts: Sequence[str], items: IdKind) -> frozenset[ExternalId]:
+    if items is not IdKind.TEXT:  # a text may hold a comma
+        texts = [part for text in texts for part in text.split(",")]
+    return frozenset(parse_id("exclude", text, items) for text in texts)
 
 
 def _choice(params: QueryParams, name: str, choices: Sequence[str]) -> str:

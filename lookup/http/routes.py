@@ -15,9 +15,10 @@ from lookup.http.query_params import Query
 from lookup.http.responses import GenerationResponse, accepts_gzip
 from lookup.settings import Settings
 from lookup.shared import contract
+from lookup.shared.contract import ExternalId, IdKind
 from lookup.shared.keys import GenerationKeys
 from lookup.store.client import Command
-from lookup.store.errors import StoreError
+from lookup.store.errors import NoGeneration, StoreError
 from lookup.store.generation import Generation, as_json, decoded
 from lookup.store.store import Store, lrange
 from lookup.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -32,8 +33,8 @@ class StoredList:
     source: str
     key: str
     texts: Sequence[str]
-    ids: Mapping[str, int]
-    because: Sequence[Sequence[int]] | None = None
+    ids: Mapping[str, ExternalId]
+    because: Sequence[Sequence[ExternalId]] | None = None
     """The explanation of each entry, if requested; some may be missing."""
     fallback_reason: str | None = None
 
@@ -60,8 +61,9 @@ class Routes:
 
     async def recommend(self, request: Request) -> GenerationResponse:
         """Return a user's list; unknown users get the popular list as a fallback."""
-        user_id = _path_id(request, "user_id")
-        query = self._query(request, RECOMMEND)
+        users, items = await self._kinds()
+        user_id = _path_id(request, "user_id", users)
+        query = self._query(request, RECOMMEND, items)
 
         def commands(generation: Generation) -> list[Command]:
             names = [generation.keys.user(user_id)]
@@ -89,15 +91,17 @@ class Routes:
 
     async def popular(self, request: Request) -> GenerationResponse:
         """Return the popular list."""
-        query = self._query(request, query_params.PAGE)
+        _, items = await self._kinds()
+        query = self._query(request, query_params.PAGE, items)
         generation = await self._store.generation()
         found = _popular(generation, {})
         return self._list_response(request, generation, query, found)
 
     async def similar(self, request: Request) -> GenerationResponse:
         """Return the items most similar to one item."""
-        item_id = _path_id(request, "item_id")
-        query = self._query(request, query_params.PAGE)
+        _, items = await self._kinds()
+        item_id = _path_id(request, "item_id", items)
+        query = self._query(request, query_params.PAGE, items)
 
         def commands(generation: Generation) -> list[Command]:
             return [self._lrange(generation.keys.similar(item_id), query, generation)]
@@ -106,13 +110,15 @@ class Routes:
         if not generation.has_item(item_id):
             raise _unknown("item", item_id, generation)
         key = generation.keys.similar(item_id)
-        found = StoredList("similar", key, texts, {"item_id": item_id})
+        ids = {"item_id": item_id}
+        found = StoredList("similar", key, texts, ids)
         return self._list_response(request, generation, query, found)
 
     async def item(self, request: Request) -> GenerationResponse:
         """Return one item."""
-        item_id = _path_id(request, "item_id")
-        self._query(request, ())
+        _, items = await self._kinds()
+        item_id = _path_id(request, "item_id", items)
+        self._query(request, (), items)
         generation = await self._store.generation()
         if not generation.has_item(item_id):
             raise _unknown("item", item_id, generation)
@@ -121,8 +127,9 @@ class Routes:
 
     async def user(self, request: Request) -> GenerationResponse:
         """Return a user's highest and last ratings."""
-        user_id = _path_id(request, "user_id")
-        self._query(request, ())
+        users, items = await self._kinds()
+        user_id = _path_id(request, "user_id", users)
+        self._query(request, (), items)
         generation, key, text = await self._get(lambda keys: keys.history(user_id))
         if text is None:
             raise _unknown("user", user_id, generation)
@@ -138,7 +145,7 @@ class Routes:
 
     async def about(self, request: Request) -> GenerationResponse:
         """Return the size of the generation and the metrics of its model."""
-        self._query(request, ())
+        self._query(request, (), IdKind.POSITIVE)
         generation, key, text = await self._get(lambda keys: keys.about)
         if text is None:
             message = f"generation {generation.name} has no description"
@@ -159,7 +166,10 @@ class Routes:
         """Return the description of the API."""
         with suppress(StoreError):
             await self._store.generation()
-        return JSONResponse(openapi.document(self._store.top_n, self._settings))
+        latest = self._store.latest
+        kinds = (latest.user_ids, latest.item_ids) if latest else ()
+        document = openapi.document(self._store.top_n, self._settings, *kinds)
+        return JSONResponse(document)
 
     def _list_response(
         self, request: Request, generation: Generation, query: Query, found: StoredList
@@ -174,7 +184,7 @@ class Routes:
             item_ids = (because[i] if i < len(because) else () for i in chosen)
             whys = (listing.because_json(generation, ids) for ids in item_ids)
             entries = [",".join(both) for both in zip(entries, whys, strict=True)]
-        ids = "".join(f'"{name}":{number},' for name, number in found.ids.items())
+        ids = "".join(f'"{name}":{as_json(of)},' for name, of in found.ids.items())
         reason = found.fallback_reason
         why = f',"fallback_reason":"{reason}"' if reason else ""
         items = f"{{{'},{'.join(entries)}}}" if entries else ""
@@ -222,9 +232,17 @@ class Routes:
         )
         return generation, key_of(generation.keys), text
 
-    def _query(self, request: Request, known: Sequence[str]) -> Query:
+    async def _kinds(self) -> tuple[IdKind, IdKind]:
+        """Return what the ids of users and of items are."""
+        try:
+            generation = self._store.latest or await self._store.generation()
+        except NoGeneration:  # a bad parameter is a 422 all the same
+            return IdKind.POSITIVE, IdKind.POSITIVE
+        return generation.user_ids, generation.item_ids
+
+    def _query(self, request: Request, known: Sequence[str], items: IdKind) -> Query:
         query = request.scope["query_string"]
-        return query_params.parse(query, known, self._store.top_n)
+        return query_params.parse(query, known, self._store.top_n, items)
 
     def _lrange(self, key: str, query: Query, generation: Generation) -> Command:
         """Return the command that reads as much of a list as a query may need.
@@ -239,14 +257,14 @@ class Routes:
         return query.size(generation.top_n, self._settings.k_default)
 
 
-def _path_id(request: Request, name: str) -> int:
-    return query_params.positive_integer(name, request.path_params[name])
+def _path_id(request: Request, name: str, kind: IdKind) -> ExternalId:
+    return query_params.parse_id(name, request.path_params[name], kind)
 
 
-def _popular(generation: Generation, ids: Mapping[str, int]) -> StoredList:
+def _popular(generation: Generation, ids: Mapping[str, ExternalId]) -> StoredList:
     return StoredList("popular", generation.keys.popular, generation.popular, ids)
 
 
-def _unknown(what: str, number: int, generation: Generation) -> ApiError:
-    message = f"{what} {number} is not in generation {generation.name}"
+def _unknown(what: str, which: ExternalId, generation: Generation) -> ApiError:
+    message = f"{what} {which} is not in generation {generation.name}"
     return ApiError(404, f"unknown_{what}", message)

@@ -5,8 +5,10 @@ The batch writes them, the lookup reads them. Standard library only.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import Any
 
 NO_ITEMS = ""
@@ -14,8 +16,51 @@ NO_ITEMS = ""
 
 DECIMALS = 4
 
+ExternalId = int | str
+"""An id as the raw data have it: an integer if all of its kind are, else a text."""
 
-def encode(entries: Iterable[tuple[int, float]]) -> list[str]:
+CANONICAL = re.compile("0|[1-9][0-9]{0,15}")
+TEXT = re.compile("[^\\x00-\\x1f\\x7f-\\x9f]{1,128}")
+LEADING_ZEROS = re.compile("0*([0-9]{1,1000})")
+"""Allows far more digits than ids have, but fewer than int() refuses."""
+
+
+class IdKind(Enum):
+    """What the ids of users are, or those of items; fields of the meta hold it."""
+
+    POSITIVE = "positive integer"
+    INTEGER = "integer"
+    TEXT = "text"
+
+    @classmethod
+    def of(cls, keys: Iterable[str]) -> "IdKind":
+        """Return the narrowest kind of some ids."""
+        lowest = 1
+        for key in keys:
+            if not CANONICAL.fullmatch(key) or int(key) >= 2**53:
+                return cls.TEXT
+            lowest = min(lowest, int(key))
+        return cls.INTEGER if lowest < 1 else cls.POSITIVE
+
+    def parse(self, text: str) -> ExternalId | None:
+        """Return the id that a request names; None if it can be none."""
+        if self is IdKind.TEXT:
+            return text if TEXT.fullmatch(text) else None
+        match = LEADING_ZEROS.fullmatch(text) if text.isascii() else None
+        if match is None or (self is IdKind.POSITIVE and not text.strip("0")):
+            return None
+        return int(text.lstrip("0") or 0)  # int() refuses thousands of zeros
+
+    def external(self, key: str) -> ExternalId:
+        """Return the id in a key or entry of Redis; raise ValueError if it is none."""
+        if self is not IdKind.TEXT:
+            return int(key)
+        if not key:
+            raise ValueError("an id is empty")
+        return key
+
+
+def encode(entries: Iterable[tuple[ExternalId, float]]) -> list[str]:
     """Encode (item_id, score) pairs as the entries of a list, `item_id:score`.
 
     The sign of a score that rounds to zero is dropped (`z`).
@@ -24,21 +69,39 @@ def encode(entries: Iterable[tuple[int, float]]) -> list[str]:
     return [f"{item_id}:{score:{form}}" for item_id, score in entries] or [NO_ITEMS]
 
 
-def decode(entries: Iterable[str]) -> list[tuple[int, float]]:
+def decode(
+    entries: Iterable[str], kind: IdKind = IdKind.POSITIVE
+) -> list[tuple[ExternalId, float]]:
     """Decode the entries of a list; raise ValueError if one is malformed."""
     texts = list(entries)
-    pairs = (entry.partition(":") for entry in texts if texts != [NO_ITEMS])
-    return [(int(item_id), float(score)) for item_id, _, score in pairs]
+    # an id may hold a colon
+    pairs = (entry.rpartition(":") for entry in texts if texts != [NO_ITEMS])
+    return [(kind.external(item_id), float(score)) for item_id, _, score in pairs]
 
 
-def encode_because(reasons: Iterable[Sequence[int]]) -> list[str]:
-    """Encode the explanations of a user's list, up to three item_ids each."""
-    return [",".join(map(str, item_ids)) for item_ids in reasons] or [NO_ITEMS]
+def encode_because(reasons: Iterable[Sequence[ExternalId]]) -> list[str]:
+    """Encode the explanations of a user's list, up to three item_ids each.
+
+    Integers are joined by commas, texts are a list in JSON.
+    """
+    return [encode_reasons(item_ids) for item_ids in reasons] or [NO_ITEMS]
 
 
-def decode_because(entries: Iterable[str]) -> list[list[int]]:
+def encode_reasons(item_ids: Sequence[ExternalId]) -> str:
+    """Encode one explanation."""
+    if any(isinstance(item_id, str) for item_id in item_ids):
+        return json.dumps(item_ids, ensure_ascii=False)
+    return ",".join(map(str, item_ids))
+
+
+def decode_because(entries: Iterable[str]) -> list[list[ExternalId]]:
     """Decode explanations; raise ValueError if one is malformed."""
-    return [[int(part) for part in entry.split(",") if entry] for entry in entries]
+    return [
+        [str(item_id) for item_id in json.loads(entry)]
+        if entry.startswith("[")
+        else [int(part) for part in entry.split(",") if entry]
+        for entry in entries
+    ]
 
 
 @dataclass(frozen=True)
@@ -46,13 +109,13 @@ class History:
     """The number of a user's ratings, with the highest and the last of them."""
 
     n_ratings: int
-    highest: Sequence[tuple[int, float]]
-    last: Sequence[tuple[int, float]]
+    highest: Sequence[tuple[ExternalId, float]]
+    last: Sequence[tuple[ExternalId, float]]
 
 
 def encode_history(history: History) -> str:
     """Encode a history as `{"n_ratings": 2, "highest": [[50, 5]], "last": …}`."""
-    return json.dumps(asdict(history))
+    return json.dumps(asdict(history), ensure_ascii=False)
 
 
 def decode_history(text: str) -> History:
@@ -68,8 +131,15 @@ def decode_history(text: str) -> History:
         raise ValueError(f"malformed history: {text[:80]!r}") from error
 
 
-def _ratings(pairs: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
-    return [(int(item_id), _number(rating)) for item_id, rating in pairs]
+def _ratings(
+    pairs: Iterable[tuple[ExternalId, float]],
+) -> list[tuple[ExternalId, float]]:
+    return [(_id(item_id), _number(rating)) for item_id, rating in pairs]
+
+
+def _id(value: ExternalId) -> ExternalId:
+    """Return an id of JSON; raise TypeError or ValueError for anything else."""
+    return value if isinstance(value, str) else int(value)
 
 
 @dataclass(frozen=True)
@@ -88,7 +158,7 @@ class About:
     n_users: int
     n_items: int
     genres: Sequence[str]
-    examples: Sequence[int]
+    examples: Sequence[ExternalId]
     protocol: str | None
     metrics: Mapping[str, Mapping[str, float]]
 
@@ -106,7 +176,7 @@ def decode_about(text: str) -> About:
             n_users=int(fields["n_users"]),
             n_items=int(fields["n_items"]),
             genres=[str(genre) for genre in fields["genres"]],
-            examples=[int(user_id) for user_id in fields["examples"]],
+            examples=[_id(user_id) for user_id in fields["examples"]],
             protocol=_text(fields["protocol"]),
             metrics={
                 ranker: {name: _number(value) for name, value in metrics.items()}

@@ -88,18 +88,18 @@ class GenerationKeys:
         """The list of popular items, the fallback of unknown users."""
         return f"{self.prefix}:{self.generation}:popular"
 
-    def user(self, user_id: int) -> str:
+    def user(self, user_id: int | str) -> str:
         """Return the key of the list of a user's recommendations, best first."""
         return f"{self.prefix}:{self.generation}:user:{user_id}"
 
-    def because(self, user_id: int) -> str:
+    def because(self, user_id: int | str) -> str:
         """Return the key of the list of explanations, one for each recommendation."""
         return f"{self.prefix}:{self.generation}:because:{user_id}"
 
-    def history(self, user_id: int) -> str:
+    def history(self, user_id: int | str) -> str:
         """Return the key of the JSON of a user's history."""
         return f"{self.prefix}:{self.generation}:history:{user_id}"
 
-    def similar(self, item_id: int) -> str:
+    def similar(self, item_id: int | str) -> str:
         """Return the key of the list of the items most similar to an item."""
         return f"{self.prefix}:{self.generation}:similar:{item_id}"

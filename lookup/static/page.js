@@ -86,7 +86,7 @@ async function openSimilar(item) {
   $("similar-list").replaceChildren();
   if (!$("similar").open) $("similar").showModal();
   try {
-    const list = await get(`/similar/${item.item_id}`, size());
+    const list = await get(`/similar/${encodeURIComponent(item.item_id)}`, size());
     $("similar-list").append(...list.items.map((other) => movie(other, openSimilar)));
     $("similar-note").textContent = list.items.length
       ? "Rated by the same people; the number is the similarity, up to 1."
@@ -105,6 +105,10 @@ function showAbout() {
   const [users, items] = [about.n_users, about.n_items].map((n) => n.toLocaleString("en"));
   $("extent").textContent = `There are ${users} users and ${items} movies.`;
   $("genre").append(...about.genres.map((name) => element("option", {}, name)));
+  if (typeof about.examples[0] === "string") {
+    for (const name of ["pattern", "title", "inputmode"]) $("user").removeAttribute(name);
+    $("user").placeholder = about.examples[0];
+  }
   const picks = about.examples.map((userId) => {
     const button = element("button", { type: "button", class: "pick" }, String(userId));
     button.setAttribute("aria-label", `User ${userId}`);

@@ -7,14 +7,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Self, TypedDict, TypeVar
 
 from lookup.shared import contract
+from lookup.shared.contract import ExternalId, IdKind
 from lookup.shared.keys import GenerationKeys
 from lookup.store.errors import CorruptGeneration
 
 TOP_N = re.compile("0*[1-9][0-9]{0,8}")
 
+Entries = list[tuple[ExternalId, float]]
 Stored = TypeVar("Stored")
 Decoded = TypeVar("Decoded")
 
@@ -48,11 +51,13 @@ class Generation:
         self.model_version = self._required(meta, "model_version")
         self.scored_at = self._required(meta, "scored_at")
         self.top_n = self._top_n(self._required(meta, "top_n"))
+        self.user_ids = self._kind(meta, "user_ids")
+        self.item_ids = self._kind(meta, "item_ids")
         self.popular = [text for text in popular if text != contract.NO_ITEMS]
         self.entries(keys.popular, self.popular)  # fail now, not later
         # Decoded when first used: decoding 90 000 items at once would block requests.
         self._undecoded = dict(items)
-        self._items: dict[int, Item] = {}
+        self._items: dict[ExternalId, Item] = {}
         self._items_json = _ItemsJson(self)
         self.origin = {
             "generation": self.name,
@@ -84,20 +89,20 @@ class Generation:
                 films.add(str(json.loads(text)["same_as"]))
         return given | films
 
-    def has_item(self, item_id: int) -> bool:
+    def has_item(self, item_id: ExternalId) -> bool:
         """Return whether the generation has an item."""
         return str(item_id) in self._undecoded
 
-    def item(self, item_id: int) -> Item:
+    def item(self, item_id: ExternalId) -> Item:
         """Return an item; raise CorruptGeneration if it is missing or garbled."""
         item = self._items.get(item_id)
         if item is None:
             item = self._items[item_id] = self._decode_item(item_id)
         return item
 
-    def entries(self, key: str, texts: Iterable[str]) -> list[tuple[int, float]]:
+    def entries(self, key: str, texts: Iterable[str]) -> Entries:
         """Decode the list under a key; raise CorruptGeneration naming the key."""
-        entries = decoded(contract.decode, key, texts)
+        entries = decoded(partial(contract.decode, kind=self.item_ids), key, texts)
         if not all(math.isfinite(score) for _, score in entries):
             raise CorruptGeneration(f"{key} holds a score that is not finite")
         return entries
@@ -110,7 +115,7 @@ class Generation:
         Raises CorruptGeneration, naming the key, if an entry or an item is garbled.
         """
         # the hot loop of uncached requests: comprehensions take half the time of a loop
-        parts = [text.partition(":") for text in texts]
+        parts = [text.rpartition(":") for text in texts]  # an id may hold a colon
         try:
             scores = [float(score) for _, _, score in parts]
             items = [self._items_json[item_id] for item_id, _, _ in parts]
@@ -132,7 +137,7 @@ class Generation:
         except (ValueError, TypeError):  # TypeError: it has no time zone
             return None
 
-    def _decode_item(self, item_id: int) -> Item:
+    def _decode_item(self, item_id: ExternalId) -> Item:
         where = f"{self.keys.items} {item_id}"
         text = self._undecoded.get(str(item_id))
         if text is None:
@@ -158,6 +163,13 @@ class Generation:
             raise CorruptGeneration(f"{self.keys.meta} has no {field}")
         return value
 
+    def _kind(self, meta: Mapping[str, str], field: str) -> IdKind:
+        """Return what the ids are; integers in the generations of older versions."""
+        try:
+            return IdKind(meta.get(field, IdKind.POSITIVE.value))
+        except ValueError as error:
+            raise CorruptGeneration(f"{self.keys.meta} {field}: {error}") from error
+
     def _top_n(self, text: str) -> int:
         if not TOP_N.fullmatch(text):
             raise CorruptGeneration(
@@ -173,9 +185,9 @@ class _ItemsJson(dict[str, str]):
         self._generation = generation
 
     def __missing__(self, item_id: str) -> str:
-        number = int(item_id)
-        item = self._generation.item(number)
-        text = self[item_id] = as_json({"item_id": number, **item})[1:-1]
+        external = self._generation.item_ids.external(item_id)
+        item = self._generation.item(external)
+        text = self[item_id] = as_json({"item_id": external, **item})[1:-1]
         return text
 
 

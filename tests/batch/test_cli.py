@@ -27,7 +27,6 @@ def test_without_a_command_it_is_run() -> None:
         ["run", "--top-n", "0"],
         ["status", "--scorer", "fast"],
         ["block"],
-        ["unblock", "50", "Contact"],
     ],
 )
 def test_wrong_usage_exits_with_2(

@@ -24,6 +24,7 @@ import numpy as np
 
 from batch.publishing import connections, encoding, pipeline, shared_keys
 from batch.publishing.connections import Client
+from batch.publishing.external_ids import Ids
 from batch.publishing.generations import Meta, locked
 from batch.publishing.shared_keys import Item
 from batch.publishing.writers import list_writer
@@ -72,7 +73,8 @@ def measure(scratch: Path, n_users: int) -> dict[str, object]:
         clustered(scratch / "cluster") as cluster,
         connections.connect(cluster.url) as client,
     ):
-        spread = median(seconds_of_ours(client, rankings) for _ in range(N_ROUNDS))
+        ids = staged.ids_of(rankings)
+        spread = median(seconds_of_ours(client, rankings, ids) for _ in range(N_ROUNDS))
     results: dict[str, object] = {
         "n_users": n_users,
         "top_n": TOP_N,
@@ -127,8 +129,9 @@ def race(
     client: Client, server: RedisServer, rankings: Sequence[Ranking]
 ) -> tuple[float, float]:
     """Return the medians of seconds, ours and raw, which take turns."""
+    keys, ids = KEYS.of(GENERATION), staged.ids_of(rankings)
     commands = encoding.pushes(
-        [KEYS.of(GENERATION).user(r.user_id) for r in rankings], rankings
+        [keys.user(r.user_id) for r in rankings], rankings, ids.items
     )
     trips = [
         commands[i : i + LISTS_A_TRIP] for i in range(0, len(commands), LISTS_A_TRIP)
@@ -136,18 +139,18 @@ def race(
     payloads = [(b"".join(trip), len(trip)) for trip in trips]
     ours, raw = [], []
     for _ in range(N_ROUNDS):
-        ours.append(seconds_of_ours(client, rankings))
+        ours.append(seconds_of_ours(client, rankings, ids))
         client.redis.flushall()
         raw.append(seconds_of_raw(server.port, payloads))
     return median(ours), median(raw)
 
 
-def seconds_of_ours(client: Client, rankings: Sequence[Ranking]) -> float:
+def seconds_of_ours(client: Client, rankings: Sequence[Ranking], ids: Ids) -> float:
     """Publish, and say how long it took."""
     client.redis.flushall()
     start = time.perf_counter()
     with locked(client) as lock:
-        staged.stage(client, GENERATION, rankings, POPULAR, ITEMS)
+        staged.stage(client, GENERATION, rankings, POPULAR, ITEMS, ids)
         keys = [KEYS.of(GENERATION).user(r.user_id) for r in rankings]
         assert pipeline.total(client.redis, "EXISTS", keys) == len(keys)
         shared_keys.write_meta(client, GENERATION, META)
@@ -190,7 +193,8 @@ def size(client: Client, n_users: int, n_items: int) -> tuple[float, float]:
     client.redis.flushall()
     rankings = make_rankings(n_users, n_items)
     before = int(client.redis.info("memory")["used_memory"])
-    with list_writer(client, KEYS.of(GENERATION).user) as lists:
+    ids, key_of = staged.ids_of(rankings), KEYS.of(GENERATION).user
+    with list_writer(client, key_of, ids.users, ids.items) as lists:
         lists.write(rankings)
     time.sleep(0.2)  # what its connection had for a buffer is given back
     after = int(client.redis.info("memory")["used_memory"])

@@ -16,6 +16,7 @@ from lookup.http.listing import because_json, page_positions, rated_items
 from lookup.http.query_params import Query
 from lookup.http.routes import RECOMMEND
 from lookup.shared import contract
+from lookup.shared.contract import IdKind
 from lookup.store.errors import CorruptGeneration
 from lookup.store.generation import Generation, as_json, decoded
 from tests.conftest import KEYS
@@ -48,18 +49,19 @@ def parameters(data: bytes) -> None:
     """Parse a query for three kinds of routes."""
     for known in ((), query_params.PAGE):
         with suppress(ApiError):
-            query_params.parse(data, known, TOP_N)
-    found = query_params.parse(data, RECOMMEND, TOP_N)
+            query_params.parse(data, known, TOP_N, IdKind.POSITIVE)
+    found = query_params.parse(data, RECOMMEND, TOP_N, IdKind.POSITIVE)
     assert 1 <= found.size(TOP_N, 5) <= TOP_N
     assert 0 <= found.offset < 10**18
-    assert all(item_id > 0 for item_id in found.exclude)
+    assert all(int(item_id) > 0 for item_id in found.exclude)
     assert "" not in found.genres
 
 
 def ids(data: bytes) -> None:
     """Parse an id in a path, as the server decodes it."""
     text = text_of(data)
-    number = query_params.positive_integer("user_id", text)
+    number = query_params.parse_id("user_id", text, IdKind.POSITIVE)
+    assert isinstance(number, int)
     assert number > 0
     assert text.isascii()
     assert text.isdigit()

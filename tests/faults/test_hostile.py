@@ -17,11 +17,11 @@ from tests.faults.lookups import lookup
 from tests.lookup.programs import ask
 
 OURS = re.compile(
-    r"recs:current|recs:g1:(meta|items|popular|about)"
+    r"recs:(current|blocked)|recs:g1:(meta|items|popular|about)"
     r"|recs:g1:(user|because|history|similar):[1-9][0-9]{0,999}"
 )
 """The keys that a request may make a lookup read."""
-VERBS = {"GET", "LRANGE", "HGETALL"}
+VERBS = {"GET", "LRANGE", "HGETALL", "SMEMBERS"}
 KEY = "Geheim-0815"
 
 

@@ -53,7 +53,7 @@ class FastPathMiddleware:
             return cached
         path: str = scope["path"]
         user_id = path[len(PREFIX) :]
-        if not path.startswith(PREFIX) or "/" in user_id or not user_id:
+        if not path.startswith(PREFIX) or not user_id:
             return None
         # what the router would set
         scope["route"] = self._recommend

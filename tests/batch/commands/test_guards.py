@@ -187,7 +187,7 @@ def test_a_model_of_another_release_does_not_score(site: Site) -> None:
     assert "trained on ml-100k" in line
     assert line.endswith("to go on all the same: --accept-changes")
     about = contract.decode_about(str(site.client.get(f"recs:{site.served}:about")))
-    assert set(about.metrics) == {"model", "popularity", "item_knn"}
+    assert set(about.metrics) == {"model", "popularity", "item_knn", "ease"}
     said = site.clone.run(*words, "--accept-changes")
     assert "--accept-changes: the raw files are ml-latest-small" in said
     about = contract.decode_about(str(site.client.get(f"recs:{site.served}:about")))
@@ -249,7 +249,7 @@ def test_lists_of_far_fewer_ratings_are_not_published(site: Site) -> None:
 def test_each_count_may_fall_by_a_fifth(name: str, n: int, is_refused: bool) -> None:
     counts = {"n_users": 1000, "n_items": 1000, "n_ratings": 1000}
     served = "g", {key: str(value) for key, value in counts.items()}
-    inputs = Inputs(None, {"release": "ml-1m"}, "top_n=10")
+    inputs = Inputs(None, {"release": "ml-1m"}, 10)
     assert bool(guards.shrinks(counts | {name: n}, inputs, served, 0.2)) == is_refused
     # a generation of an older version lacks it; without any there is nothing to lose
     del served[1][name]
@@ -258,6 +258,13 @@ def test_each_count_may_fall_by_a_fifth(name: str, n: int, is_refused: bool) -> 
 
 
 # --- SQL and model -------------------------------------------------------------------
+
+
+def test_another_scale_of_the_ratings_wants_another_training(site: Site) -> None:
+    variables = {**site.clone.variables, "LIKED_FROM": "3.5"}
+    line = site.refusal("run", clone=replace(site.clone, variables=variables))
+    assert "ratings are 0.5-5, liked from 3.5, disliked to 2 stars" in line
+    assert "was trained with 0.5-5, liked from 4, disliked to 2 stars" in line
 
 
 def test_other_sql_wants_another_training(site: Site) -> None:

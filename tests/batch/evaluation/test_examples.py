@@ -15,15 +15,15 @@ def test_examples_as_of_the_hold_out(hold_out: HoldOut) -> None:
     """Users without a list are left out."""
     connection = hold_out(WORLD)
     assert examples.read(connection, {}, {}) == []
-    assert [found.user_id for found in examples.read(connection, {2: [1]}, {})] == [2]
+    assert [found.user_id for found in examples.read(connection, {2: [1]}, {})] == ["2"]
     found = examples.read(connection, {1: [9, 8], 2: [10]}, {1: {8: 3.0}})
     highest = [(7, 5.0), (4, 5.0), (1, 5.0), (6, 4.0), (3, 4.0)]
     latest = [(7, 5.0), (6, 4.0), (5, 2.0), (4, 5.0), (3, 4.0)]
     only = [("Item 1", 3.0)]
     assert found == [
-        Example(2, 1, 0, only, only, [Recommended("Item 10", None)]),
+        Example("2", 1, 0, only, only, [Recommended("Item 10", None)]),
         Example(
-            user_id=1,
+            user_id="1",
             n_history=7,
             n_held_out=1,
             liked=[(f"Item {item}", rating) for item, rating in highest],

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.publishing import encoding
+from batch.publishing.external_ids import ExternalIds
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
+from lookup.shared.contract import IdKind
 from tests.conftest import KEYS
 
 Pairs = Sequence[tuple[int, float]]
@@ -18,7 +20,7 @@ Pairs = Sequence[tuple[int, float]]
 ITEM_IDS = st.one_of(
     st.integers(1, 2000),
     st.integers(1, 300_000),
-    st.sampled_from([1, 9, 10, 9999, 10_000, 99_999, encoding.MAX_ID - 1]),
+    st.sampled_from([1, 9, 10, 9999, 10_000, 99_999, 2**31 - 1]),
 )
 SCORES = st.one_of(
     st.floats(-12, 12, width=32),
@@ -45,7 +47,8 @@ def pushes(lists: Sequence[Pairs]) -> list[bytes]:
         )
         for pairs in lists
     ]
-    return encoding.pushes(["key"] * len(lists), rankings)
+    items = ExternalIds.of(item_id for pairs in lists for item_id, _ in pairs)
+    return encoding.pushes(["key"] * len(lists), rankings, items)
 
 
 def test_a_command_is_what_redis_documents() -> None:
@@ -65,8 +68,6 @@ def test_numpy_writes_what_encode_does(lists: list[Pairs]) -> None:
 @pytest.mark.parametrize(
     "pair",
     [
-        (encoding.MAX_ID, 1.0),
-        (2**31 - 1, 1.0),
         (7, 99.5),
         (7, -1e30),
         (7, float("inf")),
@@ -86,8 +87,31 @@ def test_every_fraction_is_rounded_as_python_rounds() -> None:
     assert pushes(lists) == by_hand(lists)
 
 
+@given(st.data())
+def test_ids_of_text_are_written_as_they_are(data: st.DataObject) -> None:
+    """Of any length up to 128 characters, in any alphabet, with colons."""
+    keys = data.draw(
+        st.lists(
+            st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=128),
+            min_size=1,
+            unique=True,
+        )
+    )
+    items = ExternalIds(IdKind.of(keys), dict(enumerate(keys, start=1)))
+    item_ids = np.array(data.draw(st.lists(st.sampled_from([*items.keys]))), np.int32)
+    scores = np.linspace(1, -1, len(item_ids), dtype=np.float32)
+    named = [items.keys[item_id] for item_id in item_ids.tolist()]
+    expected = contract.encode(zip(named, scores.tolist(), strict=True))
+    (command,) = encoding.pushes(["key"], [Ranking(1, item_ids, scores)], items)
+    assert command == encoding.command("RPUSH", "key", *expected)
+    assert contract.decode(expected, IdKind.TEXT) == [
+        (name, round(score, 4))
+        for name, score in zip(named, scores.tolist(), strict=True)
+    ]
+
+
 def test_no_rankings_are_no_commands() -> None:
-    assert encoding.pushes([], []) == []
+    assert encoding.pushes([], [], ExternalIds.of([])) == []
 
 
 def test_an_entry_takes_at_most_seventeen_bytes(redis_client: "redis.Redis") -> None:
@@ -102,7 +126,7 @@ def test_an_entry_takes_at_most_seventeen_bytes(redis_client: "redis.Redis") -> 
         for user_id in range(1, 101)
     ]
     keys = [KEYS.of("20261124T160406Z-a9e443").user(r.user_id) for r in rankings]
-    for command in encoding.pushes(keys, rankings):
+    for command in encoding.pushes(keys, rankings, ExternalIds.of(range(1, 209_172))):
         redis_client.execute_command(*encoding.parts(command))
     n_bytes = [redis_client.memory_usage(key, samples=0) or 0 for key in keys]
     allocator = str(redis_client.info("memory")["mem_allocator"])

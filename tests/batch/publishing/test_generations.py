@@ -90,9 +90,13 @@ def test_a_generation_is_what_the_contract_says(single: Client) -> None:
         "scored_at": "2026-11-24T01:30:00Z",
         "n_users": "2",
         "n_items": "2",
+        "n_ratings": "4",
         "n_pairs": "4",
         "top_n": "100",
-        "fingerprint": "f00",
+        "release": "ml-1m",
+        "fingerprint": "f",
+        "user_ids": "positive integer",
+        "item_ids": "positive integer",
     }
     assert generations.current(single) == ("g1", meta)
     assert single.redis.get("recs:lock") is None
@@ -268,17 +272,16 @@ def test_a_save_that_fails_or_does_not_end_is_an_error(
 ) -> None:
     """Redis serves meanwhile."""
     publish(own_client, "g1")
-    (folder := own_server.folder / "gone").mkdir()
-    own_client.redis.config_set("dir", str(folder))
-    folder.rmdir()
+    folder = own_server.folder
+    (in_the_way := folder / "dump.rdb").mkdir()
     with pytest.raises(BatchError, match=rf"cannot save it in {folder} \(see .*log\)"):
         generations.save(own_client, folder)
-    own_client.redis.config_set("dir", str(own_server.folder))
+    in_the_way.rmdir()
     own_client.redis.config_set("rdb-key-save-delay", 100_000)
     own_client.redis.bgsave()
     monkeypatch.setattr(generations, "SAVE_SECONDS", 0.2)
     with pytest.raises(BatchError, match=r"\(not within 0 s\), and it is lost"):
-        generations.save(own_client, own_server.folder)
+        generations.save(own_client, folder)
     assert own_client.redis.get("recs:current") == "g1"
 
 
@@ -303,9 +306,10 @@ def test_a_server_that_comes_back_with_half_of_it_serves_the_former(
 def test_a_list_that_existed_is_refused(single: Client) -> None:
     single.redis.rpush("recs:g1:user:290", "50:1.0000")
     rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 301)]
+    ids = staged.ids_of(rankings)
     with (
         pytest.raises(BatchError, match="is not new: recs:g1:user:290 existed"),
-        writers.list_writer(single, KEYS.of("g1").user) as lists,
+        writers.list_writer(single, KEYS.of("g1").user, ids.users, ids.items) as lists,
     ):
         lists.write(rankings)
     # no unread answer is left on a connection
@@ -326,11 +330,14 @@ def test_an_unreachable_redis_is_named_without_its_password(password: str) -> No
 def test_a_broken_connection_doubles_no_list(own_server: RedisServer) -> None:
     """What was on its way is not sent again."""
     rankings = [ranking(user_id, (50, 2.0), (73, 1.0)) for user_id in range(1, 1001)]
+    ids = staged.ids_of(rankings)
     with redis.Redis.from_url(own_server.url) as admin:
         with (
             pytest.raises(BatchError, match="failed: .*is the server up"),
             connections.connect(own_server.url) as client,
-            writers.list_writer(client, KEYS.of("g1").user) as lists,
+            writers.list_writer(
+                client, KEYS.of("g1").user, ids.users, ids.items
+            ) as lists,
         ):
             lists.write(rankings[:700])
             admin.client_kill_filter(_type="normal", skipme=True)

@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.publishing import parquet
+from batch.publishing.external_ids import ExternalIds, Ids
 from batch.scoring.ranking import Ranking
+
+IDS = Ids(ExternalIds.of(range(1, 100)), ExternalIds.of(range(1, 100)))
 
 
 def ranking(user_id: int, n_items: int) -> Ranking:
@@ -21,7 +24,7 @@ def ranking(user_id: int, n_items: int) -> Ranking:
 
 def write(path: Path, *blocks: list[Ranking]) -> None:
     """Write blocks as a run does."""
-    with parquet.open_writer(path, "recs") as writer:
+    with parquet.open_writer(path, IDS, "recs") as writer:
         for block in blocks:
             writer.write(block)
 
@@ -50,7 +53,7 @@ def test_each_block_is_a_row_group(tmp_path: Path) -> None:
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError),
-        parquet.open_writer(tmp_path / "g1.parquet", "recs") as writer,
+        parquet.open_writer(tmp_path / "g1.parquet", IDS, "recs") as writer,
     ):
         writer.write([ranking(1, 2)])
         raise RuntimeError("the power went")
@@ -76,7 +79,7 @@ def test_the_lists_of_generations_that_are_held_or_of_others_stay(
 ) -> None:
     g1, g2 = "20261124T013000Z-0a1b2c", "20261124T023000Z-0a1b2c"
     older, broken = "20261123T013000Z-0a1b2c", "20261122T013000Z-0a1b2c"
-    with parquet.open_writer(tmp_path / f"{older}.parquet", "another"):
+    with parquet.open_writer(tmp_path / f"{older}.parquet", IDS, "another"):
         pass
     write(tmp_path / f"{g1}.parquet", [ranking(1, 2)])
     write(tmp_path / f"{g2}.parquet", [ranking(1, 2)])

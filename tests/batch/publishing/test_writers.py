@@ -12,6 +12,7 @@ from batch.errors import BatchError
 from batch.features import tables
 from batch.publishing import pipeline, shared_keys, verify, writers
 from batch.publishing.connections import Client
+from batch.publishing.external_ids import ExternalIds, Ids
 from batch.publishing.shared_keys import Item
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
@@ -22,6 +23,8 @@ from tests.conftest import KEYS
 from tests.worlds import Connection
 
 ABOUT = About(1, 2, [], [1], None, {})
+SAME = ExternalIds.of(range(1, 41))
+IDS = Ids(SAME, SAME)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,8 @@ def write(
     connection: Connection, client: redis.Redis, path: Path, *blocks: list[Ranking]
 ) -> None:
     """Write blocks with all writers."""
-    with writers.open_writers(Client(client, KEYS), connection, "g", path) as opened:
+    own = Client(client, KEYS)
+    with writers.open_writers(own, connection, "g", path, IDS) as opened:
         for block in blocks:
             for writer in opened:
                 writer.write(block)
@@ -170,7 +174,7 @@ def test_a_lost_key_is_missed(
     write(board, redis_client, path, list(map(ranking, range(1, 4))))
     shared_keys.write_items(Client(redis_client, KEYS), "g", ITEMS)
     shared_keys.write_popular(Client(redis_client, KEYS), "g", POPULAR)
-    similar = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, top_n=5)
+    similar = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, 5, SAME)
     shared_keys.write_about(Client(redis_client, KEYS), "g", ABOUT)
     shared_keys.write_meta(Client(redis_client, KEYS), "g", META)
     verify.verify(Client(redis_client, KEYS), "g", [1, 2, 3], len(ITEMS), similar)
@@ -192,9 +196,9 @@ def test_similar_items_are_lists_like_others(
     board: Connection, redis_client: redis.Redis
 ) -> None:
     """Of one colour, best first, each item but itself."""
-    found = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, top_n=5)
-    assert found == list(range(1, 41))
-    for item_id in found:
+    found = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, 5, SAME)
+    assert found == [str(item_id) for item_id in range(1, 41)]
+    for item_id in map(int, found):
         key = KEYS.of("g").similar(item_id)
         pairs = contract.decode(entries(redis_client, key))
         others = [other for other, _ in pairs]
@@ -214,13 +218,17 @@ def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
     ]
     with warehouse.connect(tmp_path) as connection:
         worlds.stage(connection, worlds.World([], items, []))
-        about = shared_keys.read_about(connection, range(1, 25), "by time", metrics)
+        about = shared_keys.read_about(
+            connection, range(1, 25), "by time", metrics, SAME
+        )
         tables.build(connection, n_cuts=0)
         assert (
-            shared_keys.write_similar(Client(redis_client, KEYS), "g", connection, 5)
+            shared_keys.write_similar(
+                Client(redis_client, KEYS), "g", connection, 5, SAME
+            )
             == []
         )
-        years = [item.year for item in shared_keys.read_items(connection)]
+        years = [item.year for item in shared_keys.read_items(connection, SAME)]
     examples = [1, 4, 7, 10, 13, 16, 19, 22]
     by_ranker = {"model": metrics}
     assert about == About(24, 3, ["Drama", "War"], examples, "by time", by_ranker)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import redis
 
+from lookup.shared.contract import ExternalId
 from lookup.store.errors import CorruptGeneration, NoGeneration, StoreUnavailable
 from lookup.store.generation import Generation
 from lookup.store.store import MAX_GENERATIONS, Store, lrange
@@ -14,7 +15,7 @@ from tests.conftest import KEYS, USERS, RedisServer, publish
 
 pytestmark = pytest.mark.anyio
 
-Entries = Sequence[tuple[int, float]]
+Entries = Sequence[tuple[ExternalId, float]]
 
 
 @pytest.fixture
