@@ -233,3 +233,21 @@ def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
     by_ranker = {"model": metrics}
     assert about == About(24, 3, ["Drama", "War"], examples, "by time", by_ranker)
     assert years == [1990, None, 1991]
+
+
+def test_items_name_the_id_that_stands_for_their_film(tmp_path: Path) -> None:
+    """As it is outside."""
+    items = [(1, 1990, []), (2, 1990, []), (3, 1991, [])]
+    with warehouse.connect(tmp_path) as connection:
+        worlds.stage(connection, worlds.World([], items, []))
+        connection.execute(
+            "update stg_items set title = 'T', item_key = 'k' || item_id"
+        )
+        tables.build(connection, n_cuts=0, merges_films=True)
+        ids = ExternalIds.read(connection, "item")
+        found = shared_keys.read_items(connection, ids)
+    assert [(item.item_id, item.same_as) for item in found] == [
+        ("k1", None),
+        ("k2", "k1"),
+        ("k3", None),
+    ]

@@ -81,6 +81,15 @@ async def test_exclude_does_not_split_texts(api: httpx.AsyncClient) -> None:
     assert len(found["items"]) == 5
 
 
+async def test_each_id_of_a_film_hides_it(
+    api: httpx.AsyncClient, redis_client: "redis.Redis"
+) -> None:
+    item = {"title": "T", "genres": ["G"], "year": 1990, "same_as": AWKWARD[0]}
+    redis_client.hset(G.items, "other", json.dumps(item))
+    found = (await api.get("/popular?exclude=other")).json()
+    assert [item["item_id"] for item in found["items"]] == AWKWARD[1:]
+
+
 @pytest.mark.parametrize("text", ["", "x" * 129, "a%00b", "a%0A", "%C2%85"])
 async def test_what_can_be_no_id_is_refused(api: httpx.AsyncClient, text: str) -> None:
     for route in ("recommend", "users", "similar", "items"):
