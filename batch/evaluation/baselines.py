@@ -26,7 +26,8 @@ def read(
     lists: dict[str, dict[int, list[int]]] = {name: {} for name in LABELS}
     ordered, models = sorted(user_ids), item_models.read(connection)
     weights = models.models["ease"].astype(np.float64)
-    eligible = connection.table("eligible_items").to_arrow_table()["item_id"]
+    films = connection.table("films").filter("is_eligible")
+    eligible = films.to_arrow_table()["item_id"]
     is_eligible = np.isin(models.item_ids, eligible.to_numpy())
     for start in range(0, len(ordered), USERS_PER_BLOCK):
         block = ordered[start : start + USERS_PER_BLOCK]

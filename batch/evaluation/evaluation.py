@@ -7,7 +7,6 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch import warehouse
 from batch.evaluation import baselines, confidence, metrics, popularity_bias
 from batch.evaluation.confidence import Interval
 from batch.evaluation.history_length import Bucket, by_history_length
@@ -122,7 +121,7 @@ def evaluate(
     model = {r.user_id: r.item_ids[: metrics.K].tolist() for r in rankings}
     held_out = read_held_out(connection, model)
     lists: dict[str, Lists] = {"model": model, **baselines.read(connection, [*model])}
-    n_items = warehouse.count(connection, "eligible_items")
+    n_items = len(connection.table("films").filter("is_eligible"))
     n_ratings = dict(connection.sql(N_RATINGS).fetchall())
     n_history = dict(connection.sql(N_HISTORY).fetchall())
     lengths = np.array([n_history[user_id] for user_id in sorted(held_out)], np.int64)

@@ -11,13 +11,15 @@ history as (
 ),
 
 eligible as (
-    select * from eligible_items
+    select item_id
+    from films
+    where is_eligible
 ),
 
 counts as (
     select int_item_counts.*
     from int_item_counts
-    semi join eligible_items using (item_id)
+    semi join eligible using (item_id)
 ),
 
 histories as (

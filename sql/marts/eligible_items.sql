@@ -8,7 +8,6 @@ eligible as (
         item_id,
         item_key
     from items
-    where is_listed
 )
 
 select * from eligible

@@ -19,7 +19,8 @@ described as (
         items.title,
         items.release_year,
         coalesce(counts.n_ratings, 0) as n_ratings,
-        eligible.item_id is not null as is_eligible
+        -- an unlisted item has no title, whatever the rule of eligible_items
+        items.is_listed and eligible.item_id is not null as is_eligible
     from items
     left join counts on items.item_id = counts.item_id
     left join eligible on items.item_id = eligible.item_id

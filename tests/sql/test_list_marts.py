@@ -6,13 +6,6 @@ COUNTS = "item_id n_ratings"
 NEIGHBOURS = "item_id other_item_id similarity"
 
 
-def eligible(connection: Connection) -> None:
-    """Make all items eligible but 60."""
-    given(
-        connection, "eligible_items", "item_id", [(i,) for i in range(150) if i != 60]
-    )
-
-
 FILMS = "item_id film_id is_eligible"
 
 
@@ -35,10 +28,10 @@ def films(connection: Connection) -> None:
                 (5, 5, False),
                 (6, 6, True),  # of another year than 2
                 (7, 7, True),  # 7 and 8 may be two films: their year is not known
-                (8, 8, True),
+                (8, 8, False),  # not listed
             ],
         ),
-        (False, [(item, item, item != 5) for item in range(1, 9)]),
+        (False, [(item, item, item not in (5, 8)) for item in range(1, 9)]),
     ],
 )
 def test_films(connection: Connection, merges: bool, expected: list[Row]) -> None:
@@ -47,8 +40,10 @@ def test_films(connection: Connection, merges: bool, expected: list[Row]) -> Non
     It is eligible if all of them are.
     """
     years = {1: 1990, 2: 1990, 3: 1990, 4: 1995, 5: 1995, 6: 1991, 7: None, 8: None}
-    items = [(i, "B" if i in (4, 5) else "A", year) for i, year in years.items()]
-    given(connection, "stg_items", "item_id title release_year", items)
+    items = [
+        (i, "B" if i in (4, 5) else "A", year, i != 8) for i, year in years.items()
+    ]
+    given(connection, "stg_items", "item_id title release_year is_listed", items)
     counts = [(2, 3), (3, 3), (4, 1), (5, 2), (8, 9)]  # nobody rated the others
     given(connection, "int_item_counts", COUNTS, counts)
     given(connection, "eligible_items", "item_id", [(i,) for i in years if i != 5])
@@ -183,7 +178,8 @@ def test_a_film_that_was_rated_twice_is_one_reason(connection: Connection) -> No
 
 def lists(connection: Connection, *user_ids: int) -> list[tuple[object, ...]]:
     """Return the baselines' lists, as (baseline, user_id, item_id, rank)."""
-    eligible(connection)
+    rows = [(item, item, item != 60) for item in range(150)]
+    given(connection, "films", FILMS, rows)
     return fetched(connection, "marts/baseline_lists", user_ids=list(user_ids))
 
 
