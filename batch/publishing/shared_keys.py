@@ -109,8 +109,14 @@ def read_items(connection: Connection, ids: ExternalIds) -> list[Item]:
     columns = "item_id, film_id, item_key, title, genres, release_year"
     rows = items.order("item_id").select(columns).fetchall()
     return [
-        Item(key, *about, None if film_id == item_id else ids.external(film_id))
-        for item_id, film_id, key, *about in rows
+        Item(
+            key,
+            title,
+            genres,
+            year,
+            same_as=None if film_id == item_id else ids.external(film_id),
+        )
+        for item_id, film_id, key, title, genres, year in rows
     ]
 
 

@@ -91,19 +91,19 @@ def test_a_film_with_two_ids_is_listed_once_and_by_the_more_rated_one(run: Run) 
     items = {int(i): json.loads(text) for i, text in client.hgetall(keys.items).items()}
     same = {i: item["same_as"] for i, item in items.items() if "same_as" in item}
     assert same == others
-    rated = rated_items(ml_100k())
-    for user_id, seen in rated.items():
-        listed = [
-            i for i, _ in contract.decode(client.lrange(keys.user(user_id), 0, -1))
-        ]
-        assert len(listed) == 100
-        assert not others.keys() & listed
-        assert not {others.get(i, i) for i in seen} & set(listed)
+
+    def listed(key: str) -> set[int]:
+        entries = contract.decode(map(str, client.lrange(key, 0, -1)))
+        return {int(item_id) for item_id, _ in entries}
+
+    for user_id, seen in rated_items(ml_100k()).items():
+        found = listed(keys.user(user_id))
+        assert len(found) == 100
+        assert found.isdisjoint(others.keys() | {others.get(i, i) for i in seen})
     for item_id in items:
-        entries = client.lrange(keys.similar(item_id), 0, -1)
-        listed = [i for i, _ in contract.decode(entries)]
-        assert not (others.keys() | {others.get(item_id, item_id)}) & set(listed)
-    popular = [i for i, _ in contract.decode(client.lrange(keys.popular, 0, -1))]
+        found = listed(keys.similar(item_id))
+        assert found.isdisjoint(others.keys() | {others.get(item_id, item_id)})
+    popular = listed(keys.popular)
     assert len(popular) == 100
-    assert not others.keys() & set(popular)
+    assert popular.isdisjoint(others)
     assert lists.num_rows == 943 * 100

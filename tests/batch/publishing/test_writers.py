@@ -237,6 +237,7 @@ def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
 
 def test_items_name_the_id_that_stands_for_their_film(tmp_path: Path) -> None:
     """As it is outside."""
+    items: list[tuple[int, int | None, list[str]]]
     items = [(1, 1990, []), (2, 1990, []), (3, 1991, [])]
     with warehouse.connect(tmp_path) as connection:
         worlds.stage(connection, worlds.World([], items, []))
