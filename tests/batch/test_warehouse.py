@@ -179,7 +179,7 @@ def test_the_features_fingerprint_is_of_the_linear_models_too(
     other = tmp_path / "item_models.py"
     monkeypatch.setattr(item_models, "__file__", str(other))
     code = source.read_text()
-    other.write_text("# documented\n" + code.replace("UNIT =", '"""Too."""\nUNIT ='))
+    other.write_text("# documented\n" + code.replace("\nUNIT", '\n"""Too."""\nUNIT'))
     assert tables.features_fingerprint() == former
     quoted = f'{code}SQL = """ # no comment """\n'
     edits = code.replace("linalg.inv", "linalg.pinv"), quoted, quoted.replace("no", "a")
