@@ -30,7 +30,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, BatchError | SettingError | EmbeddedRedisError):
         return str(error)
     if isinstance(error, duckdb.Error):
-        return warehouse.explain(error)
+        notes = getattr(error, "__notes__", [])  # the file with the SQL
+        return ": ".join([*notes, warehouse.explain(error)])
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         remedy = "free some space there; " * (error.errno in DISK_FULL_ERRNOS)

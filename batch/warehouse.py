@@ -164,18 +164,40 @@ def locked(folder: Path, how: int = 0) -> Iterator[None]:
 
 def read(model: str) -> str:
     """Return the SQL of a model, such as `marts/popular_items`."""
-    return (SQL / f"{model}.sql").read_text(encoding="utf-8")
+    return text_of(SQL / f"{model}.sql")
+
+
+def text_of(file: Path) -> str:
+    """Return the SQL in a file.
+
+    Raises:
+        BatchError: it is no UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BatchError(f"{file}, byte {error.start}: expected UTF-8") from error
+
+
+@contextmanager
+def running(model: str) -> Iterator[str]:
+    """Yield the SQL of a model, and add its file to DuckDB's errors about it."""
+    try:
+        yield read(model)
+    except duckdb.Error as error:
+        error.add_note(f"sql/{model}.sql")
+        raise
 
 
 def build(
     connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
 ) -> None:
     """Run a model and store its rows in the table of the same name."""
-    query = read(model)
     name = model.rpartition("/")[2]
-    connection.execute(
-        f"create or replace table {name} as {query}", used(query, parameters)
-    )
+    with running(model) as query:
+        connection.execute(
+            f"create or replace table {name} as {query}", used(query, parameters)
+        )
 
 
 def build_in_parts(
@@ -203,9 +225,9 @@ def fetch(
     connection: duckdb.DuckDBPyConnection, model: str, parameters: Parameters
 ) -> pa.Table:
     """Run a model and return its rows."""
-    query = read(model)
-    relation = connection.sql(query, params=used(query, parameters))
-    return relation.to_arrow_table()
+    with running(model) as query:
+        relation = connection.sql(query, params=used(query, parameters))
+        return relation.to_arrow_table()
 
 
 def build_staging(
@@ -268,9 +290,9 @@ def popular(
 
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:
-    """Return the parameters that a query names; DuckDB refuses any others."""
+    """Return the parameters that a query names; DuckDB refuses too many and too few."""
     named = {name for sign, name in pairwise(tokens(query)) if sign == "$"}
-    return {name: parameters[name] for name in sorted(named)}
+    return {name: parameters[name] for name in sorted(named & parameters.keys())}
 
 
 def tokens(query: str) -> list[str]:

@@ -1,8 +1,11 @@
 """The tables of the features, as of a cutoff."""
 
+import ast
 import hashlib
 import re
+import tokenize
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 import duckdb
@@ -14,7 +17,6 @@ from batch.settings import DEFAULT_SCALE, RatingScale
 EXEMPT = {"eligible_items", "films"}
 """Models that choose pairs but compute nothing about them."""
 
-DOCUMENTATION = re.compile(r'"""(?s:.*?)"""|#.*')
 WORD = re.compile(r"\w+")
 
 
@@ -56,7 +58,7 @@ def fingerprint() -> str:
     """Return a digest of all SQL and of the linear models: has anything changed?"""
     parts = {
         path.relative_to(warehouse.SQL).as_posix(): warehouse.normalized(
-            path.read_text(encoding="utf-8")
+            warehouse.text_of(path)
         )
         for path in warehouse.SQL.rglob("*.sql")
     }
@@ -99,8 +101,18 @@ def digests(*models: str) -> dict[str, str]:
 
 def linear_models() -> str:
     """Return the code of the linear models without comments and docstrings."""
-    code = DOCUMENTATION.sub("", Path(item_models.__file__).read_text(encoding="utf-8"))
-    return "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
+    text = Path(item_models.__file__).read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        # other strings, such as SQL in three quotes, are code
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = [""] * (1 + last - node.lineno)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def digest_of(parts: Mapping[str, str]) -> str:

@@ -88,6 +88,8 @@ def _open(url: str, keys: Keys) -> Client:
     """Open a client of the server, or of the cluster that it belongs to."""
     options: dict[str, Any] = {
         **OPTIONS,
+        # other programs' keys may be no UTF-8; such a name is none of ours
+        "encoding_errors": "backslashreplace",
         "socket_connect_timeout": 5,
         "socket_timeout": ANSWER_SECONDS,
         # a repeated RPUSH would double a list

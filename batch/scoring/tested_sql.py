@@ -31,10 +31,11 @@ def digests() -> dict[str, str]:
 
 
 def read() -> Mapping[str, str]:
-    """Return file → digest as of the last test; nothing where there is no file."""
-    if not FILE.exists():
+    """Return file → digest as of the last test; nothing where it is lost or damaged."""
+    try:
+        found: dict[str, str] = json.loads(FILE.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # such as a merge that was not resolved
         return {}
-    found: dict[str, str] = json.loads(FILE.read_text(encoding="utf-8"))
     return found
 
 

@@ -1,12 +1,14 @@
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
-from batch import warehouse
+from batch import console, warehouse
 from batch.errors import BatchError
 from batch.features import candidates, item_models, tables
 from batch.ingest import rules
@@ -33,8 +35,31 @@ def test_a_query_is_given_the_parameters_that_it_names() -> None:
     query = "select $b, $a_share, $b"
     given = {"a_share": 1, "b": 2, "c": 3}
     assert warehouse.used(query, given) == {"a_share": 1, "b": 2}
-    with pytest.raises(KeyError, match="a_share"):
-        warehouse.used(query, {"b": 2})
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (b"selct 1", "bad.sql: Parser Error: .*selct"),
+        (b"select x", "bad.sql: Binder Error: .*x"),
+        (b"select 'x'::integer", "bad.sql: Conversion Error: .*x"),
+        (b"select $nobody, $known", "bad.sql: .*nobody"),
+        (b"-- caf\xe9\nselect 1", "bad.sql, byte 6: expected UTF-8"),
+    ],
+)
+def test_an_error_names_the_sql_that_it_is_about(
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sql: bytes,
+    said: str,
+) -> None:
+    monkeypatch.setattr(warehouse, "SQL", tmp_path)
+    (tmp_path / "bad.sql").write_bytes(sql)
+    for run in (warehouse.build, warehouse.fetch):
+        with pytest.raises((duckdb.Error, BatchError)) as caught:
+            run(connection, "bad", {"known": 1})
+        assert re.search(said, console.explain(caught.value))
 
 
 def test_a_cutoff_replaces_the_one_before(connection: Connection) -> None:
@@ -155,10 +180,16 @@ def test_the_features_fingerprint_is_of_the_linear_models_too(
     former, source = tables.features_fingerprint(), Path(item_models.__file__)
     other = tmp_path / "item_models.py"
     monkeypatch.setattr(item_models, "__file__", str(other))
-    other.write_text("# documented\n" + source.read_text())
+    code = source.read_text()
+    other.write_text("# documented\n" + code.replace("\nUNIT", '\n"""Too."""\nUNIT'))
     assert tables.features_fingerprint() == former
-    other.write_text(source.read_text().replace("np.linalg.inv", "np.linalg.pinv"))
-    assert tables.features_fingerprint() != former
+    quoted = f'{code}SQL = """ # no comment """\n'
+    edits = code.replace("linalg.inv", "linalg.pinv"), quoted, quoted.replace("no", "a")
+    found = {former}
+    for edit in edits:
+        other.write_text(edit)
+        found.add(tables.features_fingerprint())
+    assert len(found) == 1 + len(edits)
 
 
 def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:

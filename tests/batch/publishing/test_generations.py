@@ -172,8 +172,12 @@ def test_leftovers_go_and_what_is_held_or_of_others_stays(client: Client) -> Non
     others += ["recs:cache:{a}", f"shop:{DIED}:user:1", f"recs:x:{DIED}:meta"]
     for key in others:
         client.redis.set(key, "stay")
+    garbled = [b"recs:cache:\xff", b"recs:%b:user:\xff" % DIED.encode()]  # no UTF-8
+    for name in garbled:
+        client.redis.set(name, "stay")
     with locked(client) as held:
         generations.remove_leftovers(client, held, 3)
+    assert client.redis.delete(*garbled) == 2
     assert generations.held(client) == list(NAMES[1:4])
     left = keys(client) - set(others)
     assert keys(client) >= set(others)

@@ -214,7 +214,9 @@ def test_other_features_are_not_tested(
 def test_without_its_file_nothing_is_tested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tested_sql, "FILE", tmp_path / "missing.json")
+    monkeypatch.setattr(tested_sql, "FILE", tmp_path / "tested_sql.json")
+    assert tested_sql.untested() == sorted(tested_sql.digests())
+    tested_sql.FILE.write_text("<<<<<<< ours\n{}\n")  # a merge that is not resolved
     assert tested_sql.untested() == sorted(tested_sql.digests())
 
 
