@@ -36,7 +36,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Meta:
-    """The fields of `recs:{generation}:meta`: how a generation was made."""
+    """The fields of `recs:{generation}:meta`: how a generation was made.
+
+    `source` is `personal`, or `popular` where the data were too small for a model;
+    `model_version` is then empty.
+    """
 
     model_name: str
     model_version: str
@@ -48,6 +52,7 @@ class Meta:
     top_n: int
     release: str
     fingerprint: str
+    source: str = "personal"
 
 
 def new_name(now: datetime) -> str:

@@ -93,6 +93,7 @@ def test_a_generation_is_what_the_contract_says(single: Client) -> None:
         "n_pairs": "4",
         "top_n": "100",
         "fingerprint": "f00",
+        "source": "personal",
     }
     assert generations.current(single) == ("g1", meta)
     assert single.redis.get("recs:lock") is None
