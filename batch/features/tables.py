@@ -23,6 +23,7 @@ def build(
     n_cuts: int,
     n_next: int = 0,
     scale: RatingScale = DEFAULT_SCALE,
+    short_share: float = 0.0,
 ) -> None:
     """Build the tables of the features from the staging tables.
 
@@ -34,9 +35,15 @@ def build(
             evaluated.
         n_next: moves the cutoff back by this many ratings, which become the future.
         scale: which ratings count as liked and as disliked.
+        short_share: the share of users who keep one to five ratings as their history.
     """
     warehouse.build_models(
-        connection, n_cuts, n_next, scale.liked_from, scale.disliked_to
+        connection,
+        n_cuts,
+        n_next,
+        scale.liked_from,
+        scale.disliked_to,
+        short_share,
     )
     item_models.build(connection)
     # large and no longer used; the following stages need the memory
