@@ -10,5 +10,9 @@ class BatchError(Exception):
     """A failure whose message is one line: what went wrong, where, and what to do."""
 
 
+class NothingToLearn(BatchError):
+    """The data hold nothing that a model could learn."""
+
+
 class LockHeld(BatchError):
     """Another batch holds the lock of the same Redis."""

@@ -67,10 +67,12 @@ ON_DEMAND = (
     "marts/scorer_genres",
     "marts/pair_features",
     "marts/popular_items",
+    "marts/popular_rankings",
     "marts/similar_items",
     "marts/user_highlights",
     "marts/explanations",
     "marts/baseline_lists",
+    "marts/data_profile",
 )
 """Run when a stage asks for them, with parameters of their own."""
 
@@ -248,11 +250,13 @@ def build_models(
     liked_from: float,
     disliked_to: float,
     merges_films: bool,
+    short_share: float = 0,
 ) -> None:
     """Build MODELS as of a cutoff; see `batch.features.tables.build`."""
     parameters: dict[str, object] = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
     parameters |= {"liked_from": liked_from, "disliked_to": disliked_to}
     parameters["merges_films"] = merges_films
+    parameters["short_share"] = short_share
     drop(connection, *MODELS)  # the tables of two cutoffs need twice the memory
     for model in MODELS:
         if model in IN_PARTS:
@@ -279,6 +283,13 @@ def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
     """Return the users who have a history at the cutoff, in ascending order."""
     query = "select user_id from int_cutoffs order by user_id"
     return [user_id for (user_id,) in connection.sql(query).fetchall()]
+
+
+def users_with_future(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """Return those of `user_ids` who have rated something after the cutoff."""
+    users = connection.table("int_cutoffs").filter("n_with_future > n_history")
+    rows = users.order("user_id").select("user_id").fetchall()
+    return [user_id for (user_id,) in rows]
 
 
 def popular(

@@ -164,7 +164,8 @@ def n_history(n_ratings: int, cutoff: Cutoff) -> int:
     """Say how many of a user's ratings come before the cutoff."""
     for _ in range(cutoff.n_cuts):
         n_ratings = -(-4 * n_ratings // 5)
-    return max(0, n_ratings - cutoff.n_next)
+    has_past = n_ratings > min(cutoff.n_next, 1)
+    return max(1, n_ratings - cutoff.n_next) if has_past else 0
 
 
 def change(

@@ -13,7 +13,7 @@ from batch.commands.inputs import raw_fingerprint
 from batch.commands.resources import Connection
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
-from batch.evaluation import examples
+from batch.evaluation import data_profile, examples
 from batch.evaluation.comparison import Comparison
 from batch.evaluation.evaluation import Evaluation
 from batch.evaluation.evaluation import evaluate as evaluate_rankings
@@ -66,7 +66,8 @@ def evaluate(settings: Settings, *, protocol: str = FIFTH.name) -> Result:
     if prod is None:
         raise BatchError(
             f"no version of {MODEL_NAME} is prod in "
-            f"{without_password(settings.tracking_uri)}; train one: python -m batch run"
+            f"{without_password(settings.tracking_uri)}; train one: "
+            "python -m batch train"
         )
     if not guards.has_features_of(prod):
         log.warning(
@@ -115,7 +116,8 @@ def evaluate_model(
     """Compare a model's lists and the baselines' with the hold-out."""
     n_items = warehouse.count(connection, "stg_items")
     max_users = min(MAX_USERS, max(1, MAX_PAIRS // max(1, n_items)))
-    user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), max_users)
+    able = warehouse.users_with_future(connection)
+    user_ids = candidates.evenly_spaced(able, max_users)
     blocks = rank.rank_users(connection, booster, user_ids, K, settings.scorer)
     counted = Progress("evaluating", "users").counted(blocks, len(user_ids))
     rankings, liked_from = chain.from_iterable(counted), settings.scale.liked_from
@@ -158,6 +160,7 @@ def write_page(
             importances=measurement.importances,
             examples=examples.read(connection, evaluation.lists, evaluation.held_out),
             comparison=comparison,
+            profile=data_profile.read(connection),
         )
     )
 

@@ -38,15 +38,15 @@ class Inputs:
         return cls(resources.prod(settings), tags, settings.top_n)
 
     def with_prod(self, prod: Prod | None) -> Self:
-        """Return the same inputs with another model."""
+        """Return the same inputs with a model that has just become `prod`."""
+        if prod is None:
+            raise BatchError("prod was removed meanwhile: run again")
         return replace(self, prod=prod)
 
     @property
     def version(self) -> str:
-        """The number of the version that scores."""
-        if self.prod is None:
-            raise BatchError("prod was removed meanwhile: run again")
-        return self.prod.version
+        """The number of the version that scores, empty while none is `prod`."""
+        return self.prod.version if self.prod else ""
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import duckdb
@@ -35,11 +35,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """The served model of a version, and the hold-out metrics of the evaluated one."""
+    """The served model of a version, and the hold-out metrics of the evaluated one.
 
-    booster: "xgboost.Booster"
-    protocol: str | None
-    metrics: Mapping[str, float]
+    The default is none at all: items rank by popularity.
+    """
+
+    booster: "xgboost.Booster | None" = None
+    protocol: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, registry: "Registry", version: str, *, is_measured: bool) -> Self:
@@ -51,12 +54,12 @@ class Model:
         columns.require(booster.feature_names or ())
         log.info("scoring with version %s of %s", version, MODEL_NAME)
         if not is_measured:
-            return cls(booster, None, {})
+            return cls(booster)
         try:
             return cls(booster, *registry.metrics(version))
         except BatchError as error:
             log.warning("%s; /about will show no metrics", error)
-            return cls(booster, None, {})
+            return cls(booster)
 
 
 def find_raw(settings: Settings) -> Release:

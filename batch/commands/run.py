@@ -4,6 +4,7 @@ import logging
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from batch import warehouse
 from batch.commands import Result, guards, resources
@@ -12,7 +13,7 @@ from batch.commands.inputs import Inputs
 from batch.commands.resources import Connection, Model
 from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import train_first_version
-from batch.errors import BatchError
+from batch.errors import BatchError, NothingToLearn
 from batch.features import candidates, tables
 from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
@@ -24,6 +25,9 @@ from batch.publishing.lock import Lock
 from batch.scoring import rank, warm_up
 from batch.settings import Settings
 from lookup.shared.env import without_password
+
+if TYPE_CHECKING:
+    from batch.model.registry import Registry
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +67,35 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
         registry = resources.open_registry(settings)
         is_first = inputs.prod is None
         if is_first:
-            train_first_version(db, registry, inputs.tags, settings, watch)
-            inputs, changes = inputs.with_prod(registry.prod()), []
-        model = Model.load(registry, inputs.version, is_measured=not changes)
+            inputs, changes = bootstrap(db, registry, inputs, settings, watch), []
+        model = Model()
+        if inputs.prod is not None:
+            model = Model.load(registry, inputs.version, is_measured=not changes)
         with watch.stage("features"):
             log.info("building the features as of now")
             tables.build(db, n_cuts=0, scale=settings.scale, merges_films=True)
             write_features(db, settings)
         publish(db, model, inputs, client, lock, settings, watch)
-        return summary(client, url, watch) | {"skipped": False, "promoted": is_first}
+        return summary(client, url, watch) | {
+            "skipped": False,
+            "promoted": is_first and inputs.prod is not None,
+        }
+
+
+def bootstrap(
+    db: Connection,
+    registry: "Registry",
+    inputs: Inputs,
+    settings: Settings,
+    watch: Stopwatch,
+) -> Inputs:
+    """Train the first version; return the inputs with it, if there is one."""
+    try:
+        train_first_version(db, registry, inputs.tags, settings, watch)
+    except NothingToLearn as reason:
+        log.warning("%s; until there is more, items rank by popularity", reason)
+        return inputs
+    return inputs.with_prod(registry.prod())
 
 
 def publish(
@@ -142,6 +166,7 @@ def meta_of(
         fingerprint=inputs.fingerprint,
         user_ids=ids.users.kind.value,
         item_ids=ids.items.kind.value,
+        source="personal" if inputs.prod else "popular",
     )
 
 

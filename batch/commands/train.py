@@ -23,10 +23,12 @@ from batch.commands.inputs import tags_of
 from batch.commands.resources import Connection
 from batch.commands.stopwatch import Stopwatch
 from batch.errors import BatchError
-from batch.evaluation import comparison
+from batch.evaluation import comparison, data_profile
 from batch.evaluation.comparison import Comparison
+from batch.evaluation.data_profile import Profile
 from batch.features import candidates, item_models, tables
 from batch.features.candidates import Pairs
+from batch.features.columns import FEATURES, UNORDERED
 from batch.model.alias import MODEL_NAME, Prod
 from batch.publishing import parquet
 from batch.publishing.external_ids import Ids
@@ -51,10 +53,15 @@ window's future is the last fifth of the ratings before the hold-out, as in the
 evaluation protocol. The other's is the last three ratings before the hold-out. The
 refit has no hold-out: its windows are one cut later."""
 
+SHORT_SHARE = 0.1
+"""The share of users who teach the latest window with their first one to five ratings
+only."""
+
 SAMPLE: dict[str, str | int | float | bool] = {
     "windows": repr(WINDOWS),
     "refit_windows": repr(REFIT_WINDOWS),
     "sample_max_users": MAX_USERS,
+    "sample_short_share": SHORT_SHARE,
     "sample_max_pairs": candidates.MAX_PAIRS,
     "sample_negative_share": candidates.NEGATIVE_SHARE,
     "sample_min_negatives": candidates.MIN_NEGATIVES,
@@ -144,12 +151,15 @@ def train_version(
     from batch.model.train import CURVE_SHARE
     from batch.model.train import train as fit_model
 
-    scale = settings.scale
+    scale, profile = settings.scale, data_profile.read(connection)
+    log_profile(profile)
+    names = FEATURES if profile.has_order else UNORDERED
     log.info("building the features to train with")
-    windows = sample_windows(connection, watch, scale)
+    windows = sample_windows(connection, watch, scale, names)
     write_pairs(connection, windows, settings)
     later = [
-        sample_window(connection, watch, *window, scale) for window in REFIT_WINDOWS
+        sample_window(connection, watch, *window, scale, names)
+        for window in REFIT_WINDOWS
     ]
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
@@ -181,11 +191,24 @@ def train_version(
     return version, measurement
 
 
+def log_profile(profile: Profile) -> None:
+    """Log what the raw files hold, and what about it makes lists doubtful."""
+    for label, text in profile.rows():
+        log.info("read: %-18s %s", label, text)
+    for doubt in profile.doubts():
+        log.warning("%s", doubt)
+
+
 def sample_windows(
-    connection: Connection, watch: Stopwatch, scale: RatingScale = DEFAULT_SCALE
+    connection: Connection,
+    watch: Stopwatch,
+    scale: RatingScale = DEFAULT_SCALE,
+    names: Sequence[str] = FEATURES,
 ) -> list[Pairs]:
     """Sample the training windows of the evaluated model."""
-    return [sample_window(connection, watch, *window, scale) for window in WINDOWS]
+    return [
+        sample_window(connection, watch, *window, scale, names) for window in WINDOWS
+    ]
 
 
 def write_pairs(
@@ -204,12 +227,16 @@ def sample_window(
     n_cuts: int,
     n_next: int,
     scale: RatingScale,
+    names: Sequence[str],
 ) -> Pairs:
     """Build the tables of a cutoff, and sample the pairs to learn from."""
     with watch.stage("features"):
-        tables.build(connection, n_cuts, n_next, scale)
-        user_ids = candidates.evenly_spaced(warehouse.user_ids(connection), MAX_USERS)
-        return candidates.sample(connection, user_ids)
+        # the tables of the other windows are those of the evaluation too
+        short_share = SHORT_SHARE if n_next else 0.0
+        tables.build(connection, n_cuts, n_next, scale, short_share)
+        able = warehouse.users_with_future(connection)
+        user_ids = candidates.evenly_spaced(able, MAX_USERS)
+        return candidates.sample(connection, user_ids, names)
 
 
 def compare(

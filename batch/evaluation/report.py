@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from batch.evaluation import baselines
 from batch.evaluation.comparison import Comparison
 from batch.evaluation.confidence import Interval
+from batch.evaluation.data_profile import Profile
 from batch.evaluation.evaluation import Evaluation
 from batch.evaluation.examples import Example
 from batch.evaluation.metrics import Metrics
@@ -37,6 +38,7 @@ class Report:
         evaluation: metrics of the model and of the baselines.
         importances: feature → mean |SHAP value|, the strongest first.
         examples: some users.
+        profile: of the data.
         comparison: with the version that was `prod`, if there was one.
     """
 
@@ -47,6 +49,7 @@ class Report:
     evaluation: Evaluation
     importances: Mapping[str, float]
     examples: Sequence[Example]
+    profile: Profile
     comparison: Comparison | None = None
 
 

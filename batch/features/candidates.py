@@ -111,7 +111,11 @@ def as_table(windows: Sequence[Pairs]) -> pa.Table:
     return pa.concat_tables(numbered)
 
 
-def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pairs:
+def sample(
+    connection: duckdb.DuckDBPyConnection,
+    user_ids: Sequence[int],
+    names: Sequence[str] = FEATURES,
+) -> Pairs:
     """Compute the features of a training sample, sorted by user and item.
 
     The sample keeps all positives. It keeps a larger share of the negatives on a small
@@ -124,7 +128,9 @@ def sample(connection: duckdb.DuckDBPyConnection, user_ids: Sequence[int]) -> Pa
     # sorted block by block: a sort of all pairs would copy them
     return Pairs.joined(
         [
-            pairs(connection, block, negative_share=share, weights=weights).in_order()
+            pairs(
+                connection, block, negative_share=share, names=names, weights=weights
+            ).in_order()
             for block in blocks(connection, user_ids, share)
         ]
     )

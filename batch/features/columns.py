@@ -68,6 +68,29 @@ SEQUENCE = (
 LINEAR = tuple(item_models.SCORES)
 FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LINEAR
 
+ORDER = (
+    "user_history_seconds",
+    "user_last_ten_seconds",
+    "user_last_ten_avg_n_item_ratings",
+    "user_last_ten_avg_position_share",
+    "item_avg_position",
+    "item_avg_position_share",
+    "item_avg_n_back",
+    "item_last_ten_share",
+    "last_ten_release_year_gap",
+    "position_share_gap",
+    "position_gap",
+    "recent_genre_share",
+    "slow_similarity",
+    "recent_similarity",
+    *SEQUENCE,
+    *(name for name in LINEAR if name != "ease_score"),
+)
+"""Features that depend on the order of a user's ratings. Where times do not give it, a
+hash does: its order is similar for all users, and a model would learn it."""
+
+UNORDERED = tuple(name for name in FEATURES if name not in ORDER)
+
 
 def require(names: Sequence[str], available: Sequence[str] = FEATURES) -> None:
     """Raise an error unless all features of a model are available, in any order.

@@ -25,6 +25,7 @@ def build(
     n_cuts: int,
     n_next: int = 0,
     scale: RatingScale = DEFAULT_SCALE,
+    short_share: float = 0.0,
     *,
     merges_films: bool = False,
 ) -> None:
@@ -38,6 +39,7 @@ def build(
             evaluated.
         n_next: moves the cutoff back by this many ratings, which become the future.
         scale: which ratings count as liked and as disliked.
+        short_share: the share of users who keep one to five ratings as their history.
         merges_films: whether items of the same title and year are one film in lists.
             It is for those that are published: metrics go by ids as they are.
     """
@@ -48,6 +50,7 @@ def build(
         scale.liked_from,
         scale.disliked_to,
         merges_films,
+        short_share,
     )
     item_models.build(connection)
     # large and no longer used; the following stages need the memory

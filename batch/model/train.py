@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import xgboost
 
-from batch.errors import BatchError
+from batch.errors import NothingToLearn
 from batch.features.candidates import Pairs
 from batch.progress import Progress
 from batch.settings import DEFAULT_SCALE
@@ -105,10 +105,10 @@ def train(
     # sorted: the order of rows decides the samples and how gradients are summed
     usable = [window.in_order() for window in windows if is_trainable(window)]
     if not usable:
-        raise BatchError(
+        raise NothingToLearn(
             f"nothing to learn from in {sum(map(len, windows))} training pairs: a "
-            "user needs at least 4 ratings and some unseen items; are the raw files "
-            "complete?"
+            "user needs at least 2 ratings and some unseen items (are the raw files "
+            "complete?)"
         )
     progress, curve, sets = Progress("training", "trees"), Curve(), []
     booster, bins, n_done = xgboost.Booster(), None, 0
@@ -129,6 +129,11 @@ def train(
         if sets:
             add_points(curve, booster, sets)
             progress.show(n_done, n_rounds)
+    if not booster.get_score():  # all scores are equal, so the order is that of the ids
+        raise NothingToLearn(
+            f"nothing to learn from in {sum(map(len, windows))} training pairs: the "
+            "trees find nothing that tells items apart"
+        )
     logged = chosen | {"n_rounds": n_rounds, "liked_from": liked_from} | STAGES
     return Trained(booster, curve, logged)
 

@@ -37,7 +37,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Meta:
-    """The fields of `recs:{generation}:meta`: how a generation was made."""
+    """The fields of `recs:{generation}:meta`: how a generation was made.
+
+    `source` is `personal`, or `popular` where the data were too small for a model;
+    `model_version` is then empty.
+    """
 
     model_name: str
     model_version: str
@@ -51,6 +55,7 @@ class Meta:
     fingerprint: str
     user_ids: str = IdKind.POSITIVE.value
     item_ids: str = IdKind.POSITIVE.value
+    source: str = "personal"
 
 
 def new_name(now: datetime) -> str:

@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 
 from batch.features.columns import FEATURES
-from batch.scoring import plain, tested_sql, warm_up
+from batch.scoring import plain, popularity, tested_sql, warm_up
 from batch.scoring.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 def rank_users(
     connection: duckdb.DuckDBPyConnection,
-    booster: "xgboost.Booster",
+    booster: "xgboost.Booster | None",
     user_ids: Sequence[int],
     top_n: int,
     scorer: str = SCORERS[0],
@@ -58,13 +58,17 @@ def rank_users(
 
     Args:
         connection: holds the tables of the cutoff to score for.
-        booster: the model; its `feature_names` list the features that it takes.
+        booster: the model, whose `feature_names` list the features that it takes.
+            Without one, items rank by popularity.
         user_ids: in ascending order.
         top_n: the length of the lists.
         scorer: one of SCORERS. Where the compiled scorer cannot be trusted with this
             SQL or this booster, a warning says why, and SQL and xgboost score.
         scheduler: the address of a Dask cluster whose workers run the compiled scorer.
     """
+    if booster is None:
+        yield from popularity.rank_users(connection, user_ids, top_n)
+        return
     trusted = None
     if scorer == "compiled" and len(user_ids):
         trusted = compiled_scorer(connection, booster, user_ids, top_n)

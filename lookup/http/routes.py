@@ -57,7 +57,8 @@ class Routes:
     async def ready(self, _: Request) -> JSONResponse:
         """Return which generation is served."""
         generation = await self._store.generation()
-        return JSONResponse({"status": "ready", **generation.origin})
+        fields = {"status": "ready", **generation.origin, "source": generation.source}
+        return JSONResponse(fields)
 
     async def recommend(self, request: Request) -> GenerationResponse:
         """Return a user's list; unknown users get the popular list as a fallback."""
@@ -75,7 +76,8 @@ class Routes:
         ids = {"user_id": user_id}
         if texts:
             key = generation.keys.user(user_id)
-            found = StoredList("personal", key, texts, ids)
+            found = StoredList(generation.source, key, texts, ids)
+            found.fallback_reason = generation.fallback_reason
             if query.because:
                 key = generation.keys.because(user_id)
                 found.because = decoded(contract.decode_because, key, explained[0])

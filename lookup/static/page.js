@@ -148,6 +148,11 @@ function showUser(user, list) {
     ? `Recommended to user ${who}` : "What most people rated";
 }
 
+const REASONS = {
+  unknown_user: "An unknown user gets",
+  too_little_data: "There are too few ratings to learn from, so everybody gets",
+};
+
 function showList(list) {
   $("list").append(...list.items.map((item) => movie(item, openSimilar)));
   current.length += list.items.length;
@@ -156,7 +161,7 @@ function showList(list) {
   const isPersonal = list.source === "personal";
   let note = isPersonal
     ? "Best first. Nothing here was rated before; the number is the model's score."
-    : "An unknown user gets the popular list; the number counts ratings.";
+    : `${REASONS[list.fallback_reason]} the popular list; the number counts ratings.`;
   if (current.length === 0) {
     note = current.genre ? `Nothing${of} is in this list.` : "Everything there is has been rated.";
   }

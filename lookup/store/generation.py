@@ -48,7 +48,12 @@ class Generation:
     ) -> None:
         self.keys = keys
         self.name = keys.generation
-        self.model_version = self._required(meta, "model_version")
+        self.source = meta.get("source", "personal")
+        # without a model, users' lists are popular items
+        is_personal = self.source == "personal"
+        self.fallback_reason = None if is_personal else "too_little_data"
+        version = self._required(meta, "model_version") if is_personal else ""
+        self.model_version = version
         self.scored_at = self._required(meta, "scored_at")
         self.top_n = self._top_n(self._required(meta, "top_n"))
         self.user_ids = self._kind(meta, "user_ids")

@@ -1,6 +1,7 @@
 -- one row per user: the cutoff after removing the last fifth of the ratings $n_cuts
--- times and then $n_next more ratings. Positions up to n_history are the user's
--- history, the next ones up to n_with_future the future.
+-- times and then $n_next more ratings, or all but one. Positions up to n_history are
+-- the user's history, the next ones up to n_with_future the future. $short_share of the
+-- users, drawn by a hash, keep one to five ratings, so that a model learns from such.
 with recursive ratings as (
     select * from int_ratings
 ),
@@ -31,14 +32,37 @@ counted as (
     group by user_id
 ),
 
+cut as (
+    select
+        user_id,
+        greatest(n_left - $n_next, 1) as n_history,
+        if($n_next = 0, n_left_before, n_left) as n_with_future,
+        mod(user_id::bigint * 2654435761, 4294967296) as draw
+    from counted
+    -- users without a history at the cutoff are left out
+    where n_left > least($n_next, 1)
+),
+
+shortened as (
+    select
+        user_id,
+        if(
+            draw < $short_share * 4294967296,
+            least(1 + mod(draw, 5), n_history),
+            n_history
+        ) as n_short,
+        n_history,
+        n_with_future
+    from cut
+),
+
 cutoffs as (
     select
         user_id,
-        n_left - $n_next as n_history,
-        if($n_next = 0, n_left_before, n_left) as n_with_future
-    from counted
-    -- users without a history at the cutoff are left out
-    where n_left > $n_next
+        n_short as n_history,
+        if(n_short < n_history, least(n_short + 20, n_with_future), n_with_future)
+            as n_with_future
+    from shortened
 )
 
 select * from cutoffs

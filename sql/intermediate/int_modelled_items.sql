@@ -1,16 +1,35 @@
--- one row per item that the linear models cover: the 2000 most rated ones, if at least
--- five co-occurrence users rated them
+-- one row per item that the linear models cover: the 2000 most rated ones, or up to
+-- 3000 if they hold less than nine tenths of the ratings; of those, the ones that at
+-- least five co-occurrence users rated
 with counts as (
     select * from int_item_counts
 ),
 
--- the models' matrices grow with the square of the number of items
+summed as (
+    select
+        item_id,
+        n_sampled,
+        popularity_rank,
+        sum(n_ratings) over (
+            order by popularity_rank asc, item_id asc
+        ) - n_ratings as n_above,
+        sum(n_ratings) over () as n_all
+    from counts
+),
+
+-- the models' matrices grow with the square of the number of items, the time to solve
+-- them with its cube
 modelled as (
     select
         item_id,
         n_sampled as n_ratings
-    from counts
-    where popularity_rank <= 2000 and n_sampled >= 5
+    from summed
+    where
+        n_sampled >= 5
+        and (
+            popularity_rank <= 2000
+            or (popularity_rank <= 3000 and n_above < 0.9 * n_all)
+        )
     order by item_id
 )
 

@@ -24,7 +24,7 @@ def test_a_model_becomes_the_table_of_its_name(connection: Connection) -> None:
     for _ in range(2):
         warehouse.build(connection, "intermediate/int_ratings", {})
     assert warehouse.count(connection, "int_ratings") == len(RAGGED.ratings)
-    parameters = {"n_cuts": 1, "n_next": 0}
+    parameters = {"n_cuts": 1, "n_next": 0, "short_share": 0.0}
     warehouse.fetch(connection, "intermediate/int_cutoffs", parameters)
     tables = {name for (name,) in connection.sql("show tables").fetchall()}
     assert tables == {"stg_ratings", "stg_items", "stg_users", "int_ratings"}

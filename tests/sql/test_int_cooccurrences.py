@@ -66,15 +66,31 @@ def test_modelled_items_are_the_most_rated_with_five_ratings(
     connection: Connection,
 ) -> None:
     model = MODEL("int_modelled_items")
-    names = "item_id n_sampled popularity_rank"
-    counts = [(30, 5, 3), (10, 900, 1), (20, 4, 4), (40, 6, 2)]
+    names = "item_id n_sampled popularity_rank n_ratings"
+    counts = [(30, 5, 3, 5), (10, 900, 1, 900), (20, 4, 4, 4), (40, 6, 2, 6)]
     given(connection, "int_item_counts", names, counts)
     expect(fetched(connection, model), [(10, 900), (30, 5), (40, 6)])
-    n = constant(model, r"popularity_rank <= (\d+)")
-    counts = [(item, 5, n + 3 - item) for item in range(1, n + 3)]
+
+
+@pytest.mark.parametrize(
+    ("n_items", "n_head", "n_modelled"),
+    [
+        # the ratings are on the first items, or spread over 2,500 or 4,000
+        (4000, 100, 2000),
+        (2500, 2500, 2250),
+        (4000, 4000, 3000),
+    ],
+)
+def test_more_items_are_modelled_where_ratings_spread_over_more(
+    connection: Connection, n_items: int, n_head: int, n_modelled: int
+) -> None:
+    names = "item_id n_sampled popularity_rank n_ratings"
+    counts = [
+        (item, 5, item, 5000 if item <= n_head else 5) for item in range(1, n_items + 1)
+    ]
     given(connection, "int_item_counts", names, counts)
-    modelled = fetched(connection, model, "item_id")
-    assert {item for (item,) in modelled} == set(range(3, n + 3))
+    modelled = fetched(connection, MODEL("int_modelled_items"), "item_id")
+    assert {item for (item,) in modelled} == set(range(1, n_modelled + 1))
 
 
 # --- pairs ---------------------------------------------------------------------------

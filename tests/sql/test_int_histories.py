@@ -52,11 +52,13 @@ def test_the_tests_sort_ratings_as_the_models_do(connection: Connection) -> None
 
 
 def cutoffs(
-    connection: Connection, n_cuts: int, n_next: int = 0
+    connection: Connection, n_cuts: int, n_next: int = 0, short_share: float = 0
 ) -> list[tuple[object, ...]]:
     """Return the cutoffs, as (user_id, n_history, n_with_future)."""
     model = MODEL("int_cutoffs")
-    return fetched(connection, model, n_cuts=n_cuts, n_next=n_next)
+    return fetched(
+        connection, model, n_cuts=n_cuts, n_next=n_next, short_share=short_share
+    )
 
 
 def test_cuts_of_the_last_fifth_are_those_of_the_protocol(
@@ -96,7 +98,7 @@ def test_a_long_history_is_cut_exactly(connection: Connection) -> None:
 def test_a_cutoff_may_be_some_ratings_before_a_cut(
     connection: Connection, n_cuts: int
 ) -> None:
-    """They are its future; users who had not rated more have no cutoff."""
+    """They are its future; one rating stays the past, or there is no cutoff."""
     given(
         connection,
         "int_ratings",
@@ -106,11 +108,44 @@ def test_a_cutoff_may_be_some_ratings_before_a_cut(
     expect(
         cutoffs(connection, n_cuts, n_next=3),
         [
-            [(4, 1, 4), (5, 2, 5), (6, 3, 6), (7, 4, 7), (8, 5, 8), (9, 6, 9)],
-            [(4, 1, 4), (5, 1, 4), (6, 2, 5), (7, 3, 6), (8, 4, 7), (9, 5, 8)],
+            [
+                (2, 1, 2),
+                (3, 1, 3),
+                (4, 1, 4),
+                (5, 2, 5),
+                (6, 3, 6),
+                (7, 4, 7),
+                (8, 5, 8),
+                (9, 6, 9),
+            ],
+            [
+                (2, 1, 2),
+                (3, 1, 3),
+                (4, 1, 4),
+                (5, 1, 4),
+                (6, 2, 5),
+                (7, 3, 6),
+                (8, 4, 7),
+                (9, 5, 8),
+            ],
         ][n_cuts]
         + [(10, 7, 10), (10, 5, 8)][n_cuts : n_cuts + 1],
     )
+
+
+def test_some_users_teach_with_a_short_history(connection: Connection) -> None:
+    """About a tenth keep one to five ratings, and the next twenty are their future."""
+    ratings = [(user, item, item) for user in range(1, 501) for item in range(1, 41)]
+    given(connection, "int_ratings", "user_id item_id position", ratings)
+    found = cutoffs(connection, n_cuts=1, short_share=0.1)
+    short = [row for row in found if row[1] != 32]
+    assert {row[2] for row in found if row not in short} == {40}
+    assert 40 <= len(short) <= 60
+    assert {row[1] for row in short} == {1, 2, 3, 4, 5}
+    assert all(row[2] == int(str(row[1])) + 20 for row in short)
+    assert cutoffs(connection, n_cuts=1, short_share=0) == [
+        (user, 32, 40) for user in sorted(range(1, 501), key=str)
+    ]
 
 
 def test_nothing_after_a_cutoff_is_history(connection: Connection) -> None:
@@ -121,7 +156,7 @@ def test_nothing_after_a_cutoff_is_history(connection: Connection) -> None:
     given(
         connection, "int_ratings", "user_id item_id rating rated_at position", RATINGS
     )
-    parameters = {"n_cuts": 1, "n_next": 2}
+    parameters = {"n_cuts": 1, "n_next": 2, "short_share": 0.0}
     warehouse.build(connection, MODEL("int_cutoffs"), parameters)
     expect(
         fetched(

@@ -76,6 +76,8 @@ def test_similar_items(connection: Connection) -> None:
         (70, 20, 0.8),
     ]
     given(connection, "int_item_neighbours", NEIGHBOURS, rows)
+    given(connection, "stg_items", "item_id", [])
+    given(connection, "int_item_counts", COUNTS, [])
     expect(
         fetched(connection, "marts/similar_items", top_n=3),
         [
@@ -85,6 +87,67 @@ def test_similar_items(connection: Connection) -> None:
             (20, 10, 0.5, 1),
             (60, 10, 0.1, 1),
             (70, 20, 0.8, 1),
+        ],
+    )
+
+
+def test_items_that_share_no_user_are_similar_by_genres_and_year(
+    connection: Connection,
+) -> None:
+    """Three quarters for genres in common, one for the same year; then the most rated.
+
+    Item 60 may not be listed, 70 says nothing of itself, 80 is rated with 10.
+    """
+    items: list[Row] = [
+        (10, ["Drama", "War"], 1990),
+        (20, ["Drama"], 1990),
+        (30, ["Drama"], 1990),
+        (40, ["War"], 2000),
+        (50, [], 1990),
+        (60, ["Drama"], 1990),
+        (70, [], None),
+        (80, ["Comedy"], None),
+    ]
+    given(connection, "stg_items", "item_id genres release_year", items)
+    given(connection, "films", FILMS, [(row[0], row[0], row[0] != 60) for row in items])
+    given(connection, "int_item_counts", COUNTS, [(30, 5), (10, 2), (80, 2)])
+    given(connection, "int_item_neighbours", NEIGHBOURS, [(10, 80, 0.3), (80, 10, 0.3)])
+    found = fetched(connection, "marts/similar_items", top_n=3)
+    expect(
+        [row for row in found if row[0] != 30],
+        [
+            (10, 80, 0.3, 1),
+            (20, 30, 1.0, 1),
+            (20, 10, 0.625, 2),
+            (20, 50, 0.25, 3),
+            (40, 10, 0.5, 1),
+            (50, 30, 0.25, 1),
+            (50, 10, 0.25, 2),
+            (50, 20, 0.25, 3),
+            (60, 30, 1.0, 1),
+            (60, 20, 1.0, 2),
+            (60, 10, 0.625, 3),
+            (80, 10, 0.3, 1),
+        ],
+    )
+
+
+def test_popular_rankings(connection: Connection) -> None:
+    """What a user has not rated, by the number of ratings, unrated items last."""
+    given(connection, "eligible_items", "item_id", [(i,) for i in (10, 20, 30, 40)])
+    counts = [(40, 1), (30, 3), (10, 3), (60, 9)]
+    given(connection, "int_item_counts", COUNTS, counts)
+    history = [(1, 10), (2, 10), (2, 20), (2, 30), (2, 40), (3, 60), (4, 30)]
+    given(connection, "int_history", "user_id item_id", history)
+    expect(
+        fetched(connection, "marts/popular_rankings", user_ids=[1, 2, 3], top_n=3),
+        [
+            (1, 30, 3, 1),
+            (1, 40, 1, 2),
+            (1, 20, 0, 3),
+            (3, 10, 3, 1),
+            (3, 30, 3, 2),
+            (3, 40, 1, 3),
         ],
     )
 

@@ -17,7 +17,8 @@ from distributed import LocalCluster
 from batch import warehouse
 from batch.commands import Result, admin
 from batch.commands import run as command
-from batch.errors import BatchError
+from batch.commands.train import train as train_command
+from batch.errors import BatchError, NothingToLearn
 from batch.features import candidates, tables
 from batch.ingest import load, release
 from batch.model import train
@@ -89,6 +90,43 @@ def lists(client: redis.Redis) -> dict[int, list[str]]:
     current = str(client.get(KEYS.current))
     keys = {i: KEYS.of(current).user(i) for i in range(1, N_USERS + 1)}
     return {i: [str(e) for e in client.lrange(key, 0, -1)] for i, key in keys.items()}
+
+
+@pytest.mark.parametrize("n_users", [1, 3])
+def test_data_too_small_to_learn_from_are_served_by_popularity(
+    settings: Settings,
+    empty_store: Path,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    n_users: int,
+) -> None:
+    """No user has both a past and a future, so there is no model, and that is said."""
+    own = Path("own")
+    own.mkdir()
+    users = "".join(f"u{u},{'ab'[u > 1]},160000000{u}\n" for u in range(1, n_users + 1))
+    (own / "interactions.csv").write_text(f"user_id,item_id,timestamp\n{users}")
+    Path("mlflow.db").write_bytes(empty_store.read_bytes())
+    small = replace(settings, raw=own, tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db")
+    first = run(small)
+    assert (first["source"], first["model_version"]) == ("popular", "")
+    assert (first["skipped"], first["promoted"]) == (False, False)
+    assert "until there is more, items rank by popularity" in caplog.text
+    generation = KEYS.of(str(first["generation"]))
+    expected = {1: [""], 3: ["2:2.0000"]}[n_users]
+    assert redis_client.lrange(generation.user(1), 0, -1) == expected
+    assert run(small)["skipped"]
+    assert admin.status(small)["prod_version"] is None
+    with pytest.raises(NothingToLearn, match="a user needs at least 2 ratings"):
+        train_command(small, promote=False)
+    # more data make a model
+    more = "".join(
+        f"v{u},{'cdefghijkl'[(u + i) % 10]},160000{1000 + i}\n"
+        for u in range(40)
+        for i in range(6)
+    )
+    (own / "interactions.csv").write_text(f"user_id,item_id,timestamp\n{users}{more}")
+    later = run(small)
+    assert (later["source"], later["model_version"]) == ("personal", "1")
 
 
 @pytest.mark.slow

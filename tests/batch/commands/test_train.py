@@ -17,6 +17,7 @@ from batch.commands.evaluate import evaluate
 from batch.commands.train import train
 from batch.errors import BatchError
 from batch.features import candidates, tables
+from batch.features.columns import UNORDERED
 from batch.ingest import load, release
 from batch.model.alias import MODEL_NAME
 from batch.model.registry import EVALUATED, Record, Registry
@@ -256,3 +257,34 @@ def test_a_page_that_cannot_be_kept_is_no_failure(
     result = evaluate(settings)
     assert Path(str(result["report"])).exists()
     assert "read-only" in caplog.text
+
+
+def test_without_an_order_nothing_is_learned_from_one(
+    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All ratings have one time: the model takes no feature of order, and says so."""
+    path = settings.raw / "u.data"
+    rows = [line.split("\t")[:3] for line in path.read_text().splitlines()]
+    path.write_text("".join("\t".join([*row, "880000000\n"]) for row in rows))
+    with caplog.at_level(logging.INFO, "batch"):
+        version = str(train(settings, promote=False)["version"])
+    assert tuple(registry.load(version).feature_names or ()) == UNORDERED
+    assert "read: users              40" in caplog.text
+    assert "the split into history and hold-out is by chance" in caplog.text
+    [page] = Path("mlruns").rglob("evaluation.html")
+    assert "there is no order to learn from" in page.read_text(encoding="utf-8")
+    assert evaluate(settings)["model_version"] == version
+
+
+def test_users_without_a_hold_out_measure_nothing(
+    settings: Settings, registry: Registry
+) -> None:
+    """A shop's customers bought two things each: enough to learn from."""
+    path = settings.raw / "u.data"
+    kept: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        kept.setdefault(line.split("\t")[0], []).append(line)
+    lines = [line for mine in kept.values() for line in mine[:2]]
+    path.write_text("\n".join(lines) + "\n")
+    result = train(settings, promote=False)
+    assert (result["n_users"], result["prod_version"]) == (0, "1")

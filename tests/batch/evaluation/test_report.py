@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batch import warehouse
-from batch.evaluation import comparison, examples
+from batch.evaluation import comparison, data_profile, examples
 from batch.evaluation.evaluation import evaluate
 from batch.evaluation.report import N_FEATURES, Report, render
 from batch.scoring.ranking import Ranking
@@ -57,6 +57,7 @@ def report_of(hold_out: HoldOut, world: World) -> Report:
         evaluation=evaluation,
         importances={f"feature_{i}": 1 / i for i in range(1, 40)},
         examples=examples.read(connection, evaluation.lists, evaluation.held_out),
+        profile=data_profile.read(connection),
     )
 
 
@@ -68,9 +69,13 @@ def report(hold_out: HoldOut) -> Report:
 def test_all_sections_and_numbers(report: Report) -> None:
     text = Page(render(report)).text
     evaluation = report.evaluation
+    profile = replace(report.profile, max_of_user=report.profile.n_ratings)
+    doubted = Page(render(replace(report, profile=profile))).text
+    assert "Doubtful: one user has 100% of all interactions." in doubted
     low, high = evaluation.intervals["item_knn"]["ndcg_at_10"]
     lines = [
         "MovieLensXGB version 7 on ml-tiny",
+        *(text for row in report.profile.rows() for text in row),
         "Compared with the baselines",
         "By length of history",
         "Coverage and popularity bias",

@@ -10,6 +10,7 @@ from batch.features import candidates, tables
 from batch.features.candidates import Pairs
 from batch.features.columns import FEATURES
 from tests import worlds
+from tests.sql.given import given
 from tests.worlds import Connection, Cutoff, moved, ordered
 
 RAGGED = worlds.ragged()
@@ -116,6 +117,12 @@ def test_blocks_split_users_in_order(
     blocks = list(candidates.blocks(connection, [3, 4, 5, 8, 9]))
     assert [len(block) for block in blocks] == sizes
     assert [user for block in blocks for user in block] == [3, 4, 5, 8, 9]
+
+
+def test_users_with_a_future_can_teach(connection: Connection) -> None:
+    cutoffs = [(3, 1, 2), (1, 2, 5), (2, 4, 4)]
+    given(connection, "int_cutoffs", "user_id n_history n_with_future", cutoffs)
+    assert warehouse.users_with_future(connection) == [1, 3]
 
 
 def test_evenly_spaced_users() -> None:

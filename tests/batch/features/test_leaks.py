@@ -64,7 +64,8 @@ LEAKS = {
     ),
     "int_modelled_items": (
         "from int_item_counts",
-        "from (select item_id, count(*) as n_sampled, 1 as popularity_rank "
+        "from (select item_id, count(*) as n_sampled, "
+        "count(*) as n_ratings, 1 as popularity_rank "
         "from int_ratings group by all)",
     ),
 }

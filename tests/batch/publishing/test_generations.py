@@ -97,6 +97,7 @@ def test_a_generation_is_what_the_contract_says(single: Client) -> None:
         "fingerprint": "f",
         "user_ids": "positive integer",
         "item_ids": "positive integer",
+        "source": "personal",
     }
     assert generations.current(single) == ("g1", meta)
     assert single.redis.get("recs:lock") is None

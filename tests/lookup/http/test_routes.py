@@ -56,6 +56,23 @@ async def test_body_is_the_contract_s(api: httpx.AsyncClient, published: None) -
     assert body["items"][0]["item_id"] == POPULAR[0][0]
 
 
+async def test_a_generation_without_a_model_says_so(
+    api: httpx.AsyncClient, published: None, redis_client: "redis.Redis"
+) -> None:
+    """A user's list is popular items, and no fallback that one may refuse."""
+    assert (await api.get("/ready")).json()["source"] == "personal"
+    publish(redis_client, "g2", model_version="")
+    redis_client.hset(KEYS.of("g2").meta, "source", "popular")
+    ready = (await api.get("/ready")).json()
+    assert (ready["source"], ready["model_version"]) == ("popular", "")
+    body = (await api.get("/recommend/42?k=2&fallback=none")).json()
+    reason = body["fallback_reason"]
+    assert (body["source"], reason) == ("popular", "too_little_data")
+    assert [item["item_id"] for item in body["items"]] == [50, 73]
+    unknown = (await api.get("/recommend/9999")).json()
+    assert unknown["fallback_reason"] == "unknown_user"
+
+
 async def test_default_k_is_the_setting(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
