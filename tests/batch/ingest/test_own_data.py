@@ -212,7 +212,7 @@ def test_a_bad_row_of_parquet_is_named(connection: Connection, tmp_path: Path) -
         ("items.csv", "item_id,title,year\na,A,x\n", "line 2: year is 'x', expected a"),
         ("users.csv", "user_id,age\nu,-3\n", "line 2: age is '-3', expected years"),
         ("u.data", "", "is ambiguous: it holds interactions.csv, u.data; keep one"),
-        ("interactions.parquet", "", "it holds interactions.csv and interactions.parq"),
+        ("interactions.parquet", "", "it holds interactions.csv, interactions.parq"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_named(
