@@ -9,9 +9,11 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import TypeVar
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -25,6 +27,8 @@ from lookup.telemetry import counters
 REDIS_FOLDER = Path("data/redis")
 GRACE_SECONDS = 5
 BACKLOG = 2048
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,11 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         "--port", default=8000, type=_port, help="port, 0 for any (%(default)s)"
     )
     parser.add_argument(
-        "--workers", default=1, type=_workers, help="processes (%(default)s)"
+        "--workers",
+        default=1,
+        type=partial(_checked, positive_integer, "--workers"),
+        help="processes (%(default)s)",
     )
     parser.add_argument(
         "--root-path",
-        type=_root_path,
+        type=partial(_checked, root_path, "--root-path"),
         help="path below which a proxy serves the API, such as /recs",
     )
     return parser
@@ -71,16 +78,10 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _workers(text: str) -> int:
+def _checked(parse: Callable[[str, str], T], name: str, text: str) -> T:
+    """Parse a flag like the setting, with argparse's error."""
     try:
-        return positive_integer("--workers", text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _root_path(text: str) -> str:
-    try:
-        return root_path("--root-path", text)
+        return parse(name, text)
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -56,14 +56,10 @@ PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
 PAGE, STATIC = "/", "/static"
 
 
-class IdConvertor(StringConvertor):
-    """Takes all that follows: an id may have slashes, and none has line breaks."""
+class IdConvertor(PathConvertor):
+    """Takes the rest of the path, with line breaks too; the route checks the id."""
 
     regex = r"[\s\S]*"
-
-    def convert(self, value: str) -> str:
-        """Return the id, which the route checks."""
-        return value
 
 
 register_url_convertor("id", IdConvertor())

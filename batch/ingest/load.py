@@ -56,16 +56,15 @@ def check(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
         path = found.tables.get(error.table)
         if path is None:
             raise
-        line = None if error.row_id is None else line_of(found, path, error.row_id)
-        place = f", {line}" if line else ""
+        place = line_of(found, path, error.row_id, ", ")
         raise BatchError(f"{path}{place}: {error}") from error
 
 
-def line_of(found: Release, path: Path, row: int) -> str | None:
-    """Name the line of a staging row; None if rows are not in the file's order."""
-    if found.layout == own_data.LAYOUT:
-        return None
-    return f"line {validate.line_number(path, row)}"
+def line_of(found: Release, path: Path, row: int | None, before: str) -> str:
+    """Name the line of a staging row, if rows are in the order of the file's lines."""
+    if row is None or found.layout == own_data.LAYOUT:
+        return ""
+    return f"{before}line {validate.line_number(path, row)}"
 
 
 def reconcile(path: Path, n_rows: int, encoding: str) -> None:
@@ -89,8 +88,7 @@ def reconcile(path: Path, n_rows: int, encoding: str) -> None:
 def log_future(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
     """Log how many ratings have a time in the future."""
     query = "select count(*), min(rowid) from stg_ratings where rated_at > $now"
-    rows = connection.execute(query, {"now": int(time.time())}).fetchall()
-    ((n, first),) = rows
+    ((n, first),) = connection.execute(query, {"now": int(time.time())}).fetchall()
     if n:
         cause = "ratings are later than this machine's clock: taken as they are"
         log_ratings(found, cause, n, first)
@@ -107,13 +105,12 @@ def repair(connection: duckdb.DuckDBPyConnection, found: Release) -> None:
 def log_ratings(found: Release, cause: str, n: int, row: int) -> None:
     """Log what is true of n ratings, the first of which is in a row of stg_ratings."""
     path = found.tables["stg_ratings"]
-    line = line_of(found, path, row)
-    first = f", the first in {line}" if line else ""
+    first = line_of(found, path, row, ", the first in ")
     log.warning("%s: %s (%d%s)", path, cause, n, first)
 
 
 def like_all(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give five stars to all interactions where ratings do not tell them apart."""
+    """Give all interactions five stars if their ratings are all the same."""
     n_values = len(connection.table("stg_ratings").unique("rating"))
     if n_values == 1:
         log.warning("no ratings, or only one value: every interaction counts as liked")

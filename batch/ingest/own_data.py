@@ -79,15 +79,15 @@ def connect(connection: Connection, path: Path) -> None:
 def open_source(connection: Connection, name: str, path: Path | None) -> None:
     """Make `source_{name}`, a view or table with all of the table's columns as text."""
     drop_source(connection, name)
-    relation = None if path is None else relation_of(connection, path)
-    names = [] if relation is None else relation.columns
-    found = {actual.strip().casefold(): actual for actual in names}
     wanted = COLUMNS[name]
-    missing = [column for column in wanted if column in REQUIRED - {*found}]
-    if relation is None or path is None:
+    if path is None:
         nothing = [ConstantExpression(None).cast("VARCHAR").alias(c) for c in wanted]
         connection.sql("select 1 limit 0").select(*nothing).create(f"source_{name}")
         return
+    relation = relation_of(connection, path)
+    names = relation.columns
+    found = {actual.strip().casefold(): actual for actual in names}
+    missing = [column for column in wanted if column in REQUIRED - {*found}]
     if missing:
         raise BatchError(
             f"{path}: column {' and '.join(missing)} is missing: found "
@@ -195,10 +195,9 @@ def check(connection: Connection, name: str, path: Path) -> None:
 
 def reconcile(path: Path, n_rows: int) -> None:
     """Check that each record of a CSV has become a row."""
-    if validate.count_lines(path, n_headers=1)[0] == n_rows:
-        return
+    n_lines, *_ = validate.count_lines(path, n_headers=1)
     # a value may hold a line break
-    if sum(1 for _ in records(path)) - 1 != n_rows:
+    if n_lines != n_rows and sum(1 for _ in records(path)) - 1 != n_rows:
         validate.check_text(path, "utf-8")
         raise BatchError(f"{path} was changed while it was read: run again")
 

@@ -36,7 +36,7 @@ class Format:
 
 
 CSV = "ml-csv"
-CSV_NAME = re.compile(r"ml-(?:latest(?:-small)?|[2-9][0-9]m|[1-9][0-9]{2,}m)")
+CSV_NAME = re.compile(r"ml-(?:csv|latest(?:-small)?|[2-9][0-9]m|[1-9][0-9]{2,}m)")
 """The names of the CSV family, whose files alone do not say which release they are."""
 
 FORMATS = (
@@ -159,29 +159,22 @@ def is_other(name: str, other: str) -> bool:
 
     So a folder that was renamed is not another release.
     """
-    is_unknown = CSV in (name, other) and all(
-        one == CSV or CSV_NAME.fullmatch(one) for one in (name, other)
-    )
+    both = (name, other)
+    is_unknown = CSV in both and all(map(CSV_NAME.fullmatch, both))
     return name != other and not is_unknown
 
 
 def locate_own(home: Path) -> Release:
     """Recognise the tables of own data in a folder."""
-    names, tables = names_in(home), dict[str, Path]()
-    for table, name in OWN_TABLES.items():
-        found = [name + end for end in ENDS if name + end in names]
-        if len(found) > 1:
-            raise BatchError(
-                f"{home} is ambiguous: it holds {' and '.join(found)}; keep one"
-            )
-        if found:
-            tables[table] = home / found[0]
-    others = names & FILE_NAMES - OWN_NAMES
-    if others:
-        found = sorted(others | {path.name for path in tables.values()})
-        raise BatchError(
-            f"{home} is ambiguous: it holds {', '.join(found)}; keep one release"
-        )
+    names = names_in(home) & FILE_NAMES
+    tables = {
+        table: home / (name + end)
+        for table, name in OWN_TABLES.items()
+        for end in ENDS
+        if name + end in names
+    }
+    if len(names) > len(tables):  # a table in two forms, or files of MovieLens
+        raise ambiguous(home, names)
     if "stg_ratings" not in tables:
         raise BatchError(f"{home} lacks interactions.csv or .parquet; {WANTED}")
     return Release(OWN_DATA, own_data.LAYOUT, {}, tables)
@@ -194,7 +187,6 @@ def staged(name: str) -> Release:
         BatchError: there is no such folder, or it lacks a query.
     """
     folder = warehouse.SQL / "staging" / name
-    needed = ("stg_ratings", "stg_items")
     tables = {
         table: path
         for table in (*warehouse.STAGING, "connect")
@@ -206,6 +198,7 @@ def staged(name: str) -> Release:
             f"STAGING={name!r}: expected the name of a folder of your own below "
             f"{folder.parent}"
         )
+    needed = ("stg_ratings", "stg_items")
     missing = [f"{table}.sql" for table in needed if table not in tables]
     if missing:
         raise BatchError(f"STAGING={name!r}: {folder} lacks {' and '.join(missing)}")
@@ -252,8 +245,7 @@ def format_of(home: Path) -> Format:
     names = names_in(home)
     near = [form for form in FORMATS if names & set(form.names)]
     if len({form.layout for form in near}) > 1:
-        found = ", ".join(sorted(names & FILE_NAMES))
-        raise BatchError(f"{home} is ambiguous: it holds {found}; keep one release")
+        raise ambiguous(home, names & FILE_NAMES)
     for form in near:
         if names >= set(form.names) and has_own_users(form, home):
             return form
@@ -262,6 +254,12 @@ def format_of(home: Path) -> Format:
         f"{home} lacks {missing}: {near[-1].name} needs "
         f"{', '.join(near[-1].names)}, each a file"
     )
+
+
+def ambiguous(home: Path, names: set[str]) -> BatchError:
+    """Return the error about files that do not belong to one release."""
+    found = ", ".join(sorted(names))
+    return BatchError(f"{home} is ambiguous: it holds {found}; keep one release")
 
 
 def has_own_users(form: Format, home: Path) -> bool:

@@ -4,7 +4,6 @@ The batch writes them, the lookup reads them. Standard library only.
 """
 
 import re
-from dataclasses import dataclass
 
 PREFIX = "recs"
 """What the names of all keys begin with, unless REDIS_PREFIX says otherwise."""
@@ -15,40 +14,29 @@ KIND = r"(?:meta|items|about|popular|(?:user|because|history|similar):.+)"
 """The form of what follows it in the name of a key."""
 
 
-@dataclass(frozen=True)
 class Keys:
     """The keys of one installation; others in the same Redis have another prefix.
 
     Redis Cluster places a key by the text in its braces. `slot` puts the keys that
     scripts use together with `{prefix}:current` on the node of that one.
+
+    Attributes:
+        current: the string with the generation that is served.
+        generations: the sorted set of the generations held.
+        lock: the string that the batch that is publishing holds.
+        blocked: the set of the items that no list may show, of whatever generation.
     """
 
-    prefix: str = PREFIX
-    slot: str = ""
+    def __init__(self, prefix: str = PREFIX, slot: str = "") -> None:
+        self.prefix = prefix
+        self.current = f"{prefix}:current"
+        self.generations = f"{prefix}:generations{slot}"
+        self.lock = f"{prefix}:lock{slot}"
+        self.blocked = f"{prefix}:blocked"
 
     def in_cluster(self) -> "Keys":
         """Return the keys as they are in a Redis Cluster."""
         return Keys(self.prefix, f"{{{self.current}}}")
-
-    @property
-    def current(self) -> str:
-        """The string with the generation that is served."""
-        return f"{self.prefix}:current"
-
-    @property
-    def generations(self) -> str:
-        """The sorted set of the generations held."""
-        return f"{self.prefix}:generations{self.slot}"
-
-    @property
-    def lock(self) -> str:
-        """The string that the batch that is publishing holds."""
-        return f"{self.prefix}:lock{self.slot}"
-
-    @property
-    def blocked(self) -> str:
-        """The set of the items that no list may show, of whatever generation."""
-        return f"{self.prefix}:blocked"
 
     def of(self, generation: str) -> "GenerationKeys":
         """Return the keys of a generation."""
@@ -61,45 +49,36 @@ class Keys:
         return match[1] if match else None
 
 
-@dataclass(frozen=True)
 class GenerationKeys:
-    """The keys of one generation."""
+    """The keys of one generation.
 
-    prefix: str
-    generation: str
+    Attributes:
+        meta: the hash with the model, counts and settings.
+        items: the hash from item_id to JSON of title, genres and year.
+        about: the JSON about the generation as a whole.
+        popular: the list of popular items, the fallback of unknown users.
+    """
 
-    @property
-    def meta(self) -> str:
-        """The hash with the model, counts and settings."""
-        return f"{self.prefix}:{self.generation}:meta"
-
-    @property
-    def items(self) -> str:
-        """The hash from item_id to JSON of title, genres and year."""
-        return f"{self.prefix}:{self.generation}:items"
-
-    @property
-    def about(self) -> str:
-        """The JSON about the generation as a whole."""
-        return f"{self.prefix}:{self.generation}:about"
-
-    @property
-    def popular(self) -> str:
-        """The list of popular items, the fallback of unknown users."""
-        return f"{self.prefix}:{self.generation}:popular"
+    def __init__(self, prefix: str, generation: str) -> None:
+        self.generation = generation
+        self._own = f"{prefix}:{generation}"
+        self.meta = f"{self._own}:meta"
+        self.items = f"{self._own}:items"
+        self.about = f"{self._own}:about"
+        self.popular = f"{self._own}:popular"
 
     def user(self, user_id: int | str) -> str:
         """Return the key of the list of a user's recommendations, best first."""
-        return f"{self.prefix}:{self.generation}:user:{user_id}"
+        return f"{self._own}:user:{user_id}"
 
     def because(self, user_id: int | str) -> str:
         """Return the key of the list of explanations, one for each recommendation."""
-        return f"{self.prefix}:{self.generation}:because:{user_id}"
+        return f"{self._own}:because:{user_id}"
 
     def history(self, user_id: int | str) -> str:
         """Return the key of the JSON of a user's history."""
-        return f"{self.prefix}:{self.generation}:history:{user_id}"
+        return f"{self._own}:history:{user_id}"
 
     def similar(self, item_id: int | str) -> str:
         """Return the key of the list of the items most similar to an item."""
-        return f"{self.prefix}:{self.generation}:similar:{item_id}"
+        return f"{self._own}:similar:{item_id}"

@@ -1,13 +1,22 @@
--- one row per (user of $user_ids, rank): the $top_n eligible items with the most
+-- one row per (user of $user_ids, rank): the $top_n eligible films with the most
 -- ratings that are not in the user's history
 with users as (
     select unnest($user_ids::integer[]) as user_id
 ),
 
 history as (
-    select int_history.*
+    select
+        int_history.user_id,
+        films.film_id
     from int_history
     semi join users using (user_id)
+    inner join films using (item_id)
+),
+
+eligible as (
+    select item_id
+    from films
+    where is_eligible
 ),
 
 histories as (
@@ -21,14 +30,14 @@ histories as (
 
 by_popularity as (
     select
-        eligible_items.item_id,
+        eligible.item_id,
         coalesce(int_item_counts.n_ratings, 0) as n_ratings,
         row_number() over (
             order by
                 int_item_counts.n_ratings desc nulls last,
-                eligible_items.item_id asc
+                eligible.item_id asc
         ) as rank
-    from eligible_items
+    from eligible
     left join int_item_counts using (item_id)
 ),
 
@@ -43,7 +52,7 @@ unseen as (
     anti join history
         on
             histories.user_id = history.user_id
-            and by_popularity.item_id = history.item_id
+            and by_popularity.item_id = history.film_id
 ),
 
 ranked as (

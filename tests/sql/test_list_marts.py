@@ -134,7 +134,8 @@ def test_items_that_share_no_user_are_similar_by_genres_and_year(
 
 def test_popular_rankings(connection: Connection) -> None:
     """What a user has not rated, by the number of ratings, unrated items last."""
-    given(connection, "eligible_items", "item_id", [(i,) for i in (10, 20, 30, 40)])
+    films = [(i, i, True) for i in (10, 20, 30, 40)]
+    given(connection, "films", FILMS, [*films, (60, 40, False)])
     counts = [(40, 1), (30, 3), (10, 3), (60, 9)]
     given(connection, "int_item_counts", COUNTS, counts)
     history = [(1, 10), (2, 10), (2, 20), (2, 30), (2, 40), (3, 60), (4, 30)]
@@ -147,7 +148,7 @@ def test_popular_rankings(connection: Connection) -> None:
             (1, 20, 0, 3),
             (3, 10, 3, 1),
             (3, 30, 3, 2),
-            (3, 40, 1, 3),
+            (3, 20, 0, 3),  # 40 was rated as 60
         ],
     )
 
