@@ -96,12 +96,6 @@ def train(
         liked_from: the lowest label of an item that the user liked.
     """
     chosen = PARAMETERS | dict(parameters or {})
-
-    def matrix_of(
-        pairs: Pairs, bins: xgboost.QuantileDMatrix | None
-    ) -> xgboost.QuantileDMatrix:
-        return to_matrix(pairs, bins, liked_from)
-
     # sorted: the order of rows decides the samples and how gradients are summed
     usable = [window.in_order() for window in windows if is_trainable(window)]
     if not usable:
@@ -114,13 +108,14 @@ def train(
     booster, bins, n_done = xgboost.Booster(), None, 0
     for stage in range(N_STAGES):
         seed = int(chosen["seed"]) + stage
-        matrix = matrix_of(sample_negatives(usable[stage % len(usable)], seed), bins)
+        sample = sample_negatives(usable[stage % len(usable)], seed)
+        matrix = to_matrix(sample, bins, liked_from)
         if bins is None:
             bins = matrix
             if validation is not None:
-                few = usable[0].of_every(CURVE_SHARE)
-                named = ((few, "training"), (validation.in_order(), "validation"))
-                sets = [(matrix_of(pairs, bins), name) for pairs, name in named]
+                training = usable[0].of_every(CURVE_SHARE)
+                named = ((training, "training"), (validation.in_order(), "validation"))
+                sets = [(to_matrix(few, bins, liked_from), name) for few, name in named]
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
         # with one seed for all, each stage would sample the columns of the first again
         settings, former = chosen | {"seed": seed}, booster if stage else None

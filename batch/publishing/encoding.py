@@ -41,9 +41,7 @@ def parts(command: bytes) -> list[str]:
 def pushes(
     keys: Sequence[str], rankings: Sequence[Ranking], items: ExternalIds
 ) -> list[bytes]:
-    """Encode one RPUSH for each ranking, to the key at the same position."""
-    if not rankings:
-        return []
+    """Encode one RPUSH for each ranking, of at least one, to the key at its place."""
     lists = _lists(rankings, items)
     return [
         _push(key.encode(), max(1, len(ranking.item_ids)), entries)

@@ -8,7 +8,6 @@ next to this one holds the digests of what they were tested with, cell by cell; 
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from batch import warehouse
@@ -30,16 +29,11 @@ def digests() -> dict[str, str]:
     }
 
 
-def read() -> Mapping[str, str]:
-    """Return file → digest as of the last test; nothing where there is no file."""
-    if not FILE.exists():
-        return {}
-    found: dict[str, str] = json.loads(FILE.read_text(encoding="utf-8"))
-    return found
-
-
 def untested() -> list[str]:
     """Return the files that the compiled scorer was not tested with as they are."""
-    tested, current = read(), digests()
+    tested: dict[str, str] = {}
+    if FILE.exists():
+        tested = json.loads(FILE.read_text(encoding="utf-8"))
+    current = digests()
     names = sorted(tested.keys() | current.keys())
     return [name for name in names if tested.get(name) != current.get(name)]

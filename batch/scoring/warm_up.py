@@ -34,16 +34,15 @@ def work() -> None:
 
 
 def wait() -> None:
-    """Wait for the compiler, and log that it works."""
-    is_logged = False
-    while is_running():
+    """Wait until it has compiled, and log if that takes long."""
+    while is_running() and not is_compiling():
         threads[0].join(POLL_SECONDS)
-        if not is_logged and is_compiling():
-            is_logged = True
-            log.info(
-                "compiling the scorer for this processor, which takes some 20 s once; "
-                "NUMBA_CACHE_DIR says where the code is kept"
-            )
+    if is_running():
+        log.info(
+            "compiling the scorer for this processor, which takes some 20 s once; "
+            "NUMBA_CACHE_DIR says where the code is kept"
+        )
+        threads[0].join()
 
 
 def is_running() -> bool:

@@ -26,7 +26,9 @@ SCORES = st.one_of(
     st.floats(-12, 12, width=32),
     st.sampled_from([0.0, -0.0, -2e-5, 0.00005, 0.03125, 9.99995, 9.9999, 98.99999]),
 ).map(lambda score: float(np.float32(score)))
-LISTS = st.lists(st.lists(st.tuples(ITEM_IDS, SCORES), max_size=12), max_size=6)
+LISTS = st.lists(
+    st.lists(st.tuples(ITEM_IDS, SCORES), max_size=12), min_size=1, max_size=6
+)
 
 
 def by_hand(lists: Sequence[Pairs]) -> list[bytes]:
@@ -108,10 +110,6 @@ def test_ids_of_text_are_written_as_they_are(data: st.DataObject) -> None:
         (name, round(score, 4))
         for name, score in zip(named, scores.tolist(), strict=True)
     ]
-
-
-def test_no_rankings_are_no_commands() -> None:
-    assert encoding.pushes([], [], ExternalIds.of([])) == []
 
 
 def test_an_entry_takes_at_most_seventeen_bytes(redis_client: "redis.Redis") -> None:
