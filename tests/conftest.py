@@ -24,7 +24,7 @@ from lookup.shared.keys import Keys
 KEYS = Keys()
 ONCE = Retry(NoBackoff(), 0)
 
-Pairs = Sequence[tuple[int, float]]
+Pairs = Sequence[tuple[Any, float]]
 
 ITEMS: Mapping[int, Mapping[str, Any]] = {
     50: {"title": "Star Wars (1977)", "genres": ["Action", "Sci-Fi"], "year": 1977},
@@ -169,9 +169,9 @@ def publish(
     client: "redis.Redis",
     generation: str = "g1",
     *,
-    users: Mapping[int, Pairs] = USERS,
+    users: Mapping[Any, Pairs] = USERS,
     popular: Pairs = POPULAR,
-    items: Mapping[int, Mapping[str, Any]] = ITEMS,
+    items: Mapping[Any, Mapping[str, Any]] = ITEMS,
     top_n: int = 5,
     model_version: str = "3",
     current: bool = True,

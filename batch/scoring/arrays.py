@@ -45,10 +45,7 @@ GROUPS = (
     columns.LINEAR,
 )
 WEIGHTED, PLAIN = 10_000_000_000, 1_000_000
-SCALES = (
-    (PLAIN, WEIGHTED, WEIGHTED, PLAIN, PLAIN, PLAIN, PLAIN),
-    (WEIGHTED,) * 7,
-)
+SCALES = ((PLAIN, WEIGHTED, WEIGHTED, PLAIN, PLAIN, PLAIN, PLAIN), (WEIGHTED,) * 7)
 """Divisors that turn sums of integers into floats: 10**6 for sums of similarities,
 10**10 for sums of similarities times weights."""
 
@@ -131,9 +128,7 @@ def read_catalogue(connection: duckdb.DuckDBPyConnection, forest: Forest) -> Cat
 
 
 def read_users(
-    connection: duckdb.DuckDBPyConnection,
-    catalogue: Catalogue,
-    user_ids: Sequence[int],
+    connection: duckdb.DuckDBPyConnection, catalogue: Catalogue, user_ids: Sequence[int]
 ) -> Users:
     """Read a block of users, in ascending order; all have a history at the cutoff."""
     wanted = {"user_ids": list(user_ids)}

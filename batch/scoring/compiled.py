@@ -35,10 +35,7 @@ class Scorer:
         self.catalogue = arrays.read_catalogue(connection, forest)
 
     def rank_users(
-        self,
-        user_ids: Sequence[int],
-        top_n: int,
-        workers: "Workers | None" = None,
+        self, user_ids: Sequence[int], top_n: int, workers: "Workers | None" = None
     ) -> Iterator[list[Ranking]]:
         """Yield the users' rankings block by block; see `batch.scoring.rank`.
 

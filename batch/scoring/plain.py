@@ -42,10 +42,7 @@ def predict(booster: "xgboost.Booster", pairs: Pairs) -> npt.NDArray[np.float32]
 
 
 def rank_pairs(
-    user_ids: Sequence[int],
-    pairs: Pairs,
-    scores: npt.NDArray[np.float32],
-    top_n: int,
+    user_ids: Sequence[int], pairs: Pairs, scores: npt.NDArray[np.float32], top_n: int
 ) -> list[Ranking]:
     """Return for each user the `top_n` pairs with the highest scores."""
     order = np.lexsort((pairs.item_ids, -scores, pairs.user_ids))

@@ -4,15 +4,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-FIELDS = (
-    "request_id",
-    "method",
-    "path",
-    "route",
-    "status",
-    "milliseconds",
-    "client",
-)
+FIELDS = ("request_id", "method", "path", "route", "status", "milliseconds", "client")
 """Attributes of a log record that are added to its line."""
 
 

@@ -187,11 +187,7 @@ class Batch:
 
 
 def work(
-    clone: Clone,
-    words: Sequence[str],
-    place: Place | None,
-    how: int,
-    *streams: Path,
+    clone: Clone, words: Sequence[str], place: Place | None, how: int, *streams: Path
 ) -> None:
     """Do in the forked process what `python -m batch` does in one of its own."""
     os.chdir(clone.folder)

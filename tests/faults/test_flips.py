@@ -13,10 +13,10 @@ import redis
 from batch.publishing import connections, generations
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import KEYS, free_port
+from tests.conftest import KEYS
 from tests.conftest import publish as write
 from tests.lookup.conftest import start  # noqa: F401 (a fixture)
-from tests.lookup.programs import Start, wait_for
+from tests.lookup.programs import Start, started
 
 pytestmark = pytest.mark.anyio
 
@@ -171,9 +171,7 @@ async def test_no_response_is_mixed_or_missing(
     first = write_numbered(redis_client, 1)
     redis_client.set(KEYS.current, first)
     redis_client.zadd(KEYS.generations, {first: time.time()})
-    port = free_port()
-    start("--port", port, "--workers", workers, REDIS_URL=redis_url)
-    wait_for(port)
+    port, _ = started(start, "--workers", workers, REDIS_URL=redis_url)
     writing = asyncio.create_task(
         asyncio.to_thread(flip_and_roll_back, redis_url, N_FLIPS)
     )

@@ -10,12 +10,7 @@ import pytest
 import redis
 
 from lookup.shared.embedded_redis import EmbeddedRedisError
-from tests.conftest import (
-    KEYS,
-    free_port,
-    publish,
-    wait_until,
-)
+from tests.conftest import KEYS, free_port, publish, wait_until
 from tests.faults.batches import Clone, Place
 from tests.faults.disks import filled, tiny_disk
 from tests.faults.kills import LENGTHS, Site, content

@@ -79,6 +79,14 @@ def check_failed(site: Site, batch: Batch, length: int, cause: str) -> None:
     site.check_tables()
 
 
+def check_ended(site: Site, batch: Batch, length: int) -> None:
+    """Check that a batch whose connections broke fails, or publishes."""
+    if woken(batch):
+        check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
+    else:
+        site.check_served(length)
+
+
 def check_next(site: Site, length: int) -> None:
     """See that the next run does it all, and leaves nothing of the one before."""
     site.let_lock_expire()
@@ -108,10 +116,7 @@ def test_killed_and_back(
     server.kill()
     server.start()
     site.check_served(sum(LENGTHS) - length)
-    if woken(batch):
-        check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
-    else:
-        site.check_served(length)
+    check_ended(site, batch, length)
     check_next(site, length)
 
 
@@ -168,10 +173,7 @@ def test_cut_off(site: Site, server: RedisServer, length: int, place: Place) -> 
         variables = {**site.clone.variables, "REDIS_URL": url}
         batch = asleep(Clone(site.clone.folder, variables), place, length)
         line.cut()
-        if woken(batch):
-            check_failed(site, batch, length, "; is the server up and REDIS_URL right?")
-        else:
-            site.check_served(length)
+        check_ended(site, batch, length)
     check_next(site, length)
 
 
@@ -200,12 +202,7 @@ def test_full(site: Site, length: int, place: Place) -> None:
 
 
 @at_places
-def test_a_full_disk(
-    tmp_path: Path,
-    site: Site,
-    length: int,
-    place: Place,
-) -> None:
+def test_a_full_disk(tmp_path: Path, site: Site, length: int, place: Place) -> None:
     """It takes nothing that it cannot write down."""
     disk = tmp_path / "disk"
     (home,) = site.client.config_get("dir").values()

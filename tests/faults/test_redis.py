@@ -13,14 +13,7 @@ import redis
 
 from lookup.shared import embedded_redis
 from tests.benchmarks.load import megabytes
-from tests.conftest import (
-    POPULAR,
-    USERS,
-    RedisServer,
-    publish,
-    running,
-    wait_until,
-)
+from tests.conftest import POPULAR, USERS, RedisServer, publish, running, wait_until
 from tests.faults.crowd import Crowd, Items, crowd
 from tests.faults.lookups import Lookup, lookup
 from tests.faults.proxy import proxy
@@ -182,10 +175,7 @@ def test_stopped_under_load(tmp_path: Path, server: RedisServer) -> None:
     ids=str,
 )
 def test_a_bad_line_to_redis(
-    tmp_path: Path,
-    server: RedisServer,
-    fault: dict[str, float],
-    expected: set[int],
+    tmp_path: Path, server: RedisServer, fault: dict[str, float], expected: set[int]
 ) -> None:
     """Responses come in time, and none is wrong."""
     with (

@@ -152,10 +152,7 @@ def test_an_address_without_a_redis(site: Site, own_server: RedisServer) -> None
 
 
 WEB: dict[str, tuple[Reply, str]] = {
-    "500": (
-        Reply(b"oops", 500),
-        "500 error responses); is MLFLOW_",
-    ),
+    "500": (Reply(b"oops", 500), "500 error responses); is MLFLOW_"),
     "502 of a gateway": (
         Reply(b"<html>bad gateway</html>", 502),
         "502 error responses",

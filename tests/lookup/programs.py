@@ -10,12 +10,13 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import wait_until
+from tests.conftest import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 TLS = ssl.create_default_context()
 """Made once: httpx would make one for each connection, which takes 20 ms."""
 Start = Callable[..., "subprocess.Popen[str]"]
+Served = tuple[int, "subprocess.Popen[str]"]
 
 
 def command(*flags: object) -> list[str]:
@@ -47,3 +48,11 @@ def wait_for(port: int, host: str = "127.0.0.1") -> None:
         return False
 
     wait_until(answers)
+
+
+def started(start: Start, *flags: object, **settings: str) -> Served:
+    """Start a lookup on a free port, wait until it answers; give both."""
+    port = free_port()
+    program = start("--port", port, *flags, **settings)
+    wait_for(port)
+    return port, program

@@ -14,7 +14,7 @@ import redis
 from lookup.__main__ import main
 from lookup.shared import embedded_redis
 from tests.conftest import answers, free_port, publish, wait_until
-from tests.lookup.programs import Start, ask, command, environment, wait_for
+from tests.lookup.programs import Start, ask, command, environment, started, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -53,9 +53,7 @@ def test_serves_and_ends(
     number: signal.Signals,
 ) -> None:
     publish(redis_client)
-    port = free_port()
-    program = start("--port", port, "--workers", workers, REDIS_URL=redis_url)
-    wait_for(port)
+    port, program = started(start, "--workers", workers, REDIS_URL=redis_url)
     answer = ask(port, "/recommend/42?k=2")
     assert [item["item_id"] for item in answer.json()["items"]] == [50, 73]
     if number == signal.SIGINT:
@@ -71,10 +69,8 @@ def test_serves_and_ends(
 
 def test_embedded_default(start: Start, tmp_path: Path) -> None:
     """Without REDIS_URL the workers share an embedded Redis, whose URL is printed."""
-    port = free_port()
-    program = start("--port", port, "--workers", 2)
+    port, program = started(start, "--workers", 2)
     url, redis_port = embedded(program)
-    wait_for(port)
     assert ask(port, "/recommend/42").json()["error"]["code"] == "no_generation"
     with redis.Redis.from_url(url) as client:
         publish(client)
@@ -89,10 +85,8 @@ def test_embedded_default(start: Start, tmp_path: Path) -> None:
 
 def test_a_killed_parent_takes_its_workers_along(start: Start, tmp_path: Path) -> None:
     """The embedded Redis is left for the next user to find and end."""
-    port = free_port()
-    program = start("--port", port, "--workers", 2)
+    port, program = started(start, "--workers", 2)
     url, redis_port = embedded(program)
-    wait_for(port)
     program.kill()
     wait_until(lambda: not answers(port))
     with embedded_redis.redis(tmp_path / "data" / "redis") as found:
@@ -150,10 +144,9 @@ def test_a_host_of_another_machine_is_an_error_that_names_the_flag(
 
 def test_workers_know_the_root_path(start: Start, redis_url: str) -> None:
     """The flag wins over the environment."""
-    port = free_port()
-    flags = ("--port", port, "--workers", 2, "--root-path", "/recs/")
-    start(*flags, REDIS_URL=redis_url, LOOKUP_ROOT_PATH="/other")
-    wait_for(port)
+    flags = ("--workers", 2, "--root-path", "/recs/")
+    settings = {"REDIS_URL": redis_url, "LOOKUP_ROOT_PATH": "/other"}
+    port, _ = started(start, *flags, **settings)
     for _ in range(10):
         assert ask(port, "/recs/health").status_code == 200
         assert ask(port, "/other/health").status_code == 404

@@ -13,9 +13,9 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from lookup.shared import contract
 from lookup.shared.contract import About, History
-from tests.conftest import ITEMS, KEYS, free_port, publish
+from tests.conftest import ITEMS, KEYS, publish
 from tests.lookup.browser import chromium, prefer, resize
-from tests.lookup.programs import Start, wait_for
+from tests.lookup.programs import Start, started
 from tests.lookup.proxy import proxy
 
 pytestmark = pytest.mark.slow
@@ -91,9 +91,7 @@ def page(
 
 def served(start: Start, redis_url: str, **settings: str) -> str:
     """Start a lookup and return its address."""
-    port = free_port()
-    start("--port", port, REDIS_URL=redis_url, **settings)
-    wait_for(port)
+    port, _ = started(start, REDIS_URL=redis_url, **settings)
     return f"http://127.0.0.1:{port}"
 
 
@@ -163,12 +161,7 @@ def test_a_user_can_be_picked_and_left_again(page: Page) -> None:
     ],
 )
 def test_it_works_below_a_path(
-    page: Page,
-    start: Start,
-    redis_url: str,
-    strips: bool,
-    root_path: str,
-    path: str,
+    page: Page, start: Start, redis_url: str, strips: bool, root_path: str, path: str
 ) -> None:
     url = served(start, redis_url, LOOKUP_ROOT_PATH=root_path)
     with proxy(url, "/recs", strips=strips) as page.url:

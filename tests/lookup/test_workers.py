@@ -12,12 +12,10 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import KEYS, RedisServer, free_port, publish, wait_until
-from tests.lookup.programs import Start, ask, wait_for
+from tests.conftest import KEYS, RedisServer, publish, wait_until
+from tests.lookup.programs import Served, Start, ask, started
 
 pytestmark = pytest.mark.slow
-
-Served = tuple[int, "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -25,10 +23,7 @@ def served(start: Start, redis_url: str, redis_client: "redis.Redis") -> Served:
     """Serve two generations with two workers; give the port and the parent."""
     publish(redis_client, "g1", model_version="1")
     publish(redis_client, "g2", model_version="2", current=False)
-    port = free_port()
-    program = start("--port", port, "--workers", 2, REDIS_URL=redis_url)
-    wait_for(port)
-    return port, program
+    return started(start, "--workers", 2, REDIS_URL=redis_url)
 
 
 def generation(port: int) -> str:
@@ -120,9 +115,7 @@ def test_a_request_that_waits_for_redis_is_answered_before_the_end(
 ) -> None:
     with redis.Redis.from_url(own_server.url) as client:
         publish(client)
-    port = free_port()
-    program = start("--port", port, "--workers", workers, REDIS_URL=own_server.url)
-    wait_for(port)
+    port, program = started(start, "--workers", workers, REDIS_URL=own_server.url)
     assert own_server.process is not None
     own_server.pause()
     answers: list[httpx.Response] = []
@@ -145,10 +138,8 @@ def test_the_log_is_json_and_never_shows_the_key(
     start: Start, redis_url: str, redis_client: "redis.Redis"
 ) -> None:
     publish(redis_client)
-    port = free_port()
     settings = {"LOOKUP_LOG": "requests", "LOOKUP_API_KEY": "secret-key"}
-    program = start("--port", port, REDIS_URL=redis_url, **settings)
-    wait_for(port)
+    port, program = started(start, REDIS_URL=redis_url, **settings)
     headers = {"X-API-Key": "secret-key", "X-Request-ID": "mine"}
     url = f"http://127.0.0.1:{port}"
     httpx.get(f"{url}/recommend/42?k=2", headers=headers)

@@ -68,13 +68,7 @@ def test_numpy_writes_what_encode_does(lists: list[Pairs]) -> None:
 
 
 @pytest.mark.parametrize(
-    "pair",
-    [
-        (7, 99.5),
-        (7, -1e30),
-        (7, float("inf")),
-        (7, float("nan")),
-    ],
+    "pair", [(7, 99.5), (7, -1e30), (7, float("inf")), (7, float("nan"))]
 )
 def test_what_the_tables_lack_is_written_one_by_one(pair: tuple[int, float]) -> None:
     lists = [[(50, 2.5)], [pair], []]

@@ -11,13 +11,7 @@ import pytest
 import redis
 
 from batch.errors import BatchError, LockHeld
-from batch.publishing import (
-    connections,
-    generations,
-    lock,
-    shared_keys,
-    writers,
-)
+from batch.publishing import connections, generations, lock, shared_keys, writers
 from batch.publishing.connections import Client
 from batch.publishing.generations import Meta, locked
 from batch.publishing.lock import Lock
@@ -345,24 +339,3 @@ def test_a_broken_connection_doubles_no_list(own_server: RedisServer) -> None:
         keys = list(admin.scan_iter(match="recs:g1:user:*", count=1000))
         assert 128 <= len(keys) < 1000
         assert {admin.llen(key) for key in keys} == {2}
-
-
-def test_a_full_redis_is_reported_as_such(own_server: RedisServer) -> None:
-    rankings = [ranking(user_id, (50, 1.0)) for user_id in range(1, 3001)]
-    with (
-        pytest.raises(BatchError, match="it is full: give it more memory"),
-        connections.connect(own_server.url) as client,
-    ):
-        used = int(client.redis.info("memory")["used_memory"])
-        client.redis.config_set("maxmemory", used + 100_000)
-        staged.stage(client, "g1", rankings, POPULAR, ITEMS)
-
-
-def test_a_user_without_the_right_to_info_can_publish(own_server: RedisServer) -> None:
-    with redis.Redis.from_url(own_server.url) as admin:
-        words = ("worker", "on", ">secret", "~*", "+@all", "-info")
-        admin.execute_command("ACL SETUSER", *words)
-    url = own_server.url.replace("//", "//worker:secret@")
-    with connections.connect(url) as client:
-        connections.check_writable(client, url)
-        publish(client, "g1")

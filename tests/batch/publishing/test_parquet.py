@@ -29,11 +29,11 @@ def write(path: Path, *blocks: list[Ranking]) -> None:
             writer.write(block)
 
 
-def test_lists_become_rows(tmp_path: Path) -> None:
-    rankings = [ranking(1, 2), ranking(2, 0), ranking(7, 1)]
+def test_lists_become_rows_and_blocks_row_groups(tmp_path: Path) -> None:
     path = tmp_path / "new" / "g1.parquet"
-    write(path, rankings)
+    write(path, [ranking(1, 2), ranking(2, 0)], [ranking(7, 1)])
     table = pq.read_table(path)
+    assert pq.read_metadata(path).num_row_groups == 2
     assert table.schema.equals(parquet.RECOMMENDATIONS)
     assert table.to_pydict() == {
         "user_id": [1, 1, 7],
@@ -41,13 +41,6 @@ def test_lists_become_rows(tmp_path: Path) -> None:
         "item_id": [1, 2, 1],
         "score": [-1.0, -2.0, -1.0],
     }
-
-
-def test_each_block_is_a_row_group(tmp_path: Path) -> None:
-    blocks = [[ranking(1, 3), ranking(2, 3)], [ranking(3, 3)]]
-    write(tmp_path / "g1.parquet", *blocks)
-    metadata = pq.read_metadata(tmp_path / "g1.parquet")
-    assert (metadata.num_rows, metadata.num_row_groups) == (9, 2)
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -60,11 +60,7 @@ def test_any_node_leads_to_all(client: Client, cluster: Cluster) -> None:
 
 def test_what_one_script_touches_is_on_one_node(client: Client) -> None:
     assert isinstance(client.redis, RedisCluster)
-    keys = (
-        KEYS.current,
-        client.keys.lock,
-        client.keys.generations,
-    )
+    keys = (KEYS.current, client.keys.lock, client.keys.generations)
     assert len({client.redis.keyslot(key) for key in keys}) == 1
     assert {KEYS.generation_of(key) for key in keys} == {None}
 

@@ -163,7 +163,7 @@ def test_keys_that_existed_are_refused(
 )
 def test_a_lost_key_is_missed(
     board: Connection,
-    redis_client: redis.Redis,
+    single: Client,
     path: Path,
     key: str,
     found: str,
@@ -171,36 +171,34 @@ def test_a_lost_key_is_missed(
 ) -> None:
     """Such as by a server that evicts."""
     monkeypatch.setattr(pipeline, "KEYS_PER_TRIP", 7)
-    write(board, redis_client, path, list(map(ranking, range(1, 4))))
-    shared_keys.write_items(Client(redis_client, KEYS), "g", ITEMS)
-    shared_keys.write_popular(Client(redis_client, KEYS), "g", POPULAR)
-    similar = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, 5, SAME)
-    shared_keys.write_about(Client(redis_client, KEYS), "g", ABOUT)
-    shared_keys.write_meta(Client(redis_client, KEYS), "g", META)
-    verify.verify(Client(redis_client, KEYS), "g", [1, 2, 3], len(ITEMS), similar)
-    assert redis_client.delete(f"recs:g:{key}") == 1
+    write(board, single.redis, path, list(map(ranking, range(1, 4))))
+    shared_keys.write_items(single, "g", ITEMS)
+    shared_keys.write_popular(single, "g", POPULAR)
+    similar = shared_keys.write_similar(single, "g", board, 5, SAME)
+    shared_keys.write_about(single, "g", ABOUT)
+    shared_keys.write_meta(single, "g", META)
+    verify.verify(single, "g", [1, 2, 3], len(ITEMS), similar)
+    assert single.redis.delete(f"recs:g:{key}") == 1
     with pytest.raises(BatchError, match=f"{found}.*maxmemory-policy"):
-        verify.verify(Client(redis_client, KEYS), "g", [1, 2, 3], len(ITEMS), similar)
+        verify.verify(single, "g", [1, 2, 3], len(ITEMS), similar)
 
 
 def test_more_items_than_a_trip_takes(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    single: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_keys, "KEYS_PER_TRIP", 7)
     items = [Item(item_id, str(item_id), [], None) for item_id in range(1, 20)]
-    shared_keys.write_items(Client(redis_client, KEYS), "g", items)
-    assert redis_client.hlen("recs:g:items") == 19
+    shared_keys.write_items(single, "g", items)
+    assert single.redis.hlen("recs:g:items") == 19
 
 
-def test_similar_items_are_lists_like_others(
-    board: Connection, redis_client: redis.Redis
-) -> None:
+def test_similar_items_are_lists_like_others(board: Connection, single: Client) -> None:
     """Of one colour, best first, each item but itself."""
-    found = shared_keys.write_similar(Client(redis_client, KEYS), "g", board, 5, SAME)
+    found = shared_keys.write_similar(single, "g", board, 5, SAME)
     assert found == [str(item_id) for item_id in range(1, 41)]
     for item_id in map(int, found):
         key = KEYS.of("g").similar(item_id)
-        pairs = contract.decode(entries(redis_client, key))
+        pairs = contract.decode(entries(single.redis, key))
         others = [other for other, _ in pairs]
         assert len(others) == 5
         assert item_id not in others
@@ -208,7 +206,7 @@ def test_similar_items_are_lists_like_others(
         assert pairs == sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
 
-def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
+def test_a_small_world(single: Client, tmp_path: Path) -> None:
     """Genres are sorted, examples spread over users; nothing is similar."""
     metrics = {"ndcg_at_10": 0.25}
     items: list[tuple[int, int | None, list[str]]] = [
@@ -222,12 +220,7 @@ def test_a_small_world(redis_client: redis.Redis, tmp_path: Path) -> None:
             connection, range(1, 25), "by time", metrics, SAME
         )
         tables.build(connection, n_cuts=0)
-        assert (
-            shared_keys.write_similar(
-                Client(redis_client, KEYS), "g", connection, 5, SAME
-            )
-            == []
-        )
+        assert shared_keys.write_similar(single, "g", connection, 5, SAME) == []
         years = [item.year for item in shared_keys.read_items(connection)]
     examples = [1, 4, 7, 10, 13, 16, 19, 22]
     by_ranker = {"model": metrics}

@@ -15,11 +15,7 @@ from tests.lookup.serving import error, ids, serving
 
 pytestmark = pytest.mark.anyio
 
-ORIGIN = {
-    "generation": "g1",
-    "model_version": "3",
-    "scored_at": "2026-11-24T01:30:00Z",
-}
+ORIGIN = {"generation": "g1", "model_version": "3", "scored_at": "2026-11-24T01:30:00Z"}
 ABOUT = About(3, 5, ["Action"], [7, 42], "by time", {"model": {"ndcg_at_10": 0.25}})
 HISTORY = History(27, highest=[(50, 5.0), (73, 4.5)], last=[(267, 1.0), (50, 5.0)])
 BECAUSE = [[181, 258], [], [50], [73, 50, 181], [258]]

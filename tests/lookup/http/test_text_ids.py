@@ -1,8 +1,6 @@
 """Users and items whose ids are text: what goes in comes out."""
 
-import json
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -11,7 +9,7 @@ import redis
 
 from lookup.shared import contract
 from lookup.shared.contract import History, IdKind
-from tests.conftest import KEYS
+from tests.conftest import ITEMS, KEYS, publish
 from tests.lookup.serving import error, serving
 
 pytestmark = pytest.mark.anyio
@@ -25,20 +23,16 @@ G = KEYS.of("g1")
 def shop(redis_client: "redis.Redis") -> None:
     """Publish lists whose ids of users and items are awkward texts."""
     pairs = [(item_id, 5.0 - place) for place, item_id in enumerate(AWKWARD)]
-    meta: dict[Any, Any] = {"model_version": "3", "scored_at": "2026-11-24T01:30:00Z"}
-    meta |= {"top_n": 5, "user_ids": "text", "item_ids": "text"}
-    redis_client.hset(G.meta, mapping=meta)
-    item = json.dumps({"title": "T", "genres": ["G"], "year": None})
-    redis_client.hset(G.items, mapping=dict.fromkeys(AWKWARD, item))
-    redis_client.rpush(G.popular, *contract.encode(pairs))
+    items = dict.fromkeys(AWKWARD, ITEMS[50])
+    users = dict.fromkeys(AWKWARD, pairs)
+    publish(redis_client, users=users, popular=pairs, items=items)
+    redis_client.hset(G.meta, mapping={"user_ids": "text", "item_ids": "text"})
     for user_id in AWKWARD:
-        redis_client.rpush(G.user(user_id), *contract.encode(pairs))
-        reasons = [AWKWARD[:2], ["x,y"], []]
-        redis_client.rpush(G.because(user_id), *contract.encode_because(reasons[:2]))
+        reasons = contract.encode_because([AWKWARD[:2]])
+        redis_client.rpush(G.because(user_id), *reasons)
         history = History(1, [(AWKWARD[1], 5.0)], [(AWKWARD[2], 5.0)])
         redis_client.set(G.history(user_id), contract.encode_history(history))
         redis_client.rpush(G.similar(user_id), *contract.encode(pairs[1:]))
-    redis_client.set(KEYS.current, "g1")
 
 
 @pytest.fixture

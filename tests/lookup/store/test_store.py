@@ -97,17 +97,6 @@ async def test_nothing_published(store: Store, redis_client: "redis.Redis") -> N
         await read(store)
 
 
-async def test_flips_are_followed(store: Store, redis_client: "redis.Redis") -> None:
-    publish(redis_client, "g1", model_version="1")
-    publish(redis_client, "g2", users={42: [(73, 9.0)]}, current=False)
-    assert (await read(store))[0].name == "g1"
-    redis_client.set(KEYS.current, "g2")
-    generation, entries = await read(store)
-    assert (generation.name, entries) == ("g2", [(73, 9.0)])
-    redis_client.set(KEYS.current, "g1")
-    assert (await read(store))[1] == USERS[42]
-
-
 async def test_removed_generation_is_left(
     store: Store, redis_client: "redis.Redis"
 ) -> None:
@@ -169,9 +158,7 @@ async def test_garbled_entry_is_corrupt(
     assert (await read(store, 7))[1] == USERS[7]
 
 
-async def test_refusals_of_redis_are_passed_on(
-    own_server: RedisServer,
-) -> None:
+async def test_refusals_of_redis_are_passed_on(own_server: RedisServer) -> None:
     errors: list[None] = []
     store = Store(own_server.url, on_error=lambda: errors.append(None))
     with redis.Redis.from_url(own_server.url) as client:
@@ -238,8 +225,3 @@ async def test_killed_redis_fails_at_once_and_comes_back(
     await read_at_once(store, 40)
     client.close()
     await store.close()
-
-
-async def test_many_at_once(store: Store, redis_client: "redis.Redis") -> None:
-    publish(redis_client)
-    await read_at_once(store, 500)
