@@ -110,7 +110,7 @@ def log_ratings(found: Release, cause: str, n: int, row: int) -> None:
 
 
 def like_all(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give five stars to all interactions where ratings do not tell them apart."""
+    """Give all interactions five stars if their ratings are all the same."""
     n_values = len(connection.table("stg_ratings").unique("rating"))
     if n_values == 1:
         log.warning("no ratings, or only one value: every interaction counts as liked")

@@ -53,11 +53,8 @@ def remove(client: Client, item_ids: Sequence[ExternalId]) -> None:
 
 def _kind(client: Client) -> IdKind:
     """Return what the served generation's item_ids are."""
-    generation = generations.served(client)
-    if generation is None:
-        return IdKind.POSITIVE
-    kind = client.redis.hget(client.keys.of(generation).meta, "item_ids")
-    return IdKind(kind) if kind else IdKind.POSITIVE
+    _, meta = generations.current(client) or ("", {})
+    return IdKind(meta.get("item_ids", IdKind.POSITIVE.value))
 
 
 def _names(client: Client, item_ids: Sequence[ExternalId]) -> list[str]:

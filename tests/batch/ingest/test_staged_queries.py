@@ -28,25 +28,23 @@ def documented(title: str) -> dict[str, str]:
     return dict(files)
 
 
-def source(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, title: str
-) -> release.Release:
-    """Copy a worked example into sql/staging/shop of an own SQL folder."""
-    sql = folder / "sql"
-    shutil.copytree(warehouse.SQL, sql)
-    monkeypatch.setattr(warehouse, "SQL", sql)
-    (sql / "staging" / "shop").mkdir()
-    for name, text in documented(title).items():
-        (sql / "staging" / "shop" / name).write_text(text)
-    monkeypatch.chdir(folder)
-    return release.staged("shop")
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty folder sql/staging/shop in a copy of the SQL."""
+    shutil.copytree(warehouse.SQL, tmp_path / "sql")
+    monkeypatch.setattr(warehouse, "SQL", tmp_path / "sql")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "sql/staging/shop"
+    folder.mkdir()
+    return folder
 
 
 def test_a_file_of_events_can_be_the_source(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, tmp_path: Path, shop: Path
 ) -> None:
     """View, basket and purchase are ratings of 1, 3 and 5; the README's example."""
-    found = source(tmp_path, monkeypatch, "A Parquet file of events")
+    for name, text in documented("A Parquet file of events").items():
+        (shop / name).write_text(text)
     events = pa.table(
         {
             "customer": ["c1", "c1", "c2", "c2", "c2"],
@@ -56,6 +54,7 @@ def test_a_file_of_events_can_be_the_source(
         }
     )
     pq.write_table(events, tmp_path / "events.parquet")
+    found = release.staged("shop")
     load.read(connection, found)
     assert rows(connection) == [
         ("c1", "a", 1.0, 1_600_000_000),
@@ -67,21 +66,20 @@ def test_a_file_of_events_can_be_the_source(
 
 
 def test_a_database_can_be_the_source(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, tmp_path: Path, shop: Path
 ) -> None:
     """The README's example, with a file of DuckDB as the database.
 
     The extensions for SQLite and Postgres are made for one version of DuckDB each, and
     no package has them for the one installed.
     """
-    found = source(tmp_path, monkeypatch, "A database")
-    path = warehouse.SQL / "staging" / "shop" / "connect.sql"
-    text = path.read_text()
-    assert "install sqlite;\nload sqlite;\n" in text
-    text = text.replace("install sqlite;\nload sqlite;\n", "").replace(
-        ", type sqlite", ""
-    )
-    path.write_text(text)
+    files = documented("A database")
+    for sqlite in ("install sqlite;\nload sqlite;\n", ", type sqlite"):
+        assert sqlite in files["connect.sql"]
+        files["connect.sql"] = files["connect.sql"].replace(sqlite, "")
+    for name, text in files.items():
+        (shop / name).write_text(text)
+    found = release.staged("shop")
     with duckdb.connect(str(tmp_path / "shop.db")) as database:
         database.execute("""
             create table orders as select * from (values
@@ -113,24 +111,13 @@ def test_a_database_can_be_the_source(
     ],
 )
 def test_what_is_wrong_with_a_source_is_named(
-    connection: Connection,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    text: str | None,
-    message: str,
+    connection: Connection, shop: Path, name: str, text: str | None, message: str
 ) -> None:
-    monkeypatch.setattr(warehouse, "SQL", tmp_path)
-    shutil.copytree(Path(__file__).parents[3] / "sql", tmp_path, dirs_exist_ok=True)
-    folder = tmp_path / "staging" / "shop"
-    folder.mkdir()
     good = "select 'u' as user_id, 'i' as item_id, 7 as timestamp"
-    (folder / "stg_ratings.sql").write_text(good)
-    (folder / "stg_items.sql").write_text("select 'i' as item_id, 'I' as title")
-    if text is None:
-        (folder / f"{name}.sql").unlink()
-    else:
-        (folder / f"{name}.sql").write_text(text)
+    files = {"stg_ratings": good, "stg_items": "select 'i' as item_id, 'I' as title"}
+    for table, query in {**files, name: text}.items():
+        if query is not None:
+            (shop / f"{table}.sql").write_text(query)
     with pytest.raises(BatchError, match=message):
         load.read(connection, release.staged("shop"))
 
