@@ -58,7 +58,7 @@ def test_no_room_to_spill_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_too_little_memory_is_told(tmp_path: Path) -> None:
+def test_too_little_memory_is_named(tmp_path: Path) -> None:
     """What a single step needs at once cannot be spilled."""
     said = r"raise DUCKDB_MEMORY or lower DUCKDB_THREADS \(Out of Memory Error: .*\)$"
     with (

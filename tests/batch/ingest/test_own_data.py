@@ -1,9 +1,9 @@
-"""Own data, in the dress that it comes in."""
+"""Own data in each form that it may have."""
 
 import logging
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,12 +58,13 @@ def columns(events: list[tuple[str, str, int]] = EVENTS) -> dict[str, list[objec
     return dict(zip(NAMES, map(list, zip(*events, strict=True)), strict=True))
 
 
-def as_csv(path: Path) -> None:
-    path.joinpath("interactions.csv").write_text(shop.text(",".join(NAMES), EVENTS))
+def as_csv(path: Path, events: Iterable[shop.Row] = EVENTS) -> None:
+    text = shop.text(",".join(NAMES), events)
+    path.joinpath("interactions.csv").write_text(text)
 
 
-def in_another_dress(path: Path) -> None:
-    """As a spreadsheet saves it: BOM, CRLF, quotes, capitals, another order, more."""
+def as_a_spreadsheet(path: Path) -> None:
+    """BOM, CRLF, quotes, capitals, another order, another column."""
     body = "".join(f'\r\n{t},"{item}",,"{user}"' for user, item, t in EVENTS)
     text = f'\ufeff Timestamp,"ITEM_ID","note, if any",User_Id{body}\r\n\r\n'
     path.joinpath("interactions.csv").write_bytes(text.encode())
@@ -76,7 +77,7 @@ def as_iso(path: Path) -> None:
         for (user, item, t), end in zip(EVENTS, ends, strict=True)
     ]
     events[0] = (*events[0][:2], "2020-09-13T14:26:40+02:00")
-    path.joinpath("interactions.csv").write_text(shop.text(",".join(NAMES), events))
+    as_csv(path, events)
 
 
 def in_microseconds(path: Path) -> None:
@@ -85,7 +86,7 @@ def in_microseconds(path: Path) -> None:
         (user, item, t * unit + unit // 2)
         for (user, item, t), unit in zip(EVENTS, units, strict=True)
     ]
-    path.joinpath("interactions.csv").write_text(shop.text(",".join(NAMES), events))
+    as_csv(path, events)
 
 
 def as_parquet(path: Path) -> None:
@@ -103,12 +104,12 @@ def as_parts(path: Path) -> None:
     pq.write_table(table.slice(3).select(NAMES[::-1]), parts / "part-1.parquet")
 
 
-DRESSES = (as_csv, in_another_dress, as_iso, in_microseconds, as_parquet, as_parts)
+FORMS = (as_csv, as_a_spreadsheet, as_iso, in_microseconds, as_parquet, as_parts)
 
 
-@pytest.mark.parametrize("write", DRESSES)
+@pytest.mark.parametrize("write", FORMS)
 @pytest.mark.parametrize("packed", [False, True])
-def test_own_data_is_read_in_any_dress(
+def test_own_data_is_read_in_any_form(
     connection: Connection, tmp_path: Path, write: Callable[[Path], None], packed: bool
 ) -> None:
     """Every interaction counts as liked, since there are no ratings."""
@@ -148,8 +149,7 @@ def test_ids_are_numbered_in_order(
 ) -> None:
     """As numbers where all are canonical integers below 2 ** 53, else as text."""
     events = [(user, "x", 7 + i) for i, user in enumerate(given.split())]
-    text = shop.text(",".join(NAMES), events)
-    (tmp_path / "interactions.csv").write_text(text)
+    as_csv(tmp_path, events)
     staged(connection, tmp_path)
     keys = connection.sql("select user_key from stg_users order by user_id").fetchall()
     assert [key for (key,) in keys] == order.split()
