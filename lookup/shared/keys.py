@@ -11,7 +11,9 @@ PREFIX = "recs"
 
 GENERATION = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"
 """The form of a generation's name, such as 20261124T184909Z-f16ffa."""
-KIND = r"(?:meta|items|about|popular|(?:user|because|history|similar):.+)"
+USER_KINDS = ("user", "because", "history")
+"""The kinds of keys of which each user has one, and which `forget` removes."""
+KIND = rf"(?:meta|items|about|popular|(?:{'|'.join(USER_KINDS)}|similar):.+)"
 """The form of what follows it in the name of a key."""
 
 
@@ -44,6 +46,11 @@ class Keys:
     def lock(self) -> str:
         """The string that the batch that is publishing holds."""
         return f"{self.prefix}:lock{self.slot}"
+
+    @property
+    def forgotten(self) -> str:
+        """The number of users that were removed from generations already published."""
+        return f"{self.prefix}:forgotten"
 
     @property
     def blocked(self) -> str:
