@@ -12,6 +12,7 @@ DOCUMENT = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
 def document(top_n: int | None, settings: Settings) -> dict[str, Any]:
     """Return the description; `top_n` is None if nothing is published yet."""
     described: dict[str, Any] = json.loads(DOCUMENT)
+    described["info"]["title"] = settings.page_title
     components = described["components"]
     k = components["parameters"]["k"]["schema"]
     k["default"] = settings.k_default
