@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import signal
+import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -12,16 +13,21 @@ from typing import Any, NoReturn
 import click
 
 from batch import console
-from batch.commands import Result, admin, evaluate, run, train
+from batch.commands import Result, admin, evaluate, forget, run, train
+from batch.commands.notification import Notifier
 from batch.errors import LockHeld
 from batch.evaluation.protocol import FIFTH, PROTOCOLS
 from batch.settings import Settings, mlflow_credentials
+from lookup.shared.dotenv import environment
 from lookup.shared.env import SettingError, positive_integer
 
 INTERRUPTED = (
     "interrupted; the served lists are complete (python -m batch status shows their "
     "generation)"
 )
+
+NOTIFYING = ("run", "train")
+"""The commands after which NOTIFY_URL is notified."""
 
 log = logging.getLogger("batch")
 
@@ -73,6 +79,13 @@ def check_version(_: click.Context, __: click.Parameter, text: str) -> str:
     return str(int(text))
 
 
+def check_user(_: click.Context, __: click.Parameter, text: str) -> str:
+    """Check a user's id, and return it as keys and files have it."""
+    if not re.fullmatch("0*[1-9][0-9]{0,9}", text):
+        raise click.BadParameter(f"{text!r} is not a user_id; expected 1, 2, â€¦")
+    return str(int(text))
+
+
 COMMON_OPTIONS = (
     click.option(
         "--raw",
@@ -117,15 +130,24 @@ def command(
         scheduler: str | None = None,
         **own: Any,  # noqa: ANN401 - each command has its own
     ) -> int:
+        notifier: Notifier | None = None
+
         def work() -> Result:
-            settings = Settings.read(
-                os.environ, raw=raw, top_n=top_n, scorer=scorer, scheduler=scheduler
-            )
-            os.environ.update(mlflow_credentials(os.environ))
+            nonlocal notifier
+            with environment() as environ:
+                if name in NOTIFYING:  # of bad settings, too
+                    notifier = Notifier.read(environ)
+                settings = Settings.read(
+                    environ, raw=raw, top_n=top_n, scorer=scorer, scheduler=scheduler
+                )
+                os.environ.update(mlflow_credentials(environ))
             return function(settings, **own)
 
         console.set_up_logging(log, quiet=quiet, debug=debug)
-        return execute(work, as_json=as_json, debug=debug)
+        code, outcome = execute(work, as_json=as_json, debug=debug)
+        if notifier is not None:
+            notifier.send(name, code, outcome)
+        return code
 
     callback: Any = invoke
     for option in reversed((*COMMON_OPTIONS, *options)):
@@ -133,24 +155,32 @@ def command(
     batch.command(name, help=function.__doc__)(callback)
 
 
-def execute(work: Callable[[], Result], *, as_json: bool, debug: bool) -> int:
-    """Run a command, print its result or a one-line error, and return the exit code."""
+def execute(
+    work: Callable[[], Result], *, as_json: bool, debug: bool
+) -> tuple[int, Result]:
+    """Run a command and print its result or a one-line error.
+
+    Returns:
+        The exit code, and the result or else the error.
+    """
     stops = stop_on_signals()
     try:
         result = work()
         text = json.dumps(result) if as_json else console.readable(result)
         print(text, flush=True)
     except KeyboardInterrupt:
-        return console.fail(INTERRUPTED, 130)
+        code, message = 130, INTERRUPTED
     except LockHeld as error:
-        return console.fail(str(error), 75)
+        code, message = 75, str(error)
     except Exception as error:
+        code, message = 1, console.explain(error)
         if stops:  # DuckDB and others turn an interrupt into errors of their own
-            return console.fail(INTERRUPTED, 130)
-        if debug:
-            raise
-        return console.fail(console.explain(error), 1)
-    return 0
+            code, message = 130, INTERRUPTED
+        elif debug:
+            traceback.print_exc()
+    else:
+        return 0, result
+    return console.fail(message, code), {"error": " ".join(message.split())}
 
 
 def stop_on_signals() -> list[int]:
@@ -220,6 +250,11 @@ item_ids = click.argument("item_ids", nargs=-1, required=True, metavar="ITEM_IDâ
 command(admin.block, "block", item_ids)
 command(admin.unblock, "unblock", item_ids)
 command(admin.show_blocked, "blocked")
+command(
+    forget.forget,
+    "forget",
+    click.argument("user", callback=check_user, metavar="USER_ID"),
+)
 
 
 def main(argv: Sequence[str]) -> int:

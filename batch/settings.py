@@ -16,6 +16,9 @@ from lookup.shared.env import (
 )
 from lookup.shared.keys import PREFIX
 
+MODEL_NAME = "MovieLensXGB"
+"""The name of the registered model, unless MODEL_NAME says otherwise."""
+
 ML_100K_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 KEEP_GENERATIONS = 3
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
@@ -97,6 +100,7 @@ class Settings:
     scheduler: str | None = None
     scale: RatingScale = DEFAULT_SCALE
     staging: str | None = None
+    model_name: str = MODEL_NAME
     data: Path = Path("data")
     duckdb_memory: int | None = None
     duckdb_threads: int | None = None
@@ -134,6 +138,7 @@ class Settings:
             scheduler=scheduler,
             scale=RatingScale.read(environ),
             staging=environ.get("STAGING") or None,
+            model_name=model_name(environ.get("MODEL_NAME") or MODEL_NAME),
             duckdb_memory=duckdb_memory(environ.get("DUCKDB_MEMORY")),
             duckdb_threads=duckdb_threads(environ.get("DUCKDB_THREADS")),
         )
@@ -180,6 +185,20 @@ def keep_generations(text: str) -> int:
     return int(text)
 
 
+def model_name(text: str) -> str:
+    """Check the name of a registered model, which MLflow puts into addresses.
+
+    Raises:
+        SettingError: it has other characters than we allow.
+    """
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}", text):
+        raise SettingError(
+            f"MODEL_NAME={text!r}: expected up to 100 letters, digits, spaces, "
+            "`.`, `_` and `-`, a letter or digit first"
+        )
+    return text
+
+
 def mlflow_credentials(environ: Mapping[str, str]) -> dict[str, str]:
     """Return MLflow's credentials, read from variables or from the files they name.
 
@@ -217,24 +236,29 @@ def tracking_uri(text: str) -> str:
     return text
 
 
+def is_web_address(text: str) -> bool:
+    """Return whether a URL is http(s), whole, and holds no credentials."""
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and text.isprintable()
+            and " " not in text
+        )
+    except ValueError:
+        return False
+
+
 def download_url(text: str) -> str:
     """Check that a URL is http(s) and holds no credentials; return it.
 
     Raises:
         SettingError: it is not, or holds some.
     """
-    try:
-        parts = urlsplit(text)
-        is_usable = (
-            parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and parts.port != 0
-            and "@" not in parts.netloc
-            and not re.search(r"\s", text)
-        )
-    except ValueError:
-        is_usable = False
-    if not is_usable:
+    if not is_web_address(text):
         raise SettingError(
             f"MOVIELENS_URL is {without_password(text)!r}, expected the http(s) "
             "address of a .zip, without user and password"

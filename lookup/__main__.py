@@ -21,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from lookup.server.connection import Connection
 from lookup.settings import Settings, root_path
 from lookup.shared import embedded_redis
+from lookup.shared.dotenv import environment
 from lookup.shared.env import SettingError, positive_integer, without_password
 from lookup.telemetry import counters
 
@@ -40,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if flags.root_path is not None:  # workers read it there
             os.environ["LOOKUP_ROOT_PATH"] = flags.root_path
-        settings = Settings.from_environ(os.environ)
+        with environment() as environ:
+            settings = Settings.from_environ(environ)
         with _listener(flags.host, flags.port) as listener, _redis(settings):
+            # for the workers; only now, since the embedded Redis needs no secrets
+            os.environ |= {**environ.from_file, **os.environ}
             return _serve(listener, flags.host, flags.workers)
     except (SettingError, embedded_redis.EmbeddedRedisError, OSError) as error:
         print(f"lookup: {error}", file=sys.stderr)

@@ -81,7 +81,7 @@ def create_app(
     cache = ResponseCache(settings.cache_mb * MEGABYTE)
     endpoints = Routes(store, cache, settings, metrics)
     routes = [IdRoute(path, partial(route, endpoints)) for path, route in PATHS.items()]
-    page = Page(settings.root_path)
+    page = Page(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

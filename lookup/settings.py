@@ -16,6 +16,7 @@ from lookup.shared.keys import PREFIX
 
 K_DEFAULT = 10
 CACHE_MB = 64
+PAGE_TITLE = "MovieLens-XGB"
 
 ROUTES = frozenset(
     {
@@ -39,6 +40,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     log_requests: bool = False
     root_path: str = ""
+    page_title: str = PAGE_TITLE
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -62,6 +64,7 @@ class Settings:
             root_path=root_path(
                 "LOOKUP_ROOT_PATH", environ.get("LOOKUP_ROOT_PATH") or ""
             ),
+            page_title=_page_title(environ.get("PAGE_TITLE") or PAGE_TITLE),
         )
 
 
@@ -112,6 +115,14 @@ def _cors_origins(text: str) -> tuple[str, ...]:
                 "https://host:port, several separated by commas, or *"
             )
     return origins
+
+
+def _page_title(text: str) -> str:
+    if not text.isprintable() or not text.strip() or len(text) > 100:
+        raise SettingError(
+            f"PAGE_TITLE={text!r}: expected up to 100 printable characters"
+        )
+    return text
 
 
 def _log_requests(text: str) -> bool:

@@ -49,6 +49,10 @@ SETTINGS = (
     "DUCKDB_THREADS",
     "MAX_SHRINK",
     "KEEP_GENERATIONS",
+    "MODEL_NAME",
+    "PAGE_TITLE",
+    "NOTIFY_URL",
+    "NOTIFY_ALWAYS",
     "K_DEFAULT",
     "LOOKUP_API_KEY",
     "LOOKUP_CACHE_MB",
@@ -74,7 +78,7 @@ def test_every_command_line_parses() -> None:
     for line in lines:
         line = line.partition("#")[0].replace("HOST:PORT", "host:8786")
         line = line.replace("DIR_OR_ZIP", "x").replace("--version N", "--version 1")
-        line = line.replace("ITEM_ID…", "50")
+        line = line.replace("ITEM_ID…", "50").replace("USER_ID", "42")
         name, *words = line.split() or ["run"]
         cli.batch.commands[name].make_context(name, words)
 
@@ -87,6 +91,8 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         "MOVIELENS_URL": "GroupLens' ml-100k.zip",
         "MLFLOW_TRACKING_URI": BatchSettings.read({}).tracking_uri,
         "REDIS_PREFIX": BatchSettings.read({}).redis_prefix,
+        "MODEL_NAME": BatchSettings.read({}).model_name,
+        "PAGE_TITLE": LookupSettings.from_environ({}).page_title,
         "TOP_N": str(BatchSettings.read({}).top_n),
         "RATING_SCALE": "0.5-5",
         "LIKED_FROM": f"{BatchSettings.read({}).scale.liked_from:g}",
@@ -107,7 +113,7 @@ def test_every_variable_that_the_code_reads_is_a_setting() -> None:
     read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', code))
     assert read <= set(SETTINGS)
     # data, is_raw_named, scorer and scheduler have no variable
-    assert len(dataclasses.fields(BatchSettings)) == 16
+    assert len(dataclasses.fields(BatchSettings)) == 17
 
 
 def test_every_route_is_documented() -> None:
@@ -121,6 +127,7 @@ def test_every_route_is_documented() -> None:
 def test_every_key_is_documented() -> None:
     g = "{generation}"
     keys = [KEYS.current, KEYS.generations, KEYS.lock, KEYS.blocked]
+    keys.append(KEYS.forgotten)
     for name, member in vars(GenerationKeys).items():
         if isinstance(member, property):
             keys.append(f"recs:{g}:{name}")

@@ -84,6 +84,25 @@ def test_the_lookup_reads_them_and_so_do_its_workers(
         assert PASSWORD not in served.logged()
 
 
+def test_lines_of_a_file_env_reach_the_workers_and_are_printed_nowhere(
+    tmp_path: Path, guarded: RedisServer
+) -> None:
+    lines = {**apart(tmp_path, guarded), "LOOKUP_API_KEY": "a-key", "K_DEFAULT": "9"}
+    lines |= {"PAGE_TITLE": "'My $hop'", "REDIS_IMAGE": '"redis:${TAG}"'}
+    text = "".join(f"{name}={value}\n" for name, value in lines.items())
+    (tmp_path / ".env").write_text(text)
+    with lookup(tmp_path, "--workers", 2, K_DEFAULT="1") as served:
+        url = f"http://127.0.0.1:{served.port}"
+        for _ in range(10):
+            assert httpx.get(f"{url}/recommend/42").status_code == 401
+            headers = {"X-API-Key": "a-key"}
+            answer = httpx.get(f"{url}/recommend/42", headers=headers).json()
+            assert len(answer["items"]) == 1
+            assert "<h1>My $hop</h1>" in httpx.get(url).text
+        assert "a-key" not in served.logged()
+        assert PASSWORD not in served.logged()
+
+
 @pytest.mark.parametrize("given", [in_url, apart])
 def test_the_batch_reads_them_and_shows_the_address_without_them(
     tmp_path: Path, guarded: RedisServer, given: Given

@@ -20,7 +20,6 @@ from batch.evaluation.evaluation import evaluate as evaluate_rankings
 from batch.evaluation.metrics import K
 from batch.evaluation.protocol import FIFTH, PROTOCOLS, Protocol
 from batch.features import candidates, tables
-from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import parquet
 from batch.scoring import rank, warm_up
@@ -65,7 +64,7 @@ def evaluate(settings: Settings, *, protocol: str = FIFTH.name) -> Result:
     prod = resources.prod(settings)
     if prod is None:
         raise BatchError(
-            f"no version of {MODEL_NAME} is prod in "
+            f"no version of {settings.model_name} is prod in "
             f"{without_password(settings.tracking_uri)}; train one: "
             "python -m batch train"
         )
@@ -82,7 +81,7 @@ def evaluate(settings: Settings, *, protocol: str = FIFTH.name) -> Result:
         tables.build(connection, chosen.n_cuts, chosen.n_next, settings.scale)
         booster, model = load_measurable(registry, version)
         measurement = measure(connection, booster, model, settings, chosen)
-        page = write_page(connection, raw.name, version, measurement)
+        page = write_page(connection, raw.name, registry.name, version, measurement)
         fingerprint = raw_fingerprint(raw, connection)
     path = settings.processed / PAGE
     parquet.write_text(page, path)
@@ -142,6 +141,7 @@ def load_measurable(
 def write_page(
     connection: Connection,
     release_name: str,
+    model_name: str,
     version: str,
     measurement: Measurement,
     comparison: Comparison | None = None,
@@ -153,6 +153,7 @@ def write_page(
     return report.render(
         report.Report(
             release=release_name,
+            model_name=model_name,
             model_version=version,
             measured=measurement.model,
             made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

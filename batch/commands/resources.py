@@ -15,7 +15,7 @@ from batch.features import columns
 from batch.ingest import download, load, release
 from batch.ingest.release import Release
 from batch.model import alias
-from batch.model.alias import MODEL_NAME, Prod
+from batch.model.alias import Prod
 from batch.progress import Progress
 from batch.publishing import connections
 from batch.publishing.connections import Client
@@ -52,7 +52,7 @@ class Model:
         """
         booster = registry.load(version)
         columns.require(booster.feature_names or ())
-        log.info("scoring with version %s of %s", version, MODEL_NAME)
+        log.info("scoring with version %s of %s", version, registry.name)
         if not is_measured:
             return cls(booster)
         try:
@@ -76,9 +76,9 @@ def find_raw(settings: Settings) -> Release:
         if trained is not None:
             raise BatchError(
                 f"{settings.raw} is empty or missing, and nothing is downloaded, since "
-                f"version {trained.version} of {MODEL_NAME} is prod already (trained "
-                f"on {trained.tags.get('release', 'unknown data')}): name the raw "
-                "files (--raw or MOVIELENS_RAW), or python -m batch download"
+                f"version {trained.version} of {settings.model_name} is prod already "
+                f"(trained on {trained.tags.get('release', 'unknown data')}): name the "
+                "raw files (--raw or MOVIELENS_RAW), or python -m batch download"
             )
         return download_raw(settings)
     return release.find(settings.raw, settings.data / "unpacked")
@@ -123,7 +123,7 @@ def open_warehouse(
 def prod(settings: Settings) -> Prod | None:
     """Resolve the alias `prod`, without MLflow if queries of its store suffice."""
     try:
-        return alias.read(settings.tracking_uri)
+        return alias.read(settings.tracking_uri, settings.model_name)
     except alias.UnreadableError:
         return open_registry(settings).prod()
 
@@ -132,7 +132,7 @@ def open_registry(settings: Settings) -> "Registry":
     """Open MLflow, imported here because that takes longer than most commands."""
     from batch.model.registry import Registry
 
-    return Registry(settings.tracking_uri)
+    return Registry(settings.tracking_uri, settings.model_name)
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import train_first_version
 from batch.errors import BatchError, NothingToLearn
 from batch.features import candidates, tables
-from batch.model.alias import MODEL_NAME
 from batch.progress import Progress
 from batch.publishing import generations, shared_keys, verify, writers
 from batch.publishing.connections import Client
@@ -154,7 +153,7 @@ def meta_of(
 ) -> Meta:
     """Return the meta of a generation: its size, model and inputs."""
     return Meta(
-        model_name=MODEL_NAME,
+        model_name=settings.model_name,
         model_version=inputs.version,
         scored_at=f"{began_at:%Y-%m-%dT%H:%M:%SZ}",
         n_users=n_users,

@@ -29,7 +29,7 @@ from batch.evaluation.data_profile import Profile
 from batch.features import candidates, item_models, tables
 from batch.features.candidates import Pairs
 from batch.features.columns import FEATURES, UNORDERED
-from batch.model.alias import MODEL_NAME, Prod
+from batch.model.alias import Prod
 from batch.publishing import parquet
 from batch.publishing.external_ids import Ids
 from batch.scoring import warm_up
@@ -95,7 +95,9 @@ def train(settings: Settings, *, promote: bool) -> Result:
                     connection, registry, prod, version, measurement, settings, promote
                 )
         if compared is not None:
-            page = write_page(connection, raw.name, version, measurement, compared)
+            page = write_page(
+                connection, raw.name, registry.name, version, measurement, compared
+            )
             log_page(registry, version, PAGE, page)
     former = prod and prod.version
     is_better = promote and compared is not None and not compared.is_worse
@@ -129,7 +131,7 @@ def train_first_version(
     watch: Stopwatch,
 ) -> str:
     """Train a version and make it `prod`."""
-    log.info("no version of %s is prod: training the first", MODEL_NAME)
+    log.info("no version of %s is prod: training the first", settings.model_name)
     version, _ = train_version(connection, registry, tags, settings, watch)
     registry.promote(version)
     return version
@@ -186,7 +188,7 @@ def train_version(
         evaluation.item_knn.ndcg_at_10,
         evaluation.popularity.ndcg_at_10,
     )
-    page = write_page(connection, tags["release"], version, measurement)
+    page = write_page(connection, tags["release"], registry.name, version, measurement)
     log_page(registry, version, PAGE, page)
     return version, measurement
 

@@ -10,7 +10,7 @@ from batch.evaluation.evaluation import Evaluation
 from batch.model.train import N_ROUNDS, N_STAGES
 
 N_FEATURES = 25
-LABELS = {**baselines.LABELS, "model": "MovieLensXGB"}
+LABELS = {**baselines.LABELS, "model": "model"}
 
 
 def draw(

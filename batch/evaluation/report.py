@@ -1,11 +1,13 @@
 """The evaluation report: one HTML page on a model's metrics and ten users' lists."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import escape
 
 from batch.evaluation import baselines
 from batch.evaluation.comparison import Comparison
@@ -32,7 +34,8 @@ class Report:
 
     Attributes:
         release: name of the MovieLens release.
-        model_version: version of MovieLensXGB.
+        model_name: name of the registered model.
+        model_version: its version.
         measured: which model of the version was measured, `evaluated` or `served`.
         made_at: time of the evaluation, formatted.
         evaluation: metrics of the model and of the baselines.
@@ -43,6 +46,7 @@ class Report:
     """
 
     release: str
+    model_name: str
     model_version: str
     measured: str
     made_at: str
@@ -68,6 +72,13 @@ def render(report: Report) -> str:
         ),
         strongest=list(islice(report.importances.items(), N_FEATURES)),
     )
+
+
+def without_user(page: str, user: str) -> str:
+    """Return a page without an example user."""
+    heading = rf"<h3>User {re.escape(str(escape(user)))}: [0-9,]+ \w+ seen"
+    article = rf"<article>\s*{heading}.*?</article>\s*"
+    return re.sub(article, "", page, flags=re.DOTALL)
 
 
 def rankers(

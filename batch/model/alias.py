@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-MODEL_NAME = "MovieLensXGB"
+from batch.settings import MODEL_NAME
+
 PROD = "prod"
 
 CHECKSUM = "booster_sha256"
@@ -66,7 +67,7 @@ class Prod:
         return cls(version, checksum or " ".join(map(str, origin)), known)
 
 
-def read(tracking_uri: str) -> Prod | None:
+def read(tracking_uri: str, model_name: str = MODEL_NAME) -> Prod | None:
     """Return what `prod` names in a local store, None if there is no such alias.
 
     Raises:
@@ -80,7 +81,7 @@ def read(tracking_uri: str) -> Prod | None:
     try:
         address = f"file:{quote(path)}?mode=ro"
         with closing(sqlite3.connect(address, uri=True)) as database:
-            rows = database.execute(VERSION, (MODEL_NAME, PROD)).fetchall()
+            rows = database.execute(VERSION, (model_name, PROD)).fetchall()
             tags = [database.execute(TAGS, row[1:2]).fetchall() for row in rows]
     except sqlite3.Error as error:
         raise UnreadableError from error

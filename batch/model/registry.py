@@ -1,8 +1,8 @@
-"""Models in MLflow: register, load and promote versions of `MovieLensXGB`."""
+"""Models in MLflow: register, load and promote versions of the registered model."""
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,11 +15,12 @@ from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 
 from batch.errors import BatchError
-from batch.model import local_store, server
-from batch.model.alias import CHECKSUM, MODEL_NAME, PROD, Prod
+from batch.model import local_store, pages, server
+from batch.model.alias import CHECKSUM, PROD, Prod
 from batch.model.artifacts import read_booster, sha256
 from batch.model.failures import explain
 from batch.model.model_file import UnfitError
+from batch.settings import MODEL_NAME
 from lookup.shared.env import without_password
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import xgboost
     from matplotlib.figure import Figure
 
-EXPERIMENT = "MovieLensXGB"
 FORMAT = "json"
 
 EVALUATED = "evaluated_model"
@@ -65,14 +65,18 @@ class Record:
 
 
 class Registry:
-    """The registered model `MovieLensXGB` on one tracking server or local store."""
+    """A registered model and its experiment on one tracking server or local store.
 
-    def __init__(self, tracking_uri: str) -> None:
+    Both have the same name.
+    """
+
+    def __init__(self, tracking_uri: str, model_name: str = MODEL_NAME) -> None:
         # MLflow logs the tracebacks of its errors; stderr gets one line instead
         level = logging.ERROR if log.isEnabledFor(logging.DEBUG) else logging.CRITICAL
         logging.getLogger("mlflow").setLevel(level)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         self.tracking_uri = tracking_uri
+        self.name = model_name
         self._database = local_store.database_path(tracking_uri)
         with self._explained("open the store"):
             if self._database is not None:
@@ -87,7 +91,7 @@ class Registry:
         """Return what the alias `prod` names, None if there is no alias."""
         with self._explained(f"read the alias {PROD}"):
             try:
-                found = self._client.get_model_version_by_alias(MODEL_NAME, PROD)
+                found = self._client.get_model_version_by_alias(self.name, PROD)
             except MlflowException as error:
                 if error.error_code not in MISSING:
                     raise
@@ -110,10 +114,10 @@ class Registry:
         Raises:
             BatchError: the version or its file is gone, or is not a booster.
         """
-        with self._explained(f"load version {version} of {MODEL_NAME}"):
-            found = self._client.get_model_version(MODEL_NAME, version)
-            check_version(found)
-            location = self._client.get_model_version_download_uri(MODEL_NAME, version)
+        with self._explained(f"load version {version} of {self.name}"):
+            found = self._client.get_model_version(self.name, version)
+            check_version(found, self.name)
+            location = self._client.get_model_version_download_uri(self.name, version)
             return read_booster(location, self._root(found), found.tags.get(CHECKSUM))
 
     def load_evaluated(self, version: str) -> "xgboost.Booster | None":
@@ -122,9 +126,9 @@ class Registry:
         Raises:
             BatchError: the version or the model that it names is gone.
         """
-        model = f"the evaluated model of version {version} of {MODEL_NAME}"
+        model = f"the evaluated model of version {version} of {self.name}"
         with self._explained(f"load {model}"):
-            found = self._client.get_model_version(MODEL_NAME, version)
+            found = self._client.get_model_version(self.name, version)
             uri = found.tags.get(EVALUATED)
             if uri is None:
                 return None
@@ -137,28 +141,33 @@ class Registry:
 
     def metrics(self, version: str) -> tuple[str | None, Mapping[str, float]]:
         """Return the evaluation protocol and the metrics of a version's run."""
-        with self._explained(f"read the metrics of version {version} of {MODEL_NAME}"):
+        with self._explained(f"read the metrics of version {version} of {self.name}"):
             data = self._client.get_run(self._run_id(version)).data
         return data.tags.get("protocol"), data.metrics
 
     def log_page(self, version: str, name: str, page: str) -> None:
         """Write a page to the artifacts of a version's run, replacing the old one."""
-        with self._explained(f"log {name} with version {version} of {MODEL_NAME}"):
+        with self._explained(f"log {name} with version {version} of {self.name}"):
             self._client.log_text(self._run_id(version), page, name)
+
+    def edit_pages(self, change: Callable[[str], str]) -> int:
+        """Replace the pages of all runs that a change alters; return how many."""
+        with self._explained("change pages"):
+            return pages.edit(self._client, self.name, change)
 
     def promote(self, version: str) -> None:
         """Set the alias `prod` to an existing version."""
         with self._explained("list the versions"):
-            found = self._client.search_model_versions(f"name='{MODEL_NAME}'")
+            found = self._client.search_model_versions(f"name='{self.name}'")
         versions = [str(one.version) for one in found]
         if version not in versions:
             existing = ", ".join(sorted(versions, key=int)) or "none yet"
             raise BatchError(
-                f"{MODEL_NAME} has no version {version}, only: {existing}; "
+                f"{self.name} has no version {version}, only: {existing}; "
                 "train one: python -m batch train"
             )
         with self._explained(f"point {PROD} at version {version}"):
-            self._client.set_registered_model_alias(MODEL_NAME, PROD, version)
+            self._client.set_registered_model_alias(self.name, PROD, version)
 
     def register(
         self,
@@ -187,9 +196,9 @@ class Registry:
                 # logged later, and the served model must not get them
                 log_record(record, measured.model_id)
                 with suppress(MlflowException):  # it exists, or the next call fails too
-                    self._client.create_registered_model(MODEL_NAME)
+                    self._client.create_registered_model(self.name)
                 made = self._client.create_model_version(
-                    MODEL_NAME,
+                    self.name,
                     info.model_uri,
                     run.info.run_id,
                     tags={
@@ -205,18 +214,18 @@ class Registry:
 
     def _experiment(self) -> str:
         """Return the experiment's id; a local store keeps artifacts in its folder."""
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+        found = self._client.get_experiment_by_name(self.name)
         if found is not None:
             return str(found.experiment_id)
         location = None
         if self._database is not None:
             location = (self._database.parent / "artifacts").resolve().as_uri()
-        return str(self._client.create_experiment(EXPERIMENT, location))
+        return str(self._client.create_experiment(self.name, location))
 
     def _run_id(self, version: str) -> str:
-        run_id = self._client.get_model_version(MODEL_NAME, version).run_id
+        run_id = self._client.get_model_version(self.name, version).run_id
         if not run_id:
-            raise BatchError(f"version {version} of {MODEL_NAME} has no run")
+            raise BatchError(f"version {version} of {self.name} has no run")
         return str(run_id)
 
     def _run_tags(self, run_id: str | None) -> Mapping[str, str]:
@@ -253,17 +262,17 @@ class Registry:
             raise BatchError(message) from error
 
 
-def check_version(found: ModelVersion) -> None:
+def check_version(found: ModelVersion, name: str) -> None:
     """Check that a version is complete and not a copy of another model."""
     if found.status != "READY":
         raise UnfitError(f"its status is {found.status}, expected READY")
     source = found.source or ""
     if source.startswith("models:") and not (
-        LOGGED.fullmatch(source) or source.startswith(f"models:/{MODEL_NAME}/")
+        LOGGED.fullmatch(source) or source.startswith(f"models:/{name}/")
     ):
         raise UnfitError(
             f"it is a copy of {source[:100]}; only models that were registered as "
-            f"{MODEL_NAME} are used"
+            f"{name} are used"
         )
 
 

@@ -158,6 +158,7 @@ def mistyped(client: Client) -> str | None:
     names, server = client.keys, client.redis
     expected = {names.lock: "string", names.generations: "zset"}
     expected |= {names.current: "string", names.blocked: "set"}
+    expected[names.forgotten] = "string"
     if server.type(names.current) == "string":
         served = cast(str, server.get(names.current))
         expected[names.of(served).meta] = "hash"

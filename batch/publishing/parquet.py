@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch.errors import DISK_FULL_ERRNOS, BatchError
@@ -143,12 +144,53 @@ def remove_abandoned(folder: Path) -> None:
             path.unlink()
 
 
+def remove_user(path: Path, user: str) -> int:
+    """Remove a user's rows from a file that has a column user_id; return how many.
+
+    Raises:
+        BatchError: the file cannot be read or written.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            if "user_id" not in file.schema_arrow.names:
+                return 0
+            groups = range(file.num_row_groups)
+            n_rows = sum(
+                pc.sum(_is_of(user, file.read_row_group(i, ["user_id"]))).as_py() or 0
+                for i in groups
+            )
+            if n_rows:
+                _copy_without(user, file, path)
+            return n_rows
+    except pa.ArrowException as error:
+        raise BatchError(
+            f"cannot read {path}: {error}; is it damaged? then remove it"
+        ) from error
+
+
+def _copy_without(user: str, file: pq.ParquetFile, path: Path) -> None:
+    with replacing(path) as copy, pq.ParquetWriter(copy, file.schema_arrow) as writer:
+        for i in range(file.num_row_groups):
+            table = file.read_row_group(i)
+            writer.write_table(table.filter(pc.invert(_is_of(user, table))))
+
+
+def _is_of(user: str, table: pa.Table) -> pa.ChunkedArray:
+    """Return for each row whether it belongs to a user, given by external id."""
+    return pc.equal(table["user_id"].cast(pa.string()), user)
+
+
 def remove_generations(folder: Path, keep: Collection[str], prefix: str) -> None:
     """Remove the files of all generations of an installation except `keep`."""
     for path in folder.glob("*.parquet"):
-        if re.fullmatch(GENERATION, path.stem) and path.stem not in keep:
-            owner = None  # unknown: an older version wrote it, or it is broken
-            with suppress(OSError, pa.ArrowException):
-                owner = (pq.read_schema(path).metadata or {}).get(OWNER)
-            if owner in (None, prefix.encode()):
-                path.unlink(missing_ok=True)
+        is_gone = re.fullmatch(GENERATION, path.stem) and path.stem not in keep
+        if is_gone and is_of_installation(path, prefix):
+            path.unlink(missing_ok=True)
+
+
+def is_of_installation(path: Path, prefix: str) -> bool:
+    """Return whether an installation wrote a file, or it is unknown which one did."""
+    owner = None  # unknown: an older version wrote it, or it is broken
+    with suppress(OSError, pa.ArrowException):
+        owner = (pq.read_schema(path).metadata or {}).get(OWNER)
+    return owner in (None, prefix.encode())

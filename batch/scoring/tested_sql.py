@@ -8,6 +8,7 @@ next to this one holds the digests of what they were tested with, cell by cell; 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from batch import warehouse

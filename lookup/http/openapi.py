@@ -25,6 +25,7 @@ def document(
 ) -> dict[str, Any]:
     """Return the description; `top_n` is None if nothing is published yet."""
     described: dict[str, Any] = json.loads(DOCUMENT)
+    described["info"]["title"] = settings.page_title
     components = described["components"]
     k = components["parameters"]["k"]["schema"]
     k["default"] = settings.k_default

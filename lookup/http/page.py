@@ -1,6 +1,7 @@
 """The web page, `lookup/static`, served by Starlette's StaticFiles."""
 
 from hashlib import blake2b
+from html import escape
 from os import PathLike, stat_result
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
+
+from lookup.settings import PAGE_TITLE, Settings
 
 FOLDER = Path(__file__).parents[1] / "static"
 INDEX = "index.html"
@@ -31,12 +34,13 @@ HEADERS = {
 class Page(StaticFiles):
     """The files of the page, with headers for caches and browsers."""
 
-    def __init__(self, root_path: str = "") -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__(directory=FOLDER)
         html = (FOLDER / INDEX).read_text(encoding="utf-8")
-        if root_path:
+        if settings.root_path:
             # relative addresses lead astray at /recs, without the last slash
-            html = html.replace('="./', f'="{root_path}/')
+            html = html.replace('="./', f'="{settings.root_path}/')
+        html = html.replace(f">{PAGE_TITLE}<", f">{escape(settings.page_title)}<")
         self._html = html.encode()
         self._etag = f'"{blake2b(self._html, digest_size=12).hexdigest()}"'
 

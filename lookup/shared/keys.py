@@ -10,7 +10,9 @@ PREFIX = "recs"
 
 GENERATION = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"
 """The form of a generation's name, such as 20261124T184909Z-f16ffa."""
-KIND = r"(?:meta|items|about|popular|(?:user|because|history|similar):.+)"
+USER_KINDS = ("user", "because", "history")
+"""The kinds of keys of which each user has one, and which `forget` removes."""
+KIND = rf"(?:meta|items|about|popular|(?:{'|'.join(USER_KINDS)}|similar):.+)"
 """The form of what follows it in the name of a key."""
 
 
@@ -25,6 +27,7 @@ class Keys:
         generations: the sorted set of the generations held.
         lock: the string that the batch that is publishing holds.
         blocked: the set of the items that no list may show, of whatever generation.
+        forgotten: the number of users removed from generations already published.
     """
 
     def __init__(self, prefix: str = PREFIX, slot: str = "") -> None:
@@ -33,6 +36,7 @@ class Keys:
         self.generations = f"{prefix}:generations{slot}"
         self.lock = f"{prefix}:lock{slot}"
         self.blocked = f"{prefix}:blocked"
+        self.forgotten = f"{prefix}:forgotten"
 
     def in_cluster(self) -> "Keys":
         """Return the keys as they are in a Redis Cluster."""

@@ -11,6 +11,8 @@ const RANKERS = [
   ["popularity", "Popularity"],
 ];
 
+const TITLE = document.title;
+
 const $ = (id) => document.getElementById(id);
 
 let about = null;
@@ -134,7 +136,7 @@ function showOrigin(of) {
 
 function showUser(user, list) {
   const who = list.user_id;
-  document.title = `User ${who} · MovieLens-XGB`;
+  document.title = `User ${who} · ${TITLE}`;
   $("rated-title").textContent = user ? `User ${who} rated` : `User ${who}`;
   $("rated-note").textContent = user
     ? `${user.n_ratings} movies.`
@@ -256,7 +258,7 @@ function returned() {
   } else {
     $("main").hidden = true;
     $("welcome").hidden = false;
-    document.title = "MovieLens-XGB";
+    document.title = TITLE;
     $("user").value = "";
   }
 }

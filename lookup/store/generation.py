@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Self, TypedDict, TypeVar
@@ -30,11 +31,24 @@ class Item(TypedDict):
     year: int | None
 
 
+@dataclass(frozen=True)
+class Edits:
+    """What has been changed in generations that are published already.
+
+    Attributes:
+        blocked: the ids of the items that no list may show.
+        forgotten: the number of users that were removed, as Redis has it.
+    """
+
+    blocked: frozenset[str] = frozenset()
+    forgotten: str | None = None
+
+
 class Generation:
     """The meta, items and popular list of a generation, which never change.
 
-    `blocked` has the ids of the items that no list of it may show; `hidden` also has
-    the ids that stand for their films.
+    `hidden` has the ids of the items that no list of it may show: those that are
+    blocked and those that stand for their films.
 
     Raises CorruptGeneration if the meta or the popular list cannot be decoded.
     """
@@ -70,16 +84,21 @@ class Generation:
             "scored_at": self.scored_at,
         }
         self.origin_json = as_json(self.origin)[1:-1]
-        self.blocked: frozenset[str] = frozenset()
-        self.hidden = self.blocked
+        self.edits = Edits()
+        self.hidden: frozenset[str] = frozenset()
 
-    def without(self, blocked: frozenset[str]) -> Self:
-        """Return the generation with other blocked items, and all else shared.
+    @property
+    def blocked(self) -> frozenset[str]:
+        """The ids of the items that no list of it may show."""
+        return self.edits.blocked
+
+    def edited(self, edits: Edits) -> Self:
+        """Return the generation after other edits, with all else shared.
 
         It is another object, so that no cached response is taken for one of it.
         """
         other = copy.copy(self)
-        other.blocked, other.hidden = blocked, self.with_films(blocked)
+        other.edits, other.hidden = edits, self.with_films(edits.blocked)
         return other
 
     def with_films(self, item_ids: Iterable[str]) -> frozenset[str]:

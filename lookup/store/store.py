@@ -22,7 +22,7 @@ from lookup.store.errors import (
     StoreError,
     StoreUnavailable,
 )
-from lookup.store.generation import Generation
+from lookup.store.generation import Edits, Generation
 from lookup.store.pipeline import Pipeline, checked
 
 LOAD_SECONDS = 10.0
@@ -63,9 +63,12 @@ class Store:
         self._redis = Client(url)
         self._keys = Keys(prefix)
         self._pipeline = Pipeline(
-            self._redis, ("GET", self._keys.current), ("SMEMBERS", self._keys.blocked)
+            self._redis,
+            ("GET", self._keys.current),
+            ("SMEMBERS", self._keys.blocked),
+            ("GET", self._keys.forgotten),
         )
-        self._blocked: frozenset[str] = frozenset()
+        self._edits = Edits()
         self._trust = trust_seconds
         self._trusted_until = 0.0
         self._refreshing: asyncio.Task[None] | None = None
@@ -155,19 +158,18 @@ class Store:
         return None if generation is None else self._serve(generation)
 
     def _serve(self, generation: Generation) -> Generation:
-        """Make a generation, without what is blocked, the latest one; return it."""
+        """Make a generation, as edited since, the latest one; return it."""
         latest = self._latest
         if latest is None or not self._is_served(latest, generation.name):
             if latest is None or latest.name != generation.name:
                 log.info("generation %s is served", generation.name)
-            if self._blocked or (latest and latest.blocked):
-                log.info("%d items are blocked", len(self._blocked))
-            latest = self._latest = generation.without(self._blocked)
+            if self._edits.blocked or (latest and latest.blocked):
+                log.info("%d items are blocked", len(self._edits.blocked))
+            latest = self._latest = generation.edited(self._edits)
         return latest
 
     def _is_served(self, generation: Generation, current: str | None) -> bool:
-        is_current = generation.name == current
-        return is_current and generation.blocked is self._blocked
+        return generation.name == current and generation.edits is self._edits
 
     async def _wait_for(self, name: str) -> Generation | None:
         try:
@@ -207,10 +209,10 @@ class Store:
             replies = await self._pipeline.execute(*commands)
         except (RedisError, OSError) as error:
             raise self._failed(error) from error
-        *replies, current, members = replies
-        blocked = frozenset(members)
-        if blocked != self._blocked:
-            self._blocked = blocked
+        *replies, current, members, forgotten = replies
+        edits = Edits(frozenset(members), forgotten)
+        if edits != self._edits:
+            self._edits = edits
         is_latest = self._latest is not None and self._is_served(self._latest, current)
         self._trusted_until = sent_at + self._trust if is_latest else 0.0
         return [*replies, current]

@@ -29,6 +29,7 @@ def test_the_environment_is_read_and_flags_win() -> None:
         "MAX_SHRINK": ".5",
         "REDIS_PREFIX": "shop",
         "KEEP_GENERATIONS": "5",
+        "MODEL_NAME": "Shop 2.0",
     }
     read = Settings.read(environ)
     assert (read.raw, read.url, read.top_n) == (
@@ -42,6 +43,7 @@ def test_the_environment_is_read_and_flags_win() -> None:
     )
     assert (read.is_raw_named, read.max_shrink) == (True, 0.5)
     assert (read.redis_prefix, read.keep_generations) == ("shop", 5)
+    assert read.model_name == "Shop 2.0"
     flagged = Settings.read(environ, raw="other.zip", top_n="3")
     assert (flagged.raw, flagged.top_n) == (Path("other.zip"), 3)
 
@@ -68,12 +70,17 @@ def test_the_memory_and_threads_of_duckdb_are_read(text: str, n_bytes: int) -> N
 def test_empty_variables_count_as_unset() -> None:
     names = ["MOVIELENS_RAW", "MOVIELENS_URL", "REDIS_URL", "TOP_N", "MAX_SHRINK"]
     names += ["DUCKDB_MEMORY", "DUCKDB_THREADS", "REDIS_PREFIX", "KEEP_GENERATIONS"]
+    names += ["MODEL_NAME"]
     assert Settings.read(dict.fromkeys(names, "")) == Settings.read({})
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("MODEL_NAME", "a/b"),
+        ("MODEL_NAME", "it's"),
+        ("MODEL_NAME", " "),
+        ("MODEL_NAME", "x" * 101),
         ("RATING_SCALE", "5"),
         ("RATING_SCALE", "5-0.5"),
         ("RATING_SCALE", "-1-5"),

@@ -18,9 +18,10 @@ from mlflow import MlflowClient
 
 from batch.errors import BatchError
 from batch.model import model_file
-from batch.model.alias import CHECKSUM, MODEL_NAME
+from batch.model.alias import CHECKSUM
 from batch.model.artifacts import is_within, sha256
 from batch.model.registry import EVALUATED, EVALUATED_CHECKSUM, Registry
+from batch.settings import MODEL_NAME
 from tests.batch.model.test_model_file import TREE, changed, grown
 from tests.batch.model.test_registry import VALUES, register, trained
 

@@ -23,12 +23,21 @@ def test_all_are_read() -> None:
             "LOOKUP_CORS_ORIGINS": "https://a.example, http://localhost:3000",
             "LOOKUP_LOG": "requests",
             "LOOKUP_ROOT_PATH": "/shop/recs/",
+            "PAGE_TITLE": "Books & more",
         }
     )
     origins = ("https://a.example", "http://localhost:3000")
     url = "redis://localhost:6379/0"
     assert settings == Settings(
-        url, "shop", 5, "secret", 0, origins, log_requests=True, root_path="/shop/recs"
+        url,
+        "shop",
+        5,
+        "secret",
+        0,
+        origins,
+        log_requests=True,
+        root_path="/shop/recs",
+        page_title="Books & more",
     )
     assert "secret" not in repr(settings)
     assert Settings.from_environ({"LOOKUP_CORS_ORIGINS": "*"}).cors_origins == ("*",)
@@ -45,6 +54,9 @@ def test_all_are_read() -> None:
         ("LOOKUP_CORS_ORIGINS", "https://a.example/"),
         ("LOOKUP_CORS_ORIGINS", "https://a.example,"),
         ("LOOKUP_LOG", "all"),
+        ("PAGE_TITLE", " "),
+        ("PAGE_TITLE", "two\nlines"),
+        ("PAGE_TITLE", "x" * 101),
         *[
             ("LOOKUP_ROOT_PATH", path)
             for path in (

@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 
 from batch.commands import guards
 from batch.commands.inputs import Inputs
-from batch.model.alias import MODEL_NAME
 from batch.model.registry import Record, Registry
+from batch.settings import MODEL_NAME
 from lookup.shared import contract
 from tests.batch.ingest.file_server import Reply, serving
 from tests.conftest import KEYS, RedisServer, running

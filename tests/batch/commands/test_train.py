@@ -19,10 +19,9 @@ from batch.errors import BatchError
 from batch.features import candidates, tables
 from batch.features.columns import UNORDERED
 from batch.ingest import load, release
-from batch.model.alias import MODEL_NAME
 from batch.model.registry import EVALUATED, Record, Registry
 from batch.model.train import to_matrix
-from batch.settings import Settings
+from batch.settings import MODEL_NAME, Settings
 from tests.movielens import write_first_80_percent, write_world
 
 

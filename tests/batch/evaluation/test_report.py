@@ -50,6 +50,7 @@ def report_of(hold_out: HoldOut, world: World) -> Report:
     users = warehouse.user_ids(connection)
     evaluation = evaluate(connection, [Ranking(u, items, scores) for u in users])
     return Report(
+        model_name="MovieLensXGB",
         release="ml-tiny",
         model_version="7",
         measured="evaluated",

@@ -18,8 +18,9 @@ from mlflow import MlflowClient
 
 from batch.errors import BatchError
 from batch.model import alias
-from batch.model.alias import CHECKSUM, MODEL_NAME
+from batch.model.alias import CHECKSUM
 from batch.model.registry import EVALUATED, Record, Registry
+from batch.settings import MODEL_NAME
 from tests.batch.ingest.file_server import Reply, serving
 from tests.conftest import answers, free_port, wait_until
 
@@ -58,6 +59,20 @@ def registry(tmp_path: Path, empty_store: Path) -> Registry:
     folder.mkdir()
     shutil.copy(empty_store, folder)
     return Registry(f"sqlite:///{folder}/mlflow.db")
+
+
+def test_two_names_share_a_store(registry: Registry) -> None:
+    """Each has its own versions, `prod`, experiment and pages."""
+    other = Registry(registry.tracking_uri, "Shop 2.0")
+    assert other.prod() is None
+    version = register(other)
+    other.promote(version)
+    other.log_page(version, "evaluation.html", "<p>a user</p>")
+    assert alias.read(other.tracking_uri, "Shop 2.0") == other.prod()
+    assert registry.edit_pages(str.upper) == 0
+    assert other.edit_pages(str.upper) == 1
+    assert other.edit_pages(str.upper) == 0
+    other.load(version)
 
 
 def test_registering_never_moves_prod(registry: Registry) -> None:

@@ -164,6 +164,7 @@ def test_keys_that_existed_are_refused(
 def test_a_lost_key_is_missed(
     board: Connection,
     single: Client,
+    redis_client: redis.Redis,
     path: Path,
     key: str,
     found: str,
@@ -171,7 +172,7 @@ def test_a_lost_key_is_missed(
 ) -> None:
     """Such as by a server that evicts."""
     monkeypatch.setattr(pipeline, "KEYS_PER_TRIP", 7)
-    write(board, single.redis, path, list(map(ranking, range(1, 4))))
+    write(board, redis_client, path, list(map(ranking, range(1, 4))))
     shared_keys.write_items(single, "g", ITEMS)
     shared_keys.write_popular(single, "g", POPULAR)
     similar = shared_keys.write_similar(single, "g", board, 5, SAME)
@@ -192,13 +193,15 @@ def test_more_items_than_a_trip_takes(
     assert single.redis.hlen("recs:g:items") == 19
 
 
-def test_similar_items_are_lists_like_others(board: Connection, single: Client) -> None:
+def test_similar_items_are_lists_like_others(
+    board: Connection, single: Client, redis_client: redis.Redis
+) -> None:
     """Of one colour, best first, each item but itself."""
     found = shared_keys.write_similar(single, "g", board, 5, SAME)
     assert found == [str(item_id) for item_id in range(1, 41)]
     for item_id in map(int, found):
         key = KEYS.of("g").similar(item_id)
-        pairs = contract.decode(entries(single.redis, key))
+        pairs = contract.decode(entries(redis_client, key))
         others = [other for other, _ in pairs]
         assert len(others) == 5
         assert item_id not in others

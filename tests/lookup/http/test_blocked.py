@@ -6,6 +6,7 @@ import httpx
 import pytest
 import redis
 
+from batch.publishing import connections, generations, users
 from lookup.shared import contract
 from lookup.shared.contract import History
 from tests.conftest import ITEMS, KEYS, publish
@@ -108,6 +109,27 @@ async def test_they_stay_blocked_in_later_generations(
     redis_client.srem(KEYS.blocked, 73)
     publish(redis_client, "g2")
     assert await ids(api, "/recommend/42?k=1") == [73]
+
+
+async def test_a_user_who_was_removed_is_unknown_at_once(
+    api: httpx.AsyncClient, redis_client: "redis.Redis"
+) -> None:
+    """However hot the answers were, and of other users nothing changes."""
+    publish(redis_client)
+    redis_client.set(G1.history(42), contract.encode_history(History(1, [], [])))
+    url = redis_client.get_connection_kwargs()
+    for _ in range(2):
+        assert await ids(api, "/recommend/42?k=2") == [50, 73]
+        assert (await api.get("/users/42")).status_code == 200
+    address = f"redis://{url['host']}:{url['port']}"
+    with connections.connect(address) as client, generations.locked(client) as lock:
+        assert users.forget(client, lock, "42") == 2
+    for _ in range(2):
+        answer = (await api.get("/recommend/42?k=2")).json()
+        assert answer["fallback_reason"] == "unknown_user"
+        await error(api, "/recommend/42?fallback=none", 404, "unknown_user")
+        await error(api, "/users/42", 404, "unknown_user")
+        assert await ids(api, "/recommend/7") == [258, 50]
 
 
 async def test_another_type_is_named(

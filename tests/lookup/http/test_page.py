@@ -46,6 +46,16 @@ async def test_files_need_no_key_and_nothing_else_goes_with_them(
             assert (await api.get(path)).status_code == 401
 
 
+async def test_title_and_heading_are_those_of_the_setting(redis_url: str) -> None:
+    async with serving(redis_url, Settings(page_title='<"Books" & more>')) as api:
+        text = (await api.get("/")).text
+        for tag in ("title", "h1"):
+            assert f"<{tag}>&lt;&quot;Books&quot; &amp; more&gt;</{tag}>" in text
+        assert "MovieLens-XGB" not in text
+        schema = (await api.get("/openapi.json")).json()
+        assert schema["info"]["title"] == '<"Books" & more>'
+
+
 @pytest.mark.parametrize(
     "name", ["nothing.js", "index.html", "..%2fapp.py", "", ".", "%00"]
 )

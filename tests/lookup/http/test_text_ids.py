@@ -1,5 +1,6 @@
 """Users and items whose ids are text: what goes in comes out."""
 
+import json
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 

@@ -1,8 +1,10 @@
 """The names of keys, and which of them are ours."""
 
+import inspect
+
 import pytest
 
-from lookup.shared.keys import Keys
+from lookup.shared.keys import USER_KINDS, GenerationKeys, Keys
 from tests.conftest import KEYS
 
 NAME = "20261124T184909Z-f16ffa"
@@ -31,6 +33,14 @@ def test_each_key_of_a_generation_is_known_by_its_form(prefix: str) -> None:
     assert {keys.generation_of(key) for key in found} == {NAME}
     for other in {"recs", "shop.recs", "recs:b", "shop-recs", NAME} - {prefix}:
         assert {Keys(other).generation_of(key) for key in found} == {None}
+
+
+def test_the_kinds_of_users_keys_are_all_that_take_a_user() -> None:
+    members = inspect.getmembers(GenerationKeys, inspect.isfunction)
+    of_users = [
+        name for name, one in members if "user_id" in inspect.signature(one).parameters
+    ]
+    assert sorted(USER_KINDS) == of_users
 
 
 @pytest.mark.parametrize(

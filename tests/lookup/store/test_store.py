@@ -62,13 +62,13 @@ async def test_lists(store: Store, redis_client: "redis.Redis") -> None:
 async def test_steady_state_is_one_round_trip(
     store: Store, redis_client: "redis.Redis"
 ) -> None:
-    """Three commands, sent together, and none for what does not change."""
+    """Four commands, sent together, and none for what does not change."""
     publish(redis_client)
     await read(store)
     before = n_calls(redis_client)
     for _ in range(10):
         await read(store)
-    assert n_calls(redis_client) - before == 3 * 10 + 1  # one is n_calls' own
+    assert n_calls(redis_client) - before == 4 * 10 + 1  # one is n_calls' own
 
 
 async def test_trust_saves_round_trips(
@@ -122,7 +122,7 @@ async def test_concurrent_calls_share_one_load(
     publish(redis_client)
     before = n_calls(redis_client)
     await asyncio.gather(*(store.generation() for _ in range(50)))
-    assert n_calls(redis_client) - before == 2 + 5 + 1
+    assert n_calls(redis_client) - before == 3 + 6 + 1
 
 
 async def test_load_survives_a_cancelled_call(
