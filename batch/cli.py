@@ -79,13 +79,6 @@ def check_version(_: click.Context, __: click.Parameter, text: str) -> str:
     return str(int(text))
 
 
-def check_user(_: click.Context, __: click.Parameter, text: str) -> str:
-    """Check a user's id, and return it as keys and files have it."""
-    if not re.fullmatch("0*[1-9][0-9]{0,9}", text):
-        raise click.BadParameter(f"{text!r} is not a user_id; expected 1, 2, …")
-    return str(int(text))
-
-
 COMMON_OPTIONS = (
     click.option(
         "--raw",
@@ -253,7 +246,7 @@ command(admin.show_blocked, "blocked")
 command(
     forget.forget,
     "forget",
-    click.argument("user", callback=check_user, metavar="USER_ID"),
+    click.argument("user", metavar="USER_ID"),
 )
 
 

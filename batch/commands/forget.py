@@ -25,6 +25,7 @@ def forget(settings: Settings, *, user: str) -> Result:
         # what interrupted batches left may name the user, too
         generations.remove_unheld(client, lock, generations.held(client), *folders)
         warehouse.remove_abandoned(settings.spill)
+        user = users.name_of(client, user)
         n_keys = users.forget(client, lock, user)
         if settings.redis_url is None:
             generations.save(client, settings.redis_folder)

@@ -6,13 +6,13 @@ from typing import cast
 from batch.errors import BatchError
 from batch.publishing import generations
 from batch.publishing.connections import Client
-from lookup.shared.contract import ExternalId, IdKind
+from lookup.shared.contract import ExternalId
 
 
 def ids(client: Client) -> list[ExternalId]:
     """Return the blocked item_ids in their order."""
     members = cast("set[str]", client.redis.smembers(client.keys.blocked))
-    parsed = map(_kind(client).parse, members)
+    parsed = map(generations.kind_of(client, "item_ids").parse, members)
     return sorted((i for i in parsed if i is not None), key=lambda i: (str(type(i)), i))
 
 
@@ -51,15 +51,9 @@ def remove(client: Client, item_ids: Sequence[ExternalId]) -> None:
     client.redis.srem(client.keys.blocked, *names)
 
 
-def _kind(client: Client) -> IdKind:
-    """Return what the served generation's item_ids are."""
-    _, meta = generations.current(client) or ("", {})
-    return IdKind(meta.get("item_ids", IdKind.POSITIVE.value))
-
-
 def _names(client: Client, item_ids: Sequence[ExternalId]) -> list[str]:
     """Return ids as the keys and sets of Redis have them."""
-    kind = _kind(client)
+    kind = generations.kind_of(client, "item_ids")
     parsed = {item_id: kind.parse(str(item_id)) for item_id in item_ids}
     if bad := [item_id for item_id, name in parsed.items() if name is None]:
         raise BatchError(f"item_id is {bad[0]!r}, expected a {kind.value}")

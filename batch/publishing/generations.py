@@ -73,6 +73,12 @@ def current(client: Client) -> tuple[str, Mapping[str, str]] | None:
     return (generation, meta) if meta else None
 
 
+def kind_of(client: Client, field: str) -> IdKind:
+    """Return what the `user_ids` or `item_ids` of the served generation are."""
+    _, meta = current(client) or ("", {})
+    return IdKind(meta.get(field, IdKind.POSITIVE.value))
+
+
 def set_version(client: Client, generation: str, former: str, version: str) -> None:
     """Note under which number the model of a generation is registered now."""
     if former != version:

@@ -3,10 +3,23 @@
 import json
 from typing import cast
 
+from batch.errors import BatchError
 from batch.publishing import cluster, generations
 from batch.publishing.connections import Client
 from batch.publishing.lock import Lock
 from lookup.shared.keys import USER_KINDS, GenerationKeys
+
+
+def name_of(client: Client, user: str) -> str:
+    """Return a user's id as keys and files have it.
+
+    Raises:
+        BatchError: it is no id of the served generation's kind.
+    """
+    kind = generations.kind_of(client, "user_ids")
+    if (name := kind.parse(user)) is None:
+        raise BatchError(f"user_id is {user!r}, expected a {kind.value}")
+    return str(name)
 
 
 def forget(client: Client, lock: Lock, user: str) -> int:

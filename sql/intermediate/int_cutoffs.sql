@@ -43,17 +43,29 @@ cut as (
     where n_left > least($n_next, 1)
 ),
 
+-- where that many histories are short already, none is shortened
+shortening as (
+    select
+        if(
+            count(*) filter (where n_history <= 5) < $short_share * count(*),
+            $short_share * 4294967296,
+            0
+        ) as below
+    from cut
+),
+
 shortened as (
     select
-        user_id,
+        cut.user_id,
         if(
-            draw < $short_share * 4294967296,
-            least(1 + mod(draw, 5), n_history),
-            n_history
+            cut.draw < shortening.below,
+            least(1 + mod(cut.draw, 5), cut.n_history),
+            cut.n_history
         ) as n_short,
-        n_history,
-        n_with_future
+        cut.n_history,
+        cut.n_with_future
     from cut
+    cross join shortening
 ),
 
 cutoffs as (

@@ -146,6 +146,11 @@ def test_some_users_teach_with_a_short_history(connection: Connection) -> None:
     assert cutoffs(connection, n_cuts=1, short_share=0) == [
         (user, 32, 40) for user in sorted(range(1, 501), key=str)
     ]
+    # enough are short already
+    ratings = [row for row in ratings if row[0] > 60 or row[1] <= 6]
+    given(connection, "int_ratings", "user_id item_id position", ratings)
+    found = cutoffs(connection, n_cuts=1, short_share=0.1)
+    assert {row[1] for row in found} == {5, 32}
 
 
 def test_nothing_after_a_cutoff_is_history(connection: Connection) -> None:

@@ -11,6 +11,8 @@ import redis
 from batch import warehouse
 from batch.commands import Result, admin
 from batch.commands import run as command
+from batch.commands.forget import forget
+from batch.errors import BatchError
 from batch.features import candidates, tables
 from batch.ingest import load, release
 from batch.model import train
@@ -118,6 +120,21 @@ async def test_the_shops_ids_are_in_redis_in_files_and_in_answers(
         assert {item["item_id"] for item in user["last"]} <= bought["cust-0007"]
     similar = lists(redis_client, "similar")
     assert not UNLISTED & {other for others in similar.values() for other in others}
+
+
+def test_a_customer_is_forgotten(settings: Settings, redis_client: redis.Redis) -> None:
+    run(settings)
+    result = forget(settings, user="cust-0007")
+    assert int(str(result["keys"])) >= 3
+    assert int(str(result["rows"])) >= 100
+    assert "cust-0007" not in lists(redis_client)
+    assert list(redis_client.scan_iter("*cust-0007*", count=1000)) == []
+    for path in settings.processed.rglob("*.parquet"):
+        table = pq.read_table(path)
+        ids = table["user_id"].to_pylist() if "user_id" in table.column_names else []
+        assert "cust-0007" not in ids
+    with pytest.raises(BatchError, match="user_id is '', expected a text"):
+        forget(settings, user="")
 
 
 def test_both_scorers_leave_out_what_is_not_listed(
