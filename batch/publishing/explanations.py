@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import duckdb
+import pyarrow as pa
 
 from batch import warehouse
 from batch.publishing import encoding, parquet
@@ -41,7 +42,7 @@ def read(
 
     The rankings must be sorted by user_id.
     """
-    connection.register(RANKED_TABLE, parquet.as_table(rankings))
+    connection.register(RANKED_TABLE, as_table(rankings))
     table = warehouse.fetch(connection, "marts/explanations", {})
     connection.unregister(RANKED_TABLE)
     # one row per ranked item, sorted by user_id and rank
@@ -59,3 +60,8 @@ def translated(text: str, items: ExternalIds) -> str:
     """Return an explanation with the ids that items have outside."""
     numbers = map(int, filter(None, text.split(",")))
     return contract.encode_reasons([items.external(number) for number in numbers])
+
+
+def as_table(rankings: Sequence[Ranking]) -> pa.Table:
+    """Return rankings as rows of user_id, rank and item_id."""
+    return parquet.as_table(rankings).drop_columns("score")

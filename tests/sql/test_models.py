@@ -8,7 +8,7 @@ from batch import warehouse
 from batch.features import item_models, tables
 from batch.features.columns import FEATURES
 from batch.ingest import own_data
-from batch.publishing import explanations, parquet
+from batch.publishing import explanations
 from batch.scoring.ranking import Ranking
 from tests import worlds
 from tests.sql.given import TYPES, Connection, given
@@ -191,7 +191,7 @@ def test_the_literal_tables_have_the_types_of_the_warehouse(
     scores = item_models.scores(item_models.read(connection), [1], states)
     connection.from_arrow(scores).create(item_models.SCORES_TABLE)
     ranking = Ranking(1, np.array([2], np.int32), np.array([0.5], np.float32))
-    rows = parquet.as_table([ranking])
+    rows = explanations.as_table([ranking])
     connection.from_arrow(rows).create(explanations.RANKED_TABLE)
     for name in TYPES:
         built = described(connection, name)

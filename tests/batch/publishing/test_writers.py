@@ -11,6 +11,7 @@ from batch import warehouse
 from batch.errors import BatchError
 from batch.features import tables
 from batch.publishing import pipeline, shared_keys, verify, writers
+from batch.publishing.cluster import Redis
 from batch.publishing.connections import Client
 from batch.publishing.external_ids import ExternalIds, Ids
 from batch.publishing.shared_keys import Item
@@ -55,7 +56,7 @@ def unseen(connection: Connection, user_id: int) -> Ranking:
 
 
 def write(
-    connection: Connection, client: redis.Redis, path: Path, *blocks: list[Ranking]
+    connection: Connection, client: Redis, path: Path, *blocks: list[Ranking]
 ) -> None:
     """Write blocks with all writers."""
     own = Client(client, KEYS)
@@ -65,7 +66,7 @@ def write(
                 writer.write(block)
 
 
-def entries(client: redis.Redis, key: str) -> list[str]:
+def entries(client: Redis, key: str) -> list[str]:
     """Read a list."""
     return list(map(str, client.lrange(key, 0, -1)))
 
