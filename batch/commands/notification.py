@@ -6,8 +6,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.message import Message
-from typing import IO, Self
+from typing import Self
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -83,13 +82,5 @@ class Notifier:
 class _NoRedirects(HTTPRedirectHandler):
     """Makes a redirect an error: urllib would turn the POST into a GET."""
 
-    def redirect_request(
-        self,
-        req: Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Message,
-        newurl: str,
-    ) -> None:
+    def redirect_request(self, *_: object, **__: object) -> None:
         """Return no request, so that urllib raises HTTPError."""
