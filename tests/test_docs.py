@@ -126,14 +126,14 @@ def test_every_route_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     g = "{generation}"
-    keys = [KEYS.current, KEYS.generations, KEYS.lock, KEYS.blocked]
-    keys.append(KEYS.forgotten)
-    for name, member in vars(GenerationKeys).items():
-        if isinstance(member, property):
-            keys.append(f"recs:{g}:{name}")
-        elif not name.startswith("_"):
+    of_generation = KEYS.of(g)
+    values = [*vars(KEYS).values(), *vars(of_generation).values()]
+    keys = [value for value in values if re.fullmatch("recs:.*[a-z]", value)]
+    for name in vars(GenerationKeys):
+        if not name.startswith("_"):
             of_item = name == "similar"
-            keys.append(f"recs:{g}:{name}:{'{item_id}' if of_item else '{user_id}'}")
+            key = getattr(of_generation, name)
+            keys.append(key("{item_id}" if of_item else "{user_id}"))
     assert len(keys) > 10
     for key in keys:
         assert f"| `{key}` |" in ALL

@@ -62,6 +62,7 @@ async def test_ready(api: httpx.AsyncClient, published: None) -> None:
         "generation": "g1",
         "model_version": "3",
         "scored_at": "2026-11-24T01:30:00Z",
+        "source": "personal",
     }
 
 

@@ -112,8 +112,8 @@ def test_data_too_small_to_learn_from_are_served_by_popularity(
     assert (first["skipped"], first["promoted"]) == (False, False)
     assert "until there is more, items rank by popularity" in caplog.text
     generation = KEYS.of(str(first["generation"]))
-    expected = {1: [""], 3: ["2:2.0000"]}[n_users]
-    assert redis_client.lrange(generation.user(1), 0, -1) == expected
+    expected = {1: [""], 3: ["b:2.0000"]}[n_users]
+    assert redis_client.lrange(generation.user("u1"), 0, -1) == expected
     assert run(small)["skipped"]
     assert admin.status(small)["prod_version"] is None
     with pytest.raises(NothingToLearn, match="a user needs at least 2 ratings"):

@@ -82,9 +82,8 @@ def test_a_film_is_listed_once_and_not_if_it_was_rated_under_another_id(
     query = "select film_id, list(item_id) from films group by film_id"
     ids_of = dict(alike.sql(query).fetchall())
     assert sorted(map(len, ids_of.values())) == [1] * 20 + [3] * 10
-    eligible = {
-        i for (i,) in alike.table("eligible_items").select("item_id").fetchall()
-    }
+    listed = alike.table("stg_items").filter("is_listed").select("item_id")
+    eligible = {i for (i,) in listed.fetchall()}
     seen = alike.table("int_history").select("user_id, item_id").fetchall()
     wanted = {
         user: [
