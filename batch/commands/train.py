@@ -164,7 +164,7 @@ def train_version(
         for window in REFIT_WINDOWS
     ]
     with watch.stage("train"):
-        n_pairs, n_users = sum(map(len, windows)), windows[-1].n_users
+        n_pairs, n_users = sum(map(len, windows)), max(w.n_users for w in windows)
         log.info("training on %d pairs of %d users", n_pairs, n_users)
         fit = partial(fit_model, liked_from=scale.liked_from)
         trained = fit(windows, later[-1].of_every(CURVE_SHARE))

@@ -112,7 +112,7 @@ def train(
         matrix = to_matrix(sample, bins, liked_from)
         if bins is None:
             bins = matrix
-            if validation is not None:
+            if validation is not None and len(validation):
                 training = usable[0].of_every(CURVE_SHARE)
                 named = ((training, "training"), (validation.in_order(), "validation"))
                 sets = [(to_matrix(few, bins, liked_from), name) for few, name in named]
