@@ -92,8 +92,12 @@ def test_features_of_users_items_and_pairs_are_added(clone: Path) -> None:
             assert text.count(f" {line}\n") == 1
             text = text.replace(f" {line}\n", f" {line}\n        {added}\n")
         path.write_text(text)
-    trained = batch(clone, "train", "--promote")
-    assert trained.count("ten times as slow") == 1  # though it measures prod as well
+    trained = batch(clone, "train")
+    assert trained.count("ten times as slow") == 1
+    assert (
+        "prod (version 1) cannot be measured: it was trained with features" in trained
+    )
+    batch(clone, "promote", "--version", "2")
     scored = batch(clone, "run", "--scorer", "compiled")
     (line,) = [line for line in scored.splitlines() if "ten times as slow" in line]
     assert "not been tested with this batch/features/columns.py" in line

@@ -24,6 +24,17 @@ from lookup.shared.contract import About, ExternalId
 N_EXAMPLES = 8
 """The number of users that the page suggests."""
 
+KIND_OF_DATA = r"""
+    select
+        (select min(rating) < max(rating) from stg_ratings),
+        (
+            select 2 * count(*) filter (where regexp_matches(title, '\(\d{4}\)\s*$'))
+                > count(*)
+            from stg_items
+        )
+"""
+"""Whether ratings differ, and whether most titles end with a year, as films' do."""
+
 Connection = duckdb.DuckDBPyConnection
 
 
@@ -142,6 +153,7 @@ def read_about(
     """Describe a generation as a whole; `metrics` have the flat names of MLflow."""
     query = "select distinct unnest(genres) as genre from stg_items order by genre"
     genres = [genre for (genre,) in connection.sql(query).fetchall()]
+    ((has_ratings, has_films),) = connection.sql(KIND_OF_DATA).fetchall()
     return About(
         n_users=len(user_ids),
         n_items=warehouse.count(connection, "stg_items"),
@@ -149,4 +161,6 @@ def read_about(
         examples=[users.external(i) for i in evenly_spaced(user_ids, N_EXAMPLES)],
         protocol=protocol,
         metrics=by_ranker(metrics),
+        has_ratings=bool(has_ratings),
+        has_films=bool(has_films),
     )

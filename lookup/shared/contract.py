@@ -153,6 +153,8 @@ class About:
         examples: some users with a list.
         protocol: the evaluation protocol, None if unknown.
         metrics: ranker (such as `model`) → metric → value on the hold-out.
+        has_ratings: whether ratings differ, so that they say what users liked.
+        has_films: whether titles are those of films, with a year at the end.
     """
 
     n_users: int
@@ -161,6 +163,8 @@ class About:
     examples: Sequence[ExternalId]
     protocol: str | None
     metrics: Mapping[str, Mapping[str, float]]
+    has_ratings: bool = True
+    has_films: bool = True
 
 
 def encode_about(about: About) -> str:
@@ -182,6 +186,8 @@ def decode_about(text: str) -> About:
                 ranker: {name: _number(value) for name, value in metrics.items()}
                 for ranker, metrics in fields["metrics"].items()
             },
+            has_ratings=fields.get("has_ratings") is not False,
+            has_films=fields.get("has_films") is not False,
         )
         encode_about(found).encode()
     except MALFORMED as error:

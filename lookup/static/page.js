@@ -105,7 +105,8 @@ async function openSimilar(item) {
 function showAbout() {
   showOrigin(about);
   const [users, items] = [about.n_users, about.n_items].map((n) => n.toLocaleString("en"));
-  $("extent").textContent = `There are ${users} users and ${items} movies.`;
+  $("extent").textContent = `There are ${users} users and ${items} ${things()}.`;
+  document.body.classList.toggle("unrated", !about.has_ratings);
   $("genre").append(...about.genres.map((name) => element("option", {}, name)));
   if (typeof about.examples[0] === "string") {
     for (const name of ["pattern", "title", "inputmode"]) $("user").removeAttribute(name);
@@ -128,6 +129,11 @@ function showAbout() {
   $("measured").hidden = rows.length === 0;
 }
 
+// What the items are called.
+function things() {
+  return about?.has_films === false ? "items" : "movies";
+}
+
 function showOrigin(of) {
   const version = `Model version ${of.model_version}, scored `;
   const generation = element("span", { class: "generation" }, of.generation);
@@ -139,8 +145,8 @@ function showUser(user, list) {
   document.title = `User ${who} · ${TITLE}`;
   $("rated-title").textContent = user ? `User ${who} rated` : `User ${who}`;
   $("rated-note").textContent = user
-    ? `${user.n_ratings} movies.`
-    : "No user has this id, so these are the popular movies.";
+    ? `${user.n_ratings} ${things()}.`
+    : `No user has this id, so these are the popular ${things()}.`;
   $("rated-lists").hidden = user === null;
   const rows = (items) => items.map((item) => rating(item, openSimilar));
   $("highest").replaceChildren(...rows(user?.highest ?? []));
@@ -168,7 +174,7 @@ function showList(list) {
     note = current.genre ? `Nothing${of} is in this list.` : "Everything there is has been rated.";
   }
   $("recommended-note").textContent = note;
-  const kind = isPersonal ? "recommendations" : "popular movies";
+  const kind = isPersonal ? "recommendations" : `popular ${things()}`;
   $("status").textContent = `${current.length} ${kind}${of} for user ${current.userId}`;
 }
 

@@ -72,7 +72,7 @@ function opener(item, onSimilar) {
     type: "button",
     class: "movie",
     "aria-haspopup": "dialog",
-    title: "Similar movies",
+    title: "What is similar",
   });
   button.append(named(item.title));
   button.addEventListener("click", () => onSimilar(item));

@@ -1,6 +1,7 @@
 """The page, in a real Chromium, on a real lookup and a real Redis."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -249,6 +250,18 @@ def brightness(page: Page) -> float:
     colour = body.value_of_css_property("background-color")
     channels = colour.partition("(")[2].rstrip(")").split(",")[:3]
     return sum(map(float, channels)) / 3
+
+
+def test_data_without_ratings_and_films_have_no_stars_and_items(
+    page: Page, redis_client: "redis.Redis"
+) -> None:
+    shop = replace(ABOUT, has_ratings=False, has_films=False)
+    redis_client.set(KEYS.of("g1").about, contract.encode_about(shop))
+    page.open_user()
+    assert page["rated-note"].text == "2 items."
+    assert page.ids("last") == [258, 300]
+    shown = [one for one in page.all(".stars, #highest") if one.is_displayed()]
+    assert shown == []
 
 
 def test_an_unknown_user_gets_the_popular_list_and_a_note(page: Page) -> None:

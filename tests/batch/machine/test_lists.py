@@ -41,7 +41,8 @@ def first_run(folder: Path, **variables: str) -> tuple[pa.Table, set[str]]:
     return pq.read_table(lists), models
 
 
-WHERE = {"PYTHONPATH": str(Path(__file__).parents[3])}
+WHERE = {"PYTHONPATH": str(Path(__file__).parents[3]), "MLFLOW_TRACKING_URI": ""}
+"""Each run has an MLflow of its own, also where an earlier test set another."""
 
 Run = tuple[pa.Table, set[str], redis.Redis]
 

@@ -229,7 +229,9 @@ def test_a_small_world(single: Client, tmp_path: Path) -> None:
         years = [item.year for item in shared_keys.read_items(connection, SAME)]
     examples = [1, 4, 7, 10, 13, 16, 19, 22]
     by_ranker = {"model": metrics}
-    assert about == About(24, 3, ["Drama", "War"], examples, "by time", by_ranker)
+    words = ["Drama", "War"]
+    expected = About(24, 3, words, examples, "by time", by_ranker, False, False)
+    assert about == expected
     assert years == [1990, None, 1991]
 
 
