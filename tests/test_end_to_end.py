@@ -348,11 +348,9 @@ def test_the_lists_of_ml_100k_beat_the_usual_libraries(tmp_path: Path) -> None:
 
 
 def films(raw: Path) -> dict[int, str]:
-    """Return the title, with the year, of each item; unnamed items have their own."""
-    rows = [
-        line.split("|") for line in (raw / "u.item").read_text("latin-1").split("\n")
-    ]
-    return {int(row[0]): row[1] for row in rows if row[0]}
+    """Return the title, with the year, of each item."""
+    lines = (raw / "u.item").read_text("latin-1").splitlines()
+    return {int(line.split("|")[0]): line.split("|")[1] for line in lines}
 
 
 def python_m_batch(clone: Clone, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -227,7 +227,7 @@ def independently(found: release.Release) -> tuple[Rows, Rows]:
     for user, item, rating, time in cells(found, "stg_ratings"):
         pair = int(user), int(item)
         latest[pair] = max(latest.get(pair, (0, 0.0)), (int(time), float(rating)))
-    ratings = [(*pair, rating, time) for pair, (time, rating) in latest.items()]
+    ratings: Rows = [(*pair, rating, at) for pair, (at, rating) in latest.items()]
     items = [(int(item), title.strip(" ")) for item, title, *_ in cells(found)]
     return meant(ratings), sorted(items)
 
