@@ -1,7 +1,6 @@
 """The DuckDB connection and the SQL models, in the order in which they build."""
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -270,15 +269,6 @@ def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return len(connection.table(table))
 
 
-def digest(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return a digest of the rows of the staging tables, in whatever order they are."""
-    sums = [
-        connection.table(name).aggregate(f"count(*), sum(hash({name})::hugeint)")
-        for name in STAGING
-    ]
-    return hashlib.sha256(repr([one.fetchall() for one in sums]).encode()).hexdigest()
-
-
 def user_ids(connection: duckdb.DuckDBPyConnection) -> list[int]:
     """Return the users who have a history at the cutoff, in ascending order."""
     query = "select user_id from int_cutoffs order by user_id"
@@ -290,14 +280,6 @@ def users_with_future(connection: duckdb.DuckDBPyConnection) -> list[int]:
     users = connection.table("int_cutoffs").filter("n_with_future > n_history")
     rows = users.order("user_id").select("user_id").fetchall()
     return [user_id for (user_id,) in rows]
-
-
-def popular(
-    connection: duckdb.DuckDBPyConnection, top_n: int
-) -> list[tuple[int, float]]:
-    """Return the most rated items as (item_id, n_ratings), best first."""
-    table = fetch(connection, "marts/popular_items", {"top_n": top_n})
-    return [(row["item_id"], float(row["score"])) for row in table.to_pylist()]
 
 
 def used(query: str, parameters: Parameters) -> dict[str, object]:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def enforce(changes: Sequence[str], *, is_accepted: bool) -> None:
-    """End the run if something changed that nobody accepted.
+    """End the run if something changed and was not accepted.
 
     Raises:
         BatchError: says what changed, and how to go on all the same.
@@ -76,8 +76,8 @@ def _other_features(inputs: Inputs) -> list[str]:
     )
     return [
         f"the SQL of the features ({digest[:8]}) is not that which version "
-        f"{inputs.prod.version}, which is prod, was trained with ({former[:8]}): "
-        f"{TRAIN}"
+        f"{inputs.prod.version}, which is prod, was trained with ({former[:8]}): train "
+        "with this SQL (python -m batch train, then promote --version N)"
     ]
 
 

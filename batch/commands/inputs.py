@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
-from batch import warehouse
 from batch.commands import resources
 from batch.commands.resources import Connection
 from batch.errors import BatchError
 from batch.features import tables
-from batch.ingest import release
+from batch.ingest import load, release
 from batch.ingest.release import Release
 from batch.model.alias import Prod
 from batch.publishing.generations import Meta
@@ -84,5 +83,5 @@ def tags_of(raw: Release, db: Connection | None, scale: RatingScale) -> dict[str
 def raw_fingerprint(raw: Release, db: Connection | None) -> str:
     """Digest the raw files or, where queries give the data, the staging tables."""
     if raw.is_queried and db is not None:
-        return warehouse.digest(db)
+        return load.digest(db)
     return release.fingerprint(raw)

@@ -32,7 +32,7 @@ class Notifier:
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self | None:
-        """Read NOTIFY_URL and NOTIFY_ALWAYS; return None if nobody is to be notified.
+        """Read NOTIFY_URL and NOTIFY_ALWAYS; return None if no URL is set.
 
         Raises:
             SettingError: one of them cannot be used.

@@ -10,7 +10,7 @@ from batch import warehouse
 
 FAST = 100
 """A user with more interactions than this within a minute is taken for a robot. In
-MovieLens-100K, whose users rated pages of films at once, nobody has more than 30."""
+MovieLens-100K, whose users rated pages of films at once, 30 are the most."""
 
 LARGE_SHARE = 0.2
 """The share of all interactions from which one user or one item is worth a warning."""

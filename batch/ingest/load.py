@@ -1,5 +1,6 @@
 """Load a release into the staging tables, with all checks and repairs."""
 
+import hashlib
 import logging
 import time
 from pathlib import Path
@@ -115,3 +116,12 @@ def like_all(connection: duckdb.DuckDBPyConnection) -> None:
     if n_values == 1:
         log.warning("no ratings, or only one value: every interaction counts as liked")
         connection.execute("update stg_ratings set rating = 5")
+
+
+def digest(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a digest of the rows of the staging tables, in whatever order they are."""
+    sums = [
+        connection.table(name).aggregate(f"count(*), sum(hash({name})::hugeint)")
+        for name in warehouse.STAGING
+    ]
+    return hashlib.sha256(repr([one.fetchall() for one in sums]).encode()).hexdigest()

@@ -59,9 +59,9 @@ def write(
 ) -> list[str]:
     """Write all shared keys, the meta last; return the items with a similar list."""
     write_items(client, generation, read_items(connection, ids.items))
-    popular = warehouse.popular(connection, meta.top_n)
-    named = [(ids.items.keys[item_id], score) for item_id, score in popular]
-    write_popular(client, generation, named)
+    table = warehouse.fetch(connection, "marts/popular_items", {"top_n": meta.top_n})
+    popular = [(ids.items.keys[r["item_id"]], r["score"]) for r in table.to_pylist()]
+    write_popular(client, generation, popular)
     similar = write_similar(client, generation, connection, meta.top_n, ids.items)
     write_about(client, generation, about)
     write_meta(client, generation, meta)

@@ -25,11 +25,12 @@ def command(*flags: object) -> list[str]:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Give the settings of a test and none of the machine's."""
+    """Give the settings of a test, and none of the machine's or of earlier tests."""
+    others = ("REDIS_URL", "K_DEFAULT", "MLFLOW_TRACKING_URI")  # mlflow sets the last
     rest = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("REDIS_URL", "K_DEFAULT") and not name.startswith("LOOKUP_")
+        if name not in others and not name.startswith("LOOKUP_")
     }
     return {**rest, "PYTHONPATH": str(ROOT), **settings}
 

@@ -285,7 +285,7 @@ def test_other_sql_wants_another_training(site: Site) -> None:
     line = done.stderr.splitlines()[-1]
     assert line.startswith("error: the SQL of the features (")
     assert "version 1, which is prod, was trained with" in line
-    assert "python -m batch train --promote" in line
+    assert "(python -m batch train, then promote --version N)" in line
     assert line.endswith("--accept-changes")
     assert site.content() == before
 

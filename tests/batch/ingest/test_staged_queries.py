@@ -89,11 +89,11 @@ def test_a_database_can_be_the_source(
         """)
     load.read(connection, found)
     assert [row[:2] for row in rows(connection)] == [("7", "x"), ("10", "y")]
-    before = warehouse.digest(connection)
+    before = load.digest(connection)
     load.read(connection, found)
-    assert warehouse.digest(connection) == before
+    assert load.digest(connection) == before
     connection.execute("delete from stg_ratings where user_id = 2")
-    assert warehouse.digest(connection) != before
+    assert load.digest(connection) != before
 
 
 @pytest.mark.parametrize(
