@@ -82,13 +82,13 @@ def _other_features(inputs: Inputs) -> list[str]:
 
 
 def _other_scale(inputs: Inputs) -> list[str]:
-    scale = inputs.tags["rating_scale"]
-    former = inputs.prod.tags.get("rating_scale", scale) if inputs.prod else scale
-    if inputs.prod is None or former == scale:
+    prod, scale = inputs.prod, inputs.tags["rating_scale"]
+    if prod is None or prod.tags.get("rating_scale", scale) == scale:
         return []
     return [
         f"ratings are {scale} (RATING_SCALE, LIKED_FROM, DISLIKED_TO), but version "
-        f"{inputs.prod.version}, which is prod, was trained with {former}: {TRAIN}"
+        f"{prod.version}, which is prod, was trained with "
+        f"{prod.tags['rating_scale']}: {TRAIN}"
     ]
 
 
