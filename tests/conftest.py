@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -118,6 +119,12 @@ def running(
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(autouse=True)
+def _inherits_no_store() -> None:
+    """Forget an earlier test's MLflow store, which mlflow leaves in the environment."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_cron_comes_while_a_person_runs_it(site: Site) -> None:
     working = asleep(site.clone, AMID_LISTS, length)
     began_at = time.monotonic()
     said = site.clone.run("run", "--top-n", str(length), code=75)
-    assert time.monotonic() - began_at < 5
+    assert time.monotonic() - began_at < 15
     assert f":{working.pid}; wait for it, or 20 s if it was killed" in said
     assert site.served is not None
     site.check_served(sum(LENGTHS) - length)

@@ -25,8 +25,8 @@ def command(*flags: object) -> list[str]:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Give the settings of a test, and none of the machine's or of earlier tests."""
-    others = ("REDIS_URL", "K_DEFAULT", "MLFLOW_TRACKING_URI")  # mlflow sets the last
+    """Give the settings of a test, and none of the machine's."""
+    others = ("REDIS_URL", "K_DEFAULT")
     rest = {
         name: value
         for name, value in os.environ.items()

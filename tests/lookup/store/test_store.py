@@ -217,7 +217,7 @@ async def test_killed_redis_fails_at_once_and_comes_back(
         for _ in range(20):
             with pytest.raises(StoreUnavailable):
                 await read(store)
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 2
         own_server.start()
         with pytest.raises(NoGeneration):  # Redis kept nothing
             await store.generation()
