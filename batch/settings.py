@@ -149,6 +149,11 @@ class Settings:
         return self.data / "redis"
 
     @property
+    def unpacked(self) -> Path:
+        """The folder into which zips of raw files are unpacked."""
+        return self.data / "unpacked"
+
+    @property
     def processed(self) -> Path:
         """The folder of features and pages."""
         return self.data / "processed"

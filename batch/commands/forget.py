@@ -1,5 +1,6 @@
 """`forget`: remove all that is kept of a user."""
 
+import shutil
 from functools import partial
 
 from batch import warehouse
@@ -25,6 +26,7 @@ def forget(settings: Settings, *, user: str) -> Result:
         # what interrupted batches left may name the user, too
         generations.remove_unheld(client, lock, generations.held(client), *folders)
         warehouse.remove_abandoned(settings.spill)
+        shutil.rmtree(settings.unpacked, ignore_errors=True)
         user = users.name_of(client, user)
         n_keys = users.forget(client, lock, user)
         if settings.redis_url is None:

@@ -111,6 +111,17 @@ def check_features(prod: Prod) -> None:
         raise BatchError("it was trained with features of other SQL")
 
 
+def nothing_to_recommend(connection: Connection) -> list[str]:
+    """Return what is wrong if no list could hold an item."""
+    if len(connection.table("films").filter("is_eligible")):
+        return []
+    n_items = len(connection.table("stg_items").filter("is_listed"))
+    return [
+        "no item may be recommended, so that all lists would be empty: "
+        f"sql/marts/eligible_items.sql has none of {n_items:,} items"
+    ]
+
+
 def counts_of(connection: Connection) -> dict[str, int]:
     """Count the staging tables, as meta has it."""
     query = "select count(distinct user_id), count(*) from stg_ratings"
@@ -133,7 +144,8 @@ def shrinks(
             fallen.append(f"{kind} fell from {int(former):,} to {n:,} (-{share:.0%})")
     if not fallen:
         return []
-    release_name, version = meta.get("release", "?"), meta.get("model_version", "?")
+    release_name = meta.get("release", "?")
+    version = meta.get("model_version") or "none"
     return [
         f"{', '.join(fallen)} from {generation}, which is served ({release_name}, "
         f"version {version}), to these raw files ({inputs.tags['release']}), by more "

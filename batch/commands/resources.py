@@ -81,7 +81,7 @@ def find_raw(settings: Settings) -> Release:
                 "raw files (--raw or MOVIELENS_RAW), or python -m batch download"
             )
         return download_raw(settings)
-    return release.find(settings.raw, settings.data / "unpacked")
+    return release.find(settings.raw, settings.unpacked)
 
 
 def download_raw(settings: Settings) -> Release:
@@ -100,7 +100,7 @@ def download_raw(settings: Settings) -> Release:
             raise BatchError(
                 f"{settings.raw} is empty or missing, and {error}"
             ) from error
-    return release.find(settings.raw, settings.data / "unpacked")
+    return release.find(settings.raw, settings.unpacked)
 
 
 @contextmanager

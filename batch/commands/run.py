@@ -74,6 +74,7 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
             log.info("building the features as of now")
             tables.build(db, n_cuts=0, scale=settings.scale, merges_films=True)
             write_features(db, settings)
+        guards.enforce(guards.nothing_to_recommend(db), is_accepted=accept_changes)
         publish(db, model, inputs, client, lock, settings, watch)
         return summary(client, url, watch) | {
             "skipped": False,

@@ -15,6 +15,9 @@ MovieLens-100K, whose users rated pages of films at once, 30 are the most."""
 LARGE_SHARE = 0.2
 """The share of all interactions from which one user or one item is worth a warning."""
 
+EARLY = 20 * 365 * 86400
+"""What is counted in days or minutes since 1970 is below it, read as unix seconds."""
+
 LEAST_USERS = 10
 """With fewer users, it is no surprise if they share an item or hold a large share."""
 
@@ -108,6 +111,10 @@ class Profile:
                 "almost all interactions of a user have one time: there is no order "
                 "to learn from, so the features of order are left out, and the split "
                 "into history and hold-out is by chance"
+            )
+        elif self.ended_at < EARLY:
+            yield (
+                "all times lie before 1990: are they days or minutes, not unix seconds?"
             )
         elif not self.has_seconds:
             yield (

@@ -3,9 +3,10 @@
 import csv
 import glob
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from functools import reduce
+from itertools import groupby, islice
 from pathlib import Path
 
 import duckdb
@@ -60,8 +61,10 @@ def read(
             raise unreadable(path, error) from error
         if path is not None:
             check(connection, name, path)
-    for model in reversed(warehouse.STAGING):  # ratings refer to items and users
+    # ratings refer to items and users, and these to their numbers
+    for model in ("numbered_keys", *reversed(warehouse.STAGING)):
         warehouse.build(connection, f"staging/{LAYOUT}/{model}", parameters)
+    warehouse.drop(connection, "numbered_keys")
     for name in COLUMNS:
         warehouse.drop(connection, f"typed_{name}")
         drop_source(connection, name)
@@ -84,22 +87,17 @@ def open_source(connection: Connection, name: str, path: Path | None) -> None:
         nothing = [ConstantExpression(None).cast("VARCHAR").alias(c) for c in wanted]
         connection.sql("select 1 limit 0").select(*nothing).create(f"source_{name}")
         return
-    relation = relation_of(connection, path)
-    names = relation.columns
-    found = {actual.strip().casefold(): actual for actual in names}
-    missing = [column for column in wanted if column in REQUIRED - {*found}]
-    if missing:
+    relations = relations_of(connection, path)
+    columns = dict.fromkeys(name for r in relations for name in r.columns)
+    given = {name.strip().casefold() for name in columns}
+    if missing := [c for c in wanted if c in REQUIRED - given]:
         raise BatchError(
             f"{path}: column {' and '.join(missing)} is missing: found "
-            f"{', '.join(names)}"
+            f"{', '.join(columns)}"
         )
-    ignored = [actual for given, actual in found.items() if given not in wanted]
-    if ignored:
+    if ignored := [c for c in columns if c.strip().casefold() not in wanted]:
         log.warning("%s: columns are ignored: %s", path, ", ".join(ignored))
-    kinds = {n: t.id for n, t in zip(names, relation.types, strict=True)}
-    texts = relation.select(
-        *(as_text(found.get(c), kinds).cast("VARCHAR").alias(c) for c in wanted)
-    )
+    texts = reduce(Relation.union, (as_texts(r, wanted) for r in relations))
     if path.suffix == ".sql":  # asked twice, a database may give other rows
         texts.create(f"source_{name}")
     else:
@@ -113,33 +111,54 @@ def drop_source(connection: Connection, name: str) -> None:
             connection.execute(f"drop {kind} if exists source_{name}")
 
 
-def as_text(name: str | None, kinds: Mapping[str, str]) -> duckdb.Expression:
-    """Return a column, a list joined by `|`; null without a name."""
-    if name is None:
-        return ConstantExpression(None)
-    column = ColumnExpression(name)
-    if kinds[name] != "list":
-        return column
-    return FunctionExpression("array_to_string", column, ConstantExpression("|"))
+def as_texts(relation: Relation, wanted: Sequence[str]) -> Relation:
+    """Return the wanted columns as text, null where the relation lacks one."""
+    kinds = zip(relation.columns, relation.types, strict=True)
+    found = {name.strip().casefold(): as_text(name, kind.id) for name, kind in kinds}
+    nothing = ConstantExpression(None)
+    return relation.select(
+        *(found.get(c, nothing).cast("VARCHAR").alias(c) for c in wanted)
+    )
 
 
-def relation_of(connection: Connection, path: Path) -> Relation:
+def as_text(name: str, kind: str) -> duckdb.Expression:
+    """Return a column, a list joined by `|`, a whole float without its `.0`."""
+    column: duckdb.Expression = ColumnExpression(name)
+    if kind == "list":
+        return FunctionExpression("array_to_string", column, ConstantExpression("|"))
+    if kind in ("float", "double"):  # as pandas has integers beside missing ones
+        end, none = ConstantExpression("[.]0$"), ConstantExpression("")
+        return FunctionExpression("regexp_replace", column.cast("VARCHAR"), end, none)
+    return column
+
+
+def relations_of(connection: Connection, path: Path) -> list[Relation]:
     """Return the rows of a source of own data, in its order."""
     if path.suffix == ".sql":
-        return connection.sql(path.read_text(encoding="utf-8"))
+        return [connection.sql(path.read_text(encoding="utf-8"))]
     if path.suffix == ".csv":
-        return connection.read_csv(
+        csv_file = connection.read_csv(
             glob.escape(str(path)),
             columns=dict.fromkeys(header_of(path), "VARCHAR"),
             header=True,
-            delimiter=",",
+            delimiter=delimiter_of(path),
             quotechar='"',
             escapechar='"',
             auto_detect=False,
             hive_partitioning=False,
         )
+        return [csv_file]
+
+    def schema(file: str) -> list[object]:
+        part = connection.read_parquet(file, hive_partitioning=False)
+        return [*part.columns, *part.types]
+
     files = [glob.escape(str(file)) for file in parts(path)]
-    return connection.read_parquet(files, union_by_name=True, hive_partitioning=False)
+    # the same column may have another type in other parts, which DuckDB can't combine
+    return [
+        connection.read_parquet([*run], union_by_name=True, hive_partitioning=False)
+        for _, run in groupby(files, schema)
+    ]
 
 
 def parts(path: Path) -> list[Path]:
@@ -163,10 +182,16 @@ def header_of(path: Path) -> list[str]:
     return [name or f"column {i}" for i, name in enumerate(names, start=1)]
 
 
+def delimiter_of(path: Path) -> str:
+    """Return what separates the columns of a CSV: the commonest in its first line."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return max(",;\t", key=file.readline(validate.MAX_LINE_BYTES).count)
+
+
 def records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the header and the rows of a CSV, each with the number of its line."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader, line = csv.reader(file), 1
+        reader, line = csv.reader(file, delimiter=delimiter_of(path)), 1
         for record in reader:
             if record or line == 1:
                 yield line, record
@@ -238,9 +263,23 @@ def unreadable(path: Path | None, error: duckdb.Error) -> Exception:
 
 
 def log_unlisted(connection: Connection, path: Path | None) -> None:
-    """Log how many items have interactions and are missing in the items table."""
-    n_unlisted = len(connection.table("stg_items").filter("not is_listed"))
+    """Log how many items have interactions and are missing in the items table.
+
+    Raises:
+        BatchError: all of them are.
+    """
+    items = connection.table("stg_items")
+    n_unlisted = len(items.filter("not is_listed"))
     if n_unlisted:
+        ratings = connection.table("stg_ratings").select("item_id")
+        if not len(items.filter("is_listed").join(ratings, "item_id", "semi")):
+            pairs = items.aggregate("is_listed, min(item_key)").fetchall()
+            shown = dict(pairs)
+            raise BatchError(
+                f"{path}: none of its items has interactions: expected the same "
+                f"item_id in both, found {shown.get(True)!r} here and {shown[False]!r} "
+                "there"
+            )
         log.warning(
             "%s: items that it lacks stay in histories and are never recommended (%d)",
             path,

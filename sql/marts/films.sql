@@ -10,7 +10,9 @@ counts as (
 ),
 
 eligible as (
-    select * from eligible_items
+    -- a rule that joins may give an item several times
+    select distinct item_id
+    from eligible_items
 ),
 
 described as (

@@ -50,7 +50,7 @@ def test_every_file_is_a_model_and_every_model_a_file() -> None:
     assert {path.parent.name for path in map(Path, STAGING)} == set(warehouse.LAYOUTS)
     typed = {f"typed_{name}" for name in own_data.COLUMNS}
     named = {table(model) for model in STAGING}
-    assert named == {*warehouse.STAGING, *typed, "line_faults"}
+    assert named == {*warehouse.STAGING, *typed, "numbered_keys", "line_faults"}
     for layout in ("tab", "dat", "csv"):
         for name in ("stg_ratings", "stg_items"):
             assert f"staging/{layout}/{name}" in STAGING
@@ -89,7 +89,7 @@ def test_staging_reads_raw_files(model: str) -> None:
     elif "keyed/typed_" in model:
         assert read_by(model) == {table(model).replace("typed_", "source_")}
     elif "keyed/" in model:
-        assert {name[:4] for name in read_by(model)} <= {"type", "stg_"}
+        assert {name[:4] for name in read_by(model)} <= {"type", "stg_", "numb"}
     else:
         assert read_by(model) == {"read_csv"}
 
@@ -157,7 +157,7 @@ RANKED = [
 def test_ranks_break_ties_by_an_id(model: str, window: str) -> None:
     last = window.partition("order by")[2].rpartition(",")[2].split()
     assert last
-    ids = {"user_id", "item_id", "other_item_id", "row_id", "user_key", "item_key"}
+    ids = {"user_id", "item_id", "other_item_id", "row_id", "external_key"}
     assert last[0].rpartition(".")[2] in ids
 
 

@@ -5,7 +5,8 @@ with source as (
         row_number() over () - 1 as row_id,
         user_id as user_key,
         nullif(trim(age), '') as given_age,
-        nullif(trim(gender), '') as gender,
+        -- F and M, however they are written
+        nullif(upper(left(trim(gender), 1)), '') as gender,
         nullif(trim(occupation), '') as occupation
     from source_users
 ),

@@ -143,10 +143,11 @@ def test_what_interrupted_batches_left_goes_too(
     client.rpush("recs:cart:2", "50")  # another program's
     partial_file = settings.recommendations / "x.parquet.12345678.partial"
     partial_file.touch()
+    settings.unpacked.mkdir()
     forget(settings, user="2")
     assert not client.exists(orphan)
     assert client.exists("recs:cart:2")
-    assert not partial_file.exists()
+    assert not partial_file.exists() and not settings.unpacked.exists()
 
 
 def test_while_another_batch_holds_the_lock_nothing_is_removed(

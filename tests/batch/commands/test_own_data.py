@@ -171,6 +171,23 @@ def test_a_source_is_read_again_only_when_it_gives_other_rows(
     assert admin.unblock(own, item_ids=[awkward])["blocked"] == []
 
 
+def test_lists_that_would_all_be_empty_are_refused(
+    settings: Settings,
+    redis_client: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(settings)
+    monkeypatch.setattr(warehouse, "SQL", staged(tmp_path, settings.raw))
+    rule = warehouse.SQL / "marts" / "eligible_items.sql"
+    rule.write_text("-- one row per item\nselect item_id from stg_items where false")
+    with pytest.raises(BatchError, match=r"no item may .* none of 197 items; to go on"):
+        run(settings)
+    assert all(lists(redis_client).values())
+    command.run(settings, force=False, accept_changes=True)
+    assert not any(lists(redis_client).values())
+
+
 def staged(folder: Path, home: Path) -> Path:
     """Return a copy of the SQL with a source that reads the shop's files."""
     sql = folder / "sql"

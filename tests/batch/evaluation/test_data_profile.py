@@ -73,6 +73,7 @@ def test_a_profile_in_words(connection: Connection) -> None:
             ],
             ["no item has two users"],
         ),
+        ([(*row[:3], 18_000 + i) for i, row in enumerate(spread())], ["days or min"]),
         # with few users, shares are no surprise
         (spread(n_users=3), []),
     ],

@@ -70,6 +70,12 @@ def as_a_spreadsheet(path: Path) -> None:
     path.joinpath("interactions.csv").write_bytes(text.encode())
 
 
+def with_semicolons(path: Path) -> None:
+    """As a spreadsheet writes a CSV where commas stand for decimal points."""
+    body = "".join(f'"{user}";{item};{t}\n' for user, item, t in EVENTS)
+    path.joinpath("interactions.csv").write_text(";".join(NAMES) + "\n" + body)
+
+
 def as_iso(path: Path) -> None:
     ends = ("Z", "+00:00", ".25", "")
     events = [
@@ -96,15 +102,26 @@ def as_parquet(path: Path) -> None:
 
 
 def as_parts(path: Path) -> None:
+    """Of other columns and types."""
     parts = path / "interactions"
     parts.mkdir()
     (parts / "_SUCCESS").touch()
     table = pa.table(columns())
     pq.write_table(table.slice(0, 3), parts / "part-0.parquet")
-    pq.write_table(table.slice(3).select(NAMES[::-1]), parts / "part-1.parquet")
+    times = pa.array([EVENTS[3][2]], pa.timestamp("s", "UTC"))
+    other = table.slice(3).select(NAMES[::-1]).set_column(0, "Timestamp", times)
+    pq.write_table(other, parts / "part-1.parquet")
 
 
-FORMS = (as_csv, as_a_spreadsheet, as_iso, in_microseconds, as_parquet, as_parts)
+FORMS = (
+    as_csv,
+    as_a_spreadsheet,
+    with_semicolons,
+    as_iso,
+    in_microseconds,
+    as_parquet,
+    as_parts,
+)
 
 
 @pytest.mark.parametrize("write", FORMS)
@@ -153,6 +170,19 @@ def test_ids_are_numbered_in_order(
     staged(connection, tmp_path)
     keys = connection.sql("select user_key from stg_users order by user_id").fetchall()
     assert [key for (key,) in keys] == order.split()
+
+
+def test_integers_that_became_floats_are_integers(
+    connection: Connection, tmp_path: Path
+) -> None:
+    """As pandas writes a column that once had missing values."""
+    bought = {"user_id": [7.0, 10.0], "item_id": [1, 2], "timestamp": [7.0, 8.5]}
+    pq.write_table(pa.table(bought), tmp_path / "interactions.parquet")
+    items = {"item_id": [1.0, 2.0], "title": ["A", "B"], "year": [1999.0, None]}
+    pq.write_table(pa.table(items), tmp_path / "items.parquet")
+    found = staged(connection, tmp_path)
+    assert [row[:2] for row in found] == [("7", "1"), ("10", "2")]
+    assert connection.sql("select title from stg_items").fetchall() == [("A",), ("B",)]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +240,7 @@ def test_a_bad_row_of_parquet_is_named(connection: Connection, tmp_path: Path) -
         ("interactions.csv", ",".join(NAMES) + "\n", "there is at least one rating"),
         ("items.csv", "item_id,title\na,A\na,B\n", "line 3: item_id is 'a', expected"),
         ("items.csv", "item_id,title,year\na,A,x\n", "line 2: year is 'x', expected a"),
+        ("items.csv", "item_id,title\nA:1,A\n", "found 'A:1' here and '007' there"),
         ("users.csv", "user_id,age\nu,-3\n", "line 2: age is '-3', expected years"),
         ("u.data", "", "is ambiguous: it holds interactions.csv, u.data; keep one"),
         ("interactions.parquet", "", "it holds interactions.csv, interactions.parq"),
@@ -233,7 +264,7 @@ def test_unlisted_items_and_repeats_are_counted(
     described = [("a:1", "A", "x| y|x"), ("new", "", "")]
     text = shop.text("item_id,title,genres", described)
     (tmp_path / "items.csv").write_text(text)
-    (tmp_path / "users.csv").write_text("AGE,user_id,gender\n41,zoë,F\n,eve,\n")
+    (tmp_path / "users.csv").write_text("AGE,user_id,gender\n41,zoë,female\n,eve,\n")
     with caplog.at_level(logging.WARNING):
         found = staged(connection, tmp_path)
     assert [(u, i, t) for u, i, _, t in found] == [*EVENTS[1:], events[-1]]
