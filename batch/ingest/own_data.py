@@ -74,7 +74,7 @@ def read(
 def connect(connection: Connection, path: Path) -> None:
     """Run the statements of `connect.sql`."""
     try:
-        connection.execute(path.read_text(encoding="utf-8"))
+        connection.execute(warehouse.text_of(path))
     except duckdb.Error as error:
         raise unreadable(path, error) from error
 
@@ -124,7 +124,7 @@ def as_texts(relation: Relation, wanted: Sequence[str]) -> Relation:
 def as_text(name: str, kind: str) -> duckdb.Expression:
     """Return a column, a list joined by `|`, a whole float without its `.0`."""
     column: duckdb.Expression = ColumnExpression(name)
-    if kind == "list":
+    if kind in ("list", "array"):
         return FunctionExpression("array_to_string", column, ConstantExpression("|"))
     if kind in ("float", "double"):  # as pandas has integers beside missing ones
         end, none = ConstantExpression("[.]0$"), ConstantExpression("")
@@ -135,7 +135,10 @@ def as_text(name: str, kind: str) -> duckdb.Expression:
 def relations_of(connection: Connection, path: Path) -> list[Relation]:
     """Return the rows of a source of own data, in its order."""
     if path.suffix == ".sql":
-        return [connection.sql(path.read_text(encoding="utf-8"))]
+        rows = connection.sql(warehouse.text_of(path))
+        if rows is None:  # DuckDB's stubs know no query without rows
+            raise BatchError(f"{path}: expected a query")
+        return [rows]
     if path.suffix == ".csv":
         csv_file = connection.read_csv(
             glob.escape(str(path)),

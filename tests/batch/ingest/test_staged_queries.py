@@ -107,6 +107,8 @@ def test_a_database_can_be_the_source(
             "select 1 as user_id, '' as item_id, 7 as timestamp",
             "stg_ratings.sql, row 1: item_id is '', expected",
         ),
+        ("stg_items", "-- nothing yet", "stg_items.sql: expected a query"),
+        ("connect", "-- \udce9", "connect.sql, byte 3: expected UTF-8"),
         ("stg_items", None, "STAGING='shop': .*/shop lacks stg_items.sql"),
     ],
 )
@@ -117,7 +119,8 @@ def test_what_is_wrong_with_a_source_is_named(
     files = {"stg_ratings": good, "stg_items": "select 'i' as item_id, 'I' as title"}
     for table, query in {**files, name: text}.items():
         if query is not None:
-            (shop / f"{table}.sql").write_text(query)
+            content = query.encode(errors="surrogateescape")
+            (shop / f"{table}.sql").write_bytes(content)
     with pytest.raises(BatchError, match=message):
         load.read(connection, release.staged("shop"))
 
