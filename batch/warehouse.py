@@ -333,14 +333,13 @@ def spilling(spill: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        if DISK_FULL.search(str(error)):
-            raise BatchError(
-                f"no room in {spill}, where DuckDB puts data that does not fit "
-                f"into memory: free some space there ({explain(error)})"
-            ) from error
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise BatchError(
-                "these raw files need more memory than DuckDB may use: raise "
-                f"DUCKDB_MEMORY or lower DUCKDB_THREADS ({explain(error)})"
-            ) from error
-        raise
+        if not is_full(error):
+            raise
+        advice = (
+            f"no room in {spill}, where DuckDB puts data that does not fit into "
+            "memory: free some space there"
+            if DISK_FULL.search(str(error))
+            else "these raw files need more memory than DuckDB may use: raise "
+            "DUCKDB_MEMORY or lower DUCKDB_THREADS"
+        )
+        raise BatchError(f"{advice} ({explain(error)})") from error

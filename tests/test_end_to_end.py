@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from batch.commands.train import SAMPLE
 from batch.features.columns import FEATURES
 from batch.model.train import PARAMETERS, STAGES
-from tests.conftest import KEYS, RedisServer, answers, running, wait_until
+from tests.conftest import KEYS, RedisServer, answers, wait_until
 from tests.faults.batches import Clone
 from tests.faults.lookups import lookup
 from tests.lookup.programs import ask, environment
@@ -30,13 +30,6 @@ from tests.movielens import (
     write_first_80_percent,
     write_world,
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis that the tests of this file share in their order."""
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def rollback(settings: Settings) -> Result:
     ):
         former, generation = generations.current(client), generations.previous(client)
         lock.make_current(generation, time.time())
+        resources.save(settings, client)
     return {"generation": generation, "former_generation": former and former[0]}
 
 
@@ -91,8 +92,7 @@ def _change_blocked(
 ) -> Result:
     with resources.open_writable_redis(settings) as (_url, client):
         change(client, item_ids)
-        if settings.redis_url is None:
-            generations.save(client, settings.redis_folder)
+        resources.save(settings, client)
         return {"blocked": blocked.ids(client)}
 
 

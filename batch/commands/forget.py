@@ -29,8 +29,7 @@ def forget(settings: Settings, *, user: str) -> Result:
         shutil.rmtree(settings.unpacked, ignore_errors=True)
         user = users.name_of(client, user)
         n_keys = users.forget(client, lock, user)
-        if settings.redis_url is None:
-            generations.save(client, settings.redis_folder)
+        resources.save(settings, client)
         n_rows = forget_rows(settings, user)
     try:
         n_pages = forget_pages(settings, user)

@@ -17,7 +17,7 @@ from batch.ingest.release import Release
 from batch.model import alias
 from batch.model.alias import Prod
 from batch.progress import Progress
-from batch.publishing import connections
+from batch.publishing import connections, generations
 from batch.publishing.connections import Client
 from batch.settings import Settings
 from lookup.shared import embedded_redis
@@ -156,3 +156,9 @@ def open_writable_redis(settings: Settings) -> Iterator[tuple[str, Client]]:
     with open_redis(settings) as (url, client):
         connections.check_writable(client, url)
         yield url, client
+
+
+def save(settings: Settings, client: Client) -> None:
+    """Make the embedded Redis save what it holds; another does as its owner says."""
+    if settings.redis_url is None:
+        generations.save(client, settings.redis_folder)

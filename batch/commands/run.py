@@ -137,8 +137,7 @@ def publish(
             n = settings.keep_generations
             keep = generations.to_keep_after(client, generation, former, n)
             generations.prune(client, lock, keep, folder)
-            if settings.redis_url is None:
-                generations.save(client, settings.redis_folder)
+            resources.save(settings, client)
     except BaseException:
         generations.abandon(client, lock, generation, folder)
         raise

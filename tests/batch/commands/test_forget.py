@@ -22,17 +22,10 @@ from batch.commands.train import train
 from batch.errors import BatchError, LockHeld
 from batch.publishing import generations
 from batch.settings import Settings
-from tests.conftest import KEYS, RedisServer, running
+from tests.conftest import KEYS, RedisServer
 from tests.movielens import write_world
 
 Kept = dict[str, set[str]]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Run a Redis of this file's own: its tests follow each other."""
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from batch.model.registry import Record, Registry
 from batch.settings import MODEL_NAME
 from lookup.shared import contract
 from tests.batch.ingest.file_server import Reply, serving
-from tests.conftest import KEYS, RedisServer, running
+from tests.conftest import KEYS, RedisServer
 from tests.faults.batches import Clone
 from tests.lookup.programs import ROOT, environment
 from tests.movielens import write_world
@@ -63,13 +63,6 @@ def dump(url: str) -> Keys:
     """Dump all keys of a Redis."""
     with redis.Redis.from_url(url) as client:
         return {key: client.dump(key) for key in client.scan_iter()}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis for this file."""
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
