@@ -56,5 +56,5 @@ def _names(client: Client, item_ids: Sequence[ExternalId]) -> list[str]:
     kind = generations.kind_of(client, "item_ids")
     parsed = {item_id: kind.parse(str(item_id)) for item_id in item_ids}
     if bad := [item_id for item_id, name in parsed.items() if name is None]:
-        raise BatchError(f"item_id is {bad[0]!r}, expected a {kind.value}")
+        raise BatchError(f"item_id is {bad[0]!r}, expected an id of kind {kind.value}")
     return [str(name) for name in parsed.values()]

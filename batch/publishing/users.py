@@ -18,7 +18,7 @@ def name_of(client: Client, user: str) -> str:
     """
     kind = generations.kind_of(client, "user_ids")
     if (name := kind.parse(user)) is None:
-        raise BatchError(f"user_id is {user!r}, expected a {kind.value}")
+        raise BatchError(f"user_id is {user!r}, expected an id of kind {kind.value}")
     return str(name)
 
 

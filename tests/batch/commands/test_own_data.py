@@ -133,7 +133,7 @@ def test_a_customer_is_forgotten(settings: Settings, redis_client: redis.Redis) 
         table = pq.read_table(path)
         ids = table["user_id"].to_pylist() if "user_id" in table.column_names else []
         assert "cust-0007" not in ids
-    with pytest.raises(BatchError, match="user_id is '', expected a text"):
+    with pytest.raises(BatchError, match="user_id is '', expected an id of kind text"):
         forget(settings, user="")
 
 
