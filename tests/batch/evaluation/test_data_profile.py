@@ -54,7 +54,11 @@ def test_a_profile_in_words(connection: Connection) -> None:
             # 101 within a minute; a hundred are not too many
             [(1, 1 + i, 4.0, 60 * 10**7 + i % 60) for i in range(101)]
             + [(2, 1 + i, 4.0, 60 * 10**7 + i % 60) for i in range(100)]
-            + [(u, i, 4.0, u * i) for u in range(3, 43) for i in range(u, u + 20)],
+            + [
+                (u, i, 4.0, 10**9 + u * i)
+                for u in range(3, 43)
+                for i in range(u, u + 20)
+            ],
             ["more than 100 interactions within a minute (1) hold 10%"],
         ),
         (
@@ -67,7 +71,7 @@ def test_a_profile_in_words(connection: Connection) -> None:
         ),
         (
             [
-                (u, 100 * u + i, 4.0, 1000 * i)
+                (u, 100 * u + i, 4.0, 10**9 + 1000 * i)
                 for u in range(1, 13)
                 for i in range(1, 5)
             ],
