@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from batch import console
-from batch.commands import Result, admin, evaluate, forget, run, train
+from batch.commands import Result, admin, compare, evaluate, forget, run, train
 from batch.commands.notification import Notifier
 from batch.errors import LockHeld
 from batch.evaluation.protocol import FIFTH, PROTOCOLS
@@ -199,6 +199,9 @@ command(
         help="Publish though release, size or SQL of the data changed.",
     ),
     click.option(
+        "--stage", is_flag=True, help="Hold the new lists without serving them."
+    ),
+    click.option(
         "--scheduler",
         metavar="tcp://HOST:PORT",
         callback=check_scheduler,
@@ -238,6 +241,13 @@ command(
     ),
 )
 command(admin.rollback, "rollback")
+command(admin.serve, "serve", click.argument("generation", metavar="GENERATION"))
+command(
+    compare.compare,
+    "compare",
+    click.argument("first", metavar="GENERATION"),
+    click.argument("second", metavar="GENERATION"),
+)
 command(admin.status, "status")
 item_ids = click.argument("item_ids", nargs=-1, required=True, metavar="ITEM_ID…")
 command(admin.block, "block", item_ids)

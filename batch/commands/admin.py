@@ -1,5 +1,6 @@
 """The single-step commands, such as `download`, `rollback`, `block` and `status`."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import sample_windows, write_pairs
 from batch.errors import BatchError
 from batch.features import tables
-from batch.publishing import blocked, generations, parquet
+from batch.publishing import blocked, generations, parquet, verify
 from batch.publishing.connections import Client
 from batch.publishing.external_ids import Ids
 from batch.settings import Settings
@@ -74,6 +75,18 @@ def rollback(settings: Settings) -> Result:
     return {"generation": generation, "former_generation": former and former[0]}
 
 
+def serve(settings: Settings, *, generation: str) -> Result:
+    """Serve a generation that is held, after a check that it is whole."""
+    with (
+        resources.open_writable_redis(settings) as (_url, client),
+        generations.locked(client) as lock,
+    ):
+        former = generations.served(client)
+        verify.verify_held(client, generation)
+        lock.make_current(generation, time.time())
+    return {"generation": generation, "former_generation": former}
+
+
 def block(settings: Settings, *, item_ids: Sequence[ExternalId]) -> Result:
     """Let no list show some items, now and in every later generation."""
     return _change_blocked(settings, blocked.add, item_ids)
@@ -103,9 +116,11 @@ def show_blocked(settings: Settings) -> Result:
 
 
 def typed(meta: Mapping[str, str]) -> Result:
-    """Return a generation's meta with its numbers as integers."""
-    numbers = ("n_users", "n_items", "n_ratings", "n_pairs", "top_n")
-    return {name: int(v) if name in numbers else v for name, v in meta.items()}
+    """Return a generation's meta with its numbers as integers, and its forerunner."""
+    numbers = ("n_users", "n_items", "n_ratings", "n_pairs", "top_n", "newest_rated_at")
+    found: Result = {n: int(v) if n in numbers else v for n, v in meta.items()}
+    former = meta.get("forerunner")
+    return found | {"forerunner": json.loads(former) if former else None}
 
 
 def status(settings: Settings) -> Result:

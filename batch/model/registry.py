@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -21,6 +21,7 @@ from batch.model.artifacts import read_booster, sha256
 from batch.model.failures import explain
 from batch.model.model_file import UnfitError
 from batch.settings import MODEL_NAME
+from lookup.shared.contract import Forerunner
 from lookup.shared.env import without_password
 
 if TYPE_CHECKING:
@@ -211,6 +212,21 @@ class Registry:
                     model_id=info.model_id,
                 )
         return str(made.version)
+
+    def log_forerunner(self, found: Forerunner) -> None:
+        """Log how a generation did on what came after it, as a run of its own."""
+        values = asdict(found)
+        names = ("generation", "model_version", "since", "until")
+        by_age = values.pop("by_age")
+        parameters = {name: values.pop(name) for name in names}
+        for age, metrics in by_age.items():
+            end = age.replace(" ", "_")
+            values |= {f"{name}_{end}": value for name, value in metrics.items()}
+        with self._explained("log how the served lists did"):
+            mlflow.set_experiment(experiment_id=self._experiment())
+            with mlflow.start_run(run_name=f"served {found.generation}"):
+                mlflow.log_params(parameters)
+                mlflow.log_metrics(values)
 
     def _experiment(self) -> str:
         """Return the experiment's id; a local store keeps artifacts in its folder."""

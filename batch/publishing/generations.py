@@ -40,7 +40,8 @@ class Meta:
     """The fields of `recs:{generation}:meta`: how a generation was made.
 
     `source` is `personal`, or `popular` where the data were too small for a model;
-    `model_version` is then empty.
+    `model_version` is then empty. `newest_rated_at` is the time of the newest rating in
+    unix seconds, and `forerunner` is a `contract.Forerunner` as JSON, or empty.
     """
 
     model_name: str
@@ -56,6 +57,8 @@ class Meta:
     user_ids: str = IdKind.POSITIVE.value
     item_ids: str = IdKind.POSITIVE.value
     source: str = "personal"
+    newest_rated_at: int = 0
+    forerunner: str = ""
 
 
 def new_name(now: datetime) -> str:
@@ -94,6 +97,21 @@ def served(client: Client) -> str | None:
 def held(client: Client) -> list[str]:
     """Return the generations held, oldest first."""
     return cast("list[str]", client.redis.zrange(client.keys.generations, 0, -1))
+
+
+def meta_of(client: Client, generation: str) -> Mapping[str, str]:
+    """Return the meta of a generation that is held.
+
+    Raises:
+        BatchError: it is not held; names those that are.
+    """
+    names = held(client)
+    meta = client.redis.hgetall(client.keys.of(generation).meta)
+    if generation not in names or not meta:
+        raise BatchError(
+            f"no generation {generation!r} is held, only: {', '.join(names) or 'none'}"
+        )
+    return cast("dict[str, str]", meta)
 
 
 def previous(client: Client) -> str:

@@ -195,6 +195,69 @@ def decode_about(text: str) -> About:
     return found
 
 
+@dataclass(frozen=True)
+class Forerunner:
+    """How the generation that was served before did on what its users did next.
+
+    Attributes:
+        generation: the one whose lists were measured.
+        model_version: the version that made them.
+        since: the newest rating that it knew, in unix seconds; later ones count.
+        until: the newest of those.
+        n_interactions: their number.
+        n_users: the number of users who have one.
+        hit_rate_at_10: the share of these users whose first ten items had one of them.
+        ndcg_at_10: the mean over these users.
+        coverage_at_10: the share of items that some first ten of these users had.
+        fallback_share: the share of these users who had no list but the popular one.
+        by_age: days since `since` → n_users, hit_rate_at_10 and ndcg_at_10 of what
+            they did then.
+    """
+
+    generation: str
+    model_version: str
+    since: int
+    until: int
+    n_interactions: int
+    n_users: int
+    hit_rate_at_10: float
+    ndcg_at_10: float
+    coverage_at_10: float
+    fallback_share: float
+    by_age: Mapping[str, Mapping[str, float]]
+
+
+def encode_forerunner(forerunner: Forerunner) -> str:
+    """Encode how a generation's forerunner did as JSON."""
+    return json.dumps(asdict(forerunner), ensure_ascii=False)
+
+
+def decode_forerunner(text: str) -> Forerunner:
+    """Decode how a generation's forerunner did; raise ValueError if malformed."""
+    try:
+        fields = _read(text)
+        found = Forerunner(
+            generation=str(fields["generation"]),
+            model_version=str(fields["model_version"]),
+            since=int(fields["since"]),
+            until=int(fields["until"]),
+            n_interactions=int(fields["n_interactions"]),
+            n_users=int(fields["n_users"]),
+            hit_rate_at_10=_number(fields["hit_rate_at_10"]),
+            ndcg_at_10=_number(fields["ndcg_at_10"]),
+            coverage_at_10=_number(fields["coverage_at_10"]),
+            fallback_share=_number(fields["fallback_share"]),
+            by_age={
+                str(age): {name: _number(value) for name, value in values.items()}
+                for age, values in fields["by_age"].items()
+            },
+        )
+        encode_forerunner(found).encode()
+    except MALFORMED as error:
+        raise ValueError(f"malformed forerunner: {text[:80]!r}") from error
+    return found
+
+
 MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, UnicodeError)
 """The errors of decoding JSON with missing fields, wrong types or broken text."""
 

@@ -17,6 +17,10 @@ BUCKETS = (
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 )  # fmt: skip
 NANOSECONDS = 1_000_000_000
+FORERUNNER = (
+    "ndcg_at_10", "hit_rate_at_10", "coverage_at_10", "fallback_share", "n_users"
+)  # fmt: skip
+"""What `/metrics` has of the generation before; all of it is in `/about`."""
 
 
 class Metrics:
@@ -104,6 +108,12 @@ def _of_generation(generation: Generation) -> Iterator[str]:
         name = "lookup_generation_age_seconds"
         yield from _head(name, "gauge", "Time since the lists were scored.")
         yield f"{name} {age}"
+    if (former := generation.forerunner) is not None:
+        labels = _labels({"generation": former.generation})
+        for metric in FORERUNNER:
+            name = f"lookup_forerunner_{metric}"
+            yield from _head(name, "gauge", "The lists before, by what came after.")
+            yield f"{name}{labels} {getattr(former, metric)}"
 
 
 def _head(name: str, kind: str, what: str) -> tuple[str, str]:

@@ -1,0 +1,87 @@
+"""Measure the served generation by what came after it, before the next replaces it."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from batch.commands.resources import Connection
+from batch.errors import BatchError
+from batch.evaluation import forerunner
+from batch.evaluation.forerunner import Served
+from batch.evaluation.metrics import K
+from batch.ingest import release
+from batch.publishing import stored_lists
+from batch.publishing.connections import Client
+from lookup.shared import contract
+from lookup.shared.contract import Forerunner
+
+if TYPE_CHECKING:
+    from batch.model.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+def measure(
+    connection: Connection,
+    client: Client,
+    served: tuple[str, Mapping[str, str]] | None,
+    release_name: str,
+) -> Forerunner | None:
+    """Measure the served generation; None if nothing came after it.
+
+    Args:
+        connection: holds the staging tables, with what came after.
+        client: the Redis that holds the lists.
+        served: the generation and its meta.
+        release_name: of the raw files; ids of another release are other people's.
+    """
+    generation, meta = served or ("", {})
+    since = int(meta.get("newest_rated_at") or 0)  # older versions did not note it
+    if not since or release.is_other(release_name, meta.get("release", "")):
+        return None
+    done = forerunner.later(connection, since)
+    if not done:
+        return None
+    keys, hidden = (
+        client.keys.of(generation),
+        stored_lists.hidden_items(client, generation),
+    )
+    lists = stored_lists.read(client, [keys.popular, *map(keys.user, done)], K, hidden)
+    popular, is_popular = next(lists) or [], meta.get("source") == "popular"
+    shown = {
+        user: Served(popular, True) if items is None else Served(items, is_popular)
+        for user, items in zip(done, lists, strict=True)
+    }
+    version, n_items = meta.get("model_version", ""), int(meta.get("n_items") or 0)
+    found = forerunner.measure(generation, version, since, done, shown, n_items)
+    log.info(
+        "%s, served until now: NDCG@10 %.4f and a hit rate of %.4f by %d users' %d "
+        "later interactions; %.0f %% of the users had the popular list",
+        generation,
+        found.ndcg_at_10,
+        found.hit_rate_at_10,
+        found.n_users,
+        found.n_interactions,
+        100 * found.fallback_share,
+    )
+    return found
+
+
+def text(
+    measured: Forerunner | None, served: tuple[str, Mapping[str, str]] | None
+) -> str:
+    """Return what the next generation's meta says of its forerunner.
+
+    Where nothing came after the served generation, that is what it says of its own.
+    """
+    if measured is not None:
+        return contract.encode_forerunner(measured)
+    return served[1].get("forerunner", "") if served else ""
+
+
+def log_run(registry: "Registry", found: Forerunner) -> None:
+    """Log the figures to MLflow as a run of their own; a failure is only logged."""
+    try:
+        registry.log_forerunner(found)
+    except BatchError as error:
+        log.warning("%s", error)
