@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 from distributed import LocalCluster
+from mlflow import MlflowClient
 
 from batch.commands import Result, admin
 from batch.commands import run as command
@@ -68,6 +69,11 @@ def test_data_too_small_to_learn_from_are_served_by_popularity(
     assert admin.status(small)["prod_version"] is None
     with pytest.raises(NothingToLearn, match="a user needs at least 2 ratings"):
         train_command(small, promote=False)
+    client = MlflowClient(small.tracking_uri)
+    assert (
+        client.search_runs([one.experiment_id for one in client.search_experiments()])
+        == []
+    )
     # more data make a model
     more = "".join(
         f"v{u},{'cdefghijkl'[(u + i) % 10]},160000{1000 + i}\n"

@@ -1,0 +1,105 @@
+"""The runs of an experiment in MLflow: trainings, and what was served, measured."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
+from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE
+
+from batch.errors import NothingToLearn
+from lookup.shared.contract import Forerunner
+from lookup.shared.env import without_password
+
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""A tag of an experiment: MLflow's pages open it as one of trainings, not of GenAI."""
+
+log = logging.getLogger(__name__)
+
+
+def experiment(client: MlflowClient, name: str, database: Path | None) -> str:
+    """Return the id of an experiment, which is made if there is none.
+
+    The artifacts of a local store, whose database is given, are in its folder.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if KIND not in found.tags:
+            client.set_experiment_tag(found.experiment_id, KIND, TRAINING)
+        return str(found.experiment_id)
+    location = None
+    if database is not None:
+        location = (database.parent / "artifacts").resolve().as_uri()
+    return str(client.create_experiment(name, location, {KIND: TRAINING}))
+
+
+def start(
+    client: MlflowClient,
+    experiment_id: str,
+    release: str,
+    source: str,
+    digest: str,
+    note: str,
+) -> str:
+    """Start the run of a training; return its id.
+
+    Args:
+        client: of the store.
+        experiment_id: of the run's experiment.
+        release: the name of the data; with the date it names the run.
+        source: where the data are.
+        digest: of the data.
+        note: the run's description, if it is not empty.
+    """
+    name = f"{release} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
+    if note:
+        client.set_tag(run_id, MLFLOW_RUN_NOTE, note)
+    place = json.dumps({"uri": source})
+    data = Dataset(release, digest[:MAX_DATASET_DIGEST_SIZE], "local", place)
+    use = InputTag(MLFLOW_DATASET_CONTEXT, "training")
+    client.log_inputs(run_id, [DatasetInput(data, [use])])
+    mlflow.start_run(run_id)
+    where = address(without_password(client.tracking_uri), experiment_id, run_id)
+    log.info("MLflow: %s", where)
+    return run_id
+
+
+@contextmanager
+def failing(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """End a run as failed if the block fails; delete it if nothing was learned."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Exception):  # the store may be what failed
+            mlflow.end_run("FAILED")
+            if isinstance(error, NothingToLearn):
+                client.delete_run(run_id)
+        raise
+
+
+def address(uri: str, experiment_id: str, run_id: str) -> str:
+    """Return where a browser shows a run, and how if the store is no server."""
+    page = f"#/experiments/{experiment_id}/runs/{run_id}"
+    if uri.startswith("http"):
+        return f"{uri.rstrip('/')}/{page}"
+    return f"http://127.0.0.1:5000/{page} (mlflow ui --backend-store-uri {uri})"
+
+
+def log_forerunner(found: Forerunner) -> None:
+    """Log how a generation did on what came after it, as a run of its own."""
+    values = asdict(found)
+    names = ("generation", "model_version", "since", "until")
+    parameters = {name: values.pop(name) for name in names}
+    for age, metrics in values.pop("by_age").items():
+        values |= {f"{age}/{name}": value for name, value in metrics.items()}
+    with mlflow.start_run(run_name=f"served {found.generation}"):
+        mlflow.log_params(parameters)
+        mlflow.log_metrics(values)
