@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from batch.commands import Result, resources
 from batch.commands.resources import Connection
@@ -124,25 +125,55 @@ def typed(meta: Mapping[str, str]) -> Result:
 
 
 def status(settings: Settings) -> Result:
-    """Report the generation that is served, and which version is prod."""
+    """Report what is served, held and blocked, and which version is prod."""
     with resources.open_redis(settings) as (url, client):
         served = generations.current(client)
         held, blocked_ids = generations.held(client), blocked.ids(client)
+        about_held = describe_held(client, held, served[0] if served else None)
     names = "generation model_version release scored_at n_users n_items age_seconds"
     result: Result = dict.fromkeys(names.split())
     if served:
         generation, meta = served
-        result |= {"generation": generation, **typed(meta)}
-        if "scored_at" in meta:  # may be missing if another program wrote it
-            scored_at = datetime.fromisoformat(meta["scored_at"])
-            age = (datetime.now(UTC) - scored_at).total_seconds()
-            result["age_seconds"] = round(age)
+        result |= {"generation": generation, **typed(meta), "age_seconds": age(meta)}
     return result | {
         "prod_version": prod_version(settings),
         "generations": held,
+        "held": about_held,
         "blocked": blocked_ids,
         "redis_url": without_password(url),
     }
+
+
+def describe_held(
+    client: Client, held: Sequence[str], served: str | None
+) -> dict[str, Result]:
+    """Return what each generation is, oldest first: `newer` ones are not served.
+
+    Those were staged, or were rolled back.
+    """
+    found: dict[str, Result] = {}
+    state = "older" if served in held else "newer"
+    for name in held:
+        key = client.keys.of(name).meta
+        meta = cast("dict[str, str]", client.redis.hgetall(key))
+        state = "served" if name == served else "newer" if state == "served" else state
+        found[name] = {
+            "state": state,
+            "model_version": meta.get("model_version"),
+            "n_users": int(meta.get("n_users", 0)),
+            "newest_rated_at": int(meta.get("newest_rated_at", 0)) or None,
+            "age_seconds": age(meta),
+            "memory_bytes": generations.memory(client, name),
+        }
+    return found
+
+
+def age(meta: Mapping[str, str]) -> int | None:
+    """Return the seconds since a generation was scored, None if it does not say."""
+    if "scored_at" not in meta:  # another program wrote it
+        return None
+    scored_at = datetime.fromisoformat(meta["scored_at"])
+    return round((datetime.now(UTC) - scored_at).total_seconds())
 
 
 def prod_version(settings: Settings) -> str | None:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from batch.publishing import encoding, generations
+from batch.publishing import encoding, pipeline
 from batch.publishing.connections import Client
-from batch.publishing.pipeline import KEYS_PER_TRIP, Pipeline, Trip
+from batch.publishing.pipeline import KEYS_PER_TRIP
 from lookup.shared import contract
 
 
@@ -18,18 +18,14 @@ def read(
     A list that does not exist is None.
     """
     end = str(n + len(hidden) - 1)
-    pipeline = Pipeline(client.redis)
-    try:
-        for some in generations.batches(keys, KEYS_PER_TRIP):
-            commands = [encoding.command("LRANGE", key, "0", end) for key in some]
-            pipeline.send(Trip(some, commands))
-            for entries in pipeline.receive()[1]:
-                ids = [entry.rpartition(":")[0] for entry in entries]
-                is_empty = entries == [contract.NO_ITEMS]
-                shown = [i for i in ids if i not in hidden and not is_empty]
-                yield shown[:n] if entries else None
-    finally:
-        pipeline.close()
+    found = pipeline.ask(
+        client.redis, keys, lambda key: encoding.command("LRANGE", key, "0", end)
+    )
+    for entries in found:
+        ids = [entry.rpartition(":")[0] for entry in entries]
+        is_empty = entries == [contract.NO_ITEMS]
+        shown = [i for i in ids if i not in hidden and not is_empty]
+        yield shown[:n] if entries else None
 
 
 def users(client: Client, generation: str) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from batch.errors import BatchError
 from batch.publishing import generations, pipeline
 from batch.publishing.connections import Client
-from batch.publishing.pipeline import KEYS_PER_TRIP
 from lookup.shared.keys import USER_KINDS
 
 
@@ -44,9 +43,12 @@ def verify_held(client: Client, generation: str) -> None:
         BatchError: it is not held, or keys or items are missing.
     """
     meta, own = generations.meta_of(client, generation), client.keys.of(generation)
-    start = own.meta.removesuffix("meta")
-    names = {*client.redis.scan_iter(match=f"{start}*", count=KEYS_PER_TRIP)}
-    found = Counter(name.removeprefix(start).partition(":")[0] for name in names)
+    found = Counter(
+        {
+            kind: len(keys)
+            for kind, keys in generations.keys_of(client, generation).items()
+        }
+    )
     found["items"] = client.redis.hlen(own.items)
     shared = {"popular", "about"} & found.keys()
     wanted = dict.fromkeys(USER_KINDS, int(meta["n_users"]))

@@ -1,12 +1,14 @@
 """Lists that are looked at before they are served: run --stage, compare, serve."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
+from batch import console
 from batch.commands import admin
 from batch.commands import run as command
 from batch.commands.compare import compare
@@ -111,6 +113,35 @@ def test_two_generations_are_compared(
         assert side["popular_share_at_10"] == pytest.approx(share)
     with pytest.raises(BatchError, match=f"is held, only: {first}, {second}"):
         compare(own, first=first, second="tomorrow")
+
+
+def test_a_status_says_what_is_held(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    """And how much memory it takes, as Redis counts it key by key."""
+    names = [forced(settings), forced(settings), staged(settings)]
+    found = admin.status(settings)
+    held = found["held"]
+    assert isinstance(held, dict)
+    assert {name: held[name]["state"] for name in held} == dict(
+        zip(names, ("older", "served", "newer"), strict=True)
+    )
+    for name, row in held.items():
+        keys = redis_client.scan_iter(f"recs:{name}:*", count=1000)
+        n_bytes = sum(redis_client.memory_usage(key) or 0 for key in keys)
+        assert row["memory_bytes"] == pytest.approx(n_bytes, rel=0.01)
+        assert (row["model_version"], row["n_users"]) == ("1", 40)
+    text = console.readable(found)
+    assert re.search(
+        rf"\n{names[2]} +newer +1 +40 +1997-.*Z +0:00:\d\d +0\.\d MB\n", text
+    )
+    redis_client.delete(KEYS.of(names[0]).meta)
+    redis_client.execute_command("ACL SETUSER seer on >secret ~* +@all -memory")
+    url = str(settings.redis_url).replace("//", "//seer:secret@")
+    held = admin.status(replace(settings, redis_url=url))["held"]
+    assert isinstance(held, dict)
+    assert [row["memory_bytes"] for row in held.values()] == [None] * 3
+    redis_client.execute_command("ACL DELUSER seer")
 
 
 def test_overlap_of_two_rankings() -> None:

@@ -167,6 +167,7 @@ def test_a_run_has_what_was_set_and_why(
     assert (run.data.params["max_depth"], run.data.params["n_rounds"]) == ("2", "20")
     assert run.data.params["eta"] == "0.1"
     assert run.data.tags["mlflow.note.content"] == "shallower"
+    assert run.inputs is not None
     [read] = run.inputs.dataset_inputs
     assert (read.dataset.name, json.loads(read.dataset.source)["uri"]) == (
         "ml-100k",
