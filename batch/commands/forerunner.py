@@ -9,7 +9,6 @@ from batch.errors import BatchError
 from batch.evaluation import forerunner
 from batch.evaluation.forerunner import Served
 from batch.evaluation.metrics import K
-from batch.ingest import release
 from batch.publishing import stored_lists
 from batch.publishing.connections import Client
 from lookup.shared import contract
@@ -25,21 +24,17 @@ def measure(
     connection: Connection,
     client: Client,
     served: tuple[str, Mapping[str, str]] | None,
-    release_name: str,
 ) -> Forerunner | None:
     """Measure the served generation; None if nothing came after it.
 
     Args:
         connection: holds the staging tables, with what came after.
         client: the Redis that holds the lists.
-        served: the generation and its meta.
-        release_name: of the raw files; ids of another release are other people's.
+        served: the generation and its meta, of the same release.
     """
     generation, meta = served or ("", {})
     since = int(meta.get("newest_rated_at") or 0)  # older versions did not note it
-    if not since or release.is_other(release_name, meta.get("release", "")):
-        return None
-    done = forerunner.later(connection, since)
+    done = forerunner.later(connection, since) if since else {}
     if not done:
         return None
     keys, hidden = (
@@ -47,9 +42,9 @@ def measure(
         stored_lists.hidden_items(client, generation),
     )
     lists = stored_lists.read(client, [keys.popular, *map(keys.user, done)], K, hidden)
-    popular, is_popular = next(lists) or [], meta.get("source") == "popular"
+    popular, source = next(lists) or [], meta.get("source", "personal")
     shown = {
-        user: Served(popular, True) if items is None else Served(items, is_popular)
+        user: Served(popular, "popular") if items is None else Served(items, source)
         for user, items in zip(done, lists, strict=True)
     }
     version, n_items = meta.get("model_version", ""), int(meta.get("n_items") or 0)

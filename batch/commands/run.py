@@ -29,8 +29,6 @@ from lookup.shared.env import without_password
 if TYPE_CHECKING:
     from batch.model.registry import Registry
 
-STAGED = "%s is held, not served; see python -m batch compare %s %s; serve it: serve %s"
-
 log = logging.getLogger(__name__)
 
 
@@ -80,8 +78,9 @@ def run(
             log.info("building the features as of now")
             tables.build(db, n_cuts=0, scale=settings.scale, merges_films=True)
             write_features(db, settings)
-        measured = forerunner.measure(db, client, served, inputs.tags["release"])
-        past = forerunner.text(measured, served)
+        former = served if guards.is_same_release(inputs, served) else None
+        measured = forerunner.measure(db, client, former)
+        past = forerunner.text(measured, former)
         generation = publish(
             db, model, inputs, past, client, lock, settings, watch, is_staged=stage
         )
@@ -153,7 +152,7 @@ def publish(
             former = generations.served(client)
             if is_staged:
                 lock.stage(generation, time.time())
-                log.info(STAGED, generation, former, generation, generation)
+                log.info("%s is held: python -m batch serve %s", generation, generation)
             else:
                 lock.make_current(generation, time.time())  # the one write that counts
                 log.info("%s is served", generation)

@@ -30,10 +30,10 @@ Done = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Served:
-    """What a user was shown: the first ten items; a fallback is the popular ones."""
+    """What a user was shown: the first ten items, and the lookup's word for them."""
 
     items: Sequence[str]
-    is_fallback: bool
+    source: str
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> int:
@@ -75,6 +75,10 @@ def measure(
     by_age = {
         age: within(done, since + start, since + end) for age, start, end in spans
     }
+    by_source = {
+        source: {user: of for user, of in done.items() if served[user].source == source}
+        for source in ("personal", "popular")
+    }
     return Forerunner(
         generation=generation,
         model_version=model_version,
@@ -84,13 +88,21 @@ def measure(
         n_users=len(done),
         **quality(done, served),
         coverage_at_10=len(shown) / n_items if n_items else 0.0,
-        fallback_share=mean(float(served[user].is_fallback) for user in done),
-        by_age={
-            age: {"n_users": float(len(some)), **quality(some, served)}
-            for age, some in by_age.items()
-            if some
-        },
+        fallback_share=len(by_source["popular"]) / len(done),
+        by_source=qualities(by_source, served),
+        by_age=qualities(by_age, served),
     )
+
+
+def qualities(
+    parts: Mapping[str, Done], served: Mapping[str, Served]
+) -> dict[str, dict[str, float]]:
+    """Return the number of users and the quality of each part that is not empty."""
+    return {
+        name: {"n_users": float(len(done)), **quality(done, served)}
+        for name, done in parts.items()
+        if done
+    }
 
 
 def within(done: Done, after: int, until: int) -> Done:

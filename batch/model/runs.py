@@ -66,6 +66,7 @@ def start(
     data = Dataset(release, digest[:MAX_DATASET_DIGEST_SIZE], "local", place)
     use = InputTag(MLFLOW_DATASET_CONTEXT, "training")
     client.log_inputs(run_id, [DatasetInput(data, [use])])
+    mlflow.set_experiment(experiment_id=experiment_id)  # else another's may be active
     mlflow.start_run(run_id)
     where = address(without_password(client.tracking_uri), experiment_id, run_id)
     log.info("MLflow: %s", where)
@@ -98,8 +99,8 @@ def log_forerunner(found: Forerunner) -> None:
     values = asdict(found)
     names = ("generation", "model_version", "since", "until")
     parameters = {name: values.pop(name) for name in names}
-    for age, metrics in values.pop("by_age").items():
-        values |= {f"{age}/{name}": value for name, value in metrics.items()}
+    for part, metrics in {**values.pop("by_source"), **values.pop("by_age")}.items():
+        values |= {f"{part}/{name}": value for name, value in metrics.items()}
     with mlflow.start_run(run_name=f"served {found.generation}"):
         mlflow.log_params(parameters)
         mlflow.log_metrics(values)

@@ -182,10 +182,7 @@ def decode_about(text: str) -> About:
             genres=[str(genre) for genre in fields["genres"]],
             examples=[_id(user_id) for user_id in fields["examples"]],
             protocol=_text(fields["protocol"]),
-            metrics={
-                ranker: {name: _number(value) for name, value in metrics.items()}
-                for ranker, metrics in fields["metrics"].items()
-            },
+            metrics=_table(fields["metrics"]),
             has_ratings=fields.get("has_ratings") is not False,
             has_films=fields.get("has_films") is not False,
         )
@@ -210,8 +207,9 @@ class Forerunner:
         ndcg_at_10: the mean over these users.
         coverage_at_10: the share of items that some first ten of these users had.
         fallback_share: the share of these users who had no list but the popular one.
-        by_age: days since `since` → n_users, hit_rate_at_10 and ndcg_at_10 of what
-            they did then.
+        by_source: `personal` for users with a list, else `popular` → n_users,
+            hit_rate_at_10 and ndcg_at_10.
+        by_age: time since `since` → the same, of what users did then.
     """
 
     generation: str
@@ -224,6 +222,7 @@ class Forerunner:
     ndcg_at_10: float
     coverage_at_10: float
     fallback_share: float
+    by_source: Mapping[str, Mapping[str, float]]
     by_age: Mapping[str, Mapping[str, float]]
 
 
@@ -247,10 +246,8 @@ def decode_forerunner(text: str) -> Forerunner:
             ndcg_at_10=_number(fields["ndcg_at_10"]),
             coverage_at_10=_number(fields["coverage_at_10"]),
             fallback_share=_number(fields["fallback_share"]),
-            by_age={
-                str(age): {name: _number(value) for name, value in values.items()}
-                for age, values in fields["by_age"].items()
-            },
+            by_source=_table(fields["by_source"]),
+            by_age=_table(fields["by_age"]),
         )
         encode_forerunner(found).encode()
     except MALFORMED as error:
@@ -269,6 +266,14 @@ def _read(text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"nested too deeply: {text[:80]!r}") from error
     return fields
+
+
+def _table(value: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return numbers by two names."""
+    return {
+        row: {name: _number(cell) for name, cell in cells.items()}
+        for row, cells in value.items()
+    }
 
 
 def _text(value: object) -> str | None:

@@ -90,6 +90,14 @@ def counted(
         "coverage_at_10": len({i for items in shown.values() for i in items})
         / int(meta["n_items"]),
         "fallback_share": len(by_user.keys() - lists.keys()) / len(by_user),
+        "by_source": {
+            source: {"n_users": len(some), **means(some, shown)}
+            for source, users in (
+                ("personal", by_user.keys() & lists.keys()),
+                ("popular", by_user.keys() - lists.keys()),
+            )
+            if (some := {user: set(by_user[user]) for user in users})
+        },
         "by_age": by_age,
     }
 
@@ -97,10 +105,10 @@ def counted(
 def flat(figures: object) -> dict[str, Any]:
     """Lay out nested figures side by side."""
     assert isinstance(figures, dict)
-    by_age = figures["by_age"].items()
+    parts = {**figures["by_source"], **figures["by_age"]}.items()
     return {
-        **{name: value for name, value in figures.items() if name != "by_age"},
-        **{f"{age} {n}": v for age, values in by_age for n, v in values.items()},
+        **{name: value for name, value in figures.items() if name[:3] != "by_"},
+        **{f"{part} {n}": v for part, values in parts for n, v in values.items()},
     }
 
 
