@@ -240,8 +240,14 @@ class Registry:
             runs.log_forerunner(found)
 
     def _experiment(self) -> str:
-        """Return the experiment's id."""
-        return runs.experiment(self._client, self.name, self._database)
+        """Return the experiment's id; a local store keeps artifacts in its folder."""
+        found = self._client.get_experiment_by_name(self.name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None
+        if self._database is not None:
+            location = (self._database.parent / "artifacts").resolve().as_uri()
+        return str(self._client.create_experiment(self.name, location))
 
     def _run_id(self, version: str) -> str:
         run_id = self._client.get_model_version(self.name, version).run_id

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
@@ -18,26 +17,10 @@ from batch.errors import NothingToLearn
 from lookup.shared.contract import Forerunner
 from lookup.shared.env import without_password
 
-KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
-"""A tag of an experiment: MLflow's pages open it as one of trainings, not of GenAI."""
+VIEW = "workflowType=machine_learning"
+"""Without this in an address, MLflow's pages show its view of GenAI, which is empty."""
 
 log = logging.getLogger(__name__)
-
-
-def experiment(client: MlflowClient, name: str, database: Path | None) -> str:
-    """Return the id of an experiment, which is made if there is none.
-
-    The artifacts of a local store, whose database is given, are in its folder.
-    """
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        if KIND not in found.tags:
-            client.set_experiment_tag(found.experiment_id, KIND, TRAINING)
-        return str(found.experiment_id)
-    location = None
-    if database is not None:
-        location = (database.parent / "artifacts").resolve().as_uri()
-    return str(client.create_experiment(name, location, {KIND: TRAINING}))
 
 
 def start(
@@ -88,7 +71,7 @@ def failing(client: MlflowClient, run_id: str) -> Iterator[None]:
 
 def address(uri: str, experiment_id: str, run_id: str) -> str:
     """Return where a browser shows a run, and how if the store is no server."""
-    page = f"#/experiments/{experiment_id}/runs/{run_id}"
+    page = f"#/experiments/{experiment_id}/runs/{run_id}?{VIEW}"
     if uri.startswith("http"):
         return f"{uri.rstrip('/')}/{page}"
     return f"http://127.0.0.1:5000/{page} (mlflow ui --backend-store-uri {uri})"
