@@ -131,7 +131,7 @@ def status(settings: Settings) -> Result:
         held, blocked_ids = generations.held(client), blocked.ids(client)
         about_held = describe_held(client, held, served[0] if served else None)
     names = "generation model_version release scored_at n_users n_items age_seconds"
-    result: Result = dict.fromkeys(names.split())
+    result: Result = dict.fromkeys(("prod_version", *names.split()))
     if served:
         generation, meta = served
         result |= {"generation": generation, **typed(meta), "age_seconds": age(meta)}

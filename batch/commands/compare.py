@@ -1,8 +1,7 @@
 """`compare`: how the lists of two generations differ."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from heapq import nsmallest
 
 from batch.commands import Result, resources
@@ -14,91 +13,58 @@ from batch.settings import Settings
 
 N_CHANGED = 10
 """How many users, of those whose lists differ most, are named."""
-
-
-@dataclass
-class Side:
-    """One of the two generations; `places` counts the items among the first ten."""
-
-    generation: str
-    model_version: str
-    n_items: int
-    top_n: int
-    users: Sequence[str]
-    hidden: frozenset[str]
-    popular: frozenset[str]
-    places: Counter[str] = field(default_factory=Counter)
-
-    def as_dict(self) -> Result:
-        """Return the JSON form.
-
-        Popularity is the share of places that the generation's popular list fills.
-        """
-        n_popular = sum(n for item, n in self.places.items() if item in self.popular)
-        return {
-            "generation": self.generation,
-            "model_version": self.model_version,
-            "n_users": len(self.users),
-            "coverage_at_10": len(self.places) / max(1, self.n_items),
-            "popular_share_at_10": n_popular / max(1, self.places.total()),
-        }
+UNCHANGED = 1 - 1e-9
+"""The rank-biased overlap of equal lists, less what floats lose."""
 
 
 def compare(settings: Settings, *, first: str, second: str) -> Result:
     """Compare the lists of two generations that are held, as the lookup shows them."""
+    names = {"first": first, "second": second}
     with resources.open_redis(settings) as (_url, client):
-        sides = [open_side(client, name) for name in (first, second)]
-        users = sorted({*sides[0].users} & {*sides[1].users})
-        top_n = min(side.top_n for side in sides)
-        streams = [
-            stored_lists.read(
-                client,
-                [client.keys.of(side.generation).user(user) for user in users],
-                top_n,
-                side.hidden,
-            )
-            for side in sides
-        ]
+        metas = {
+            side: generations.meta_of(client, name) for side, name in names.items()
+        }
+        known = {side: stored_lists.users(client, name) for side, name in names.items()}
+        users = sorted({*known["first"]} & {*known["second"]})
+        top_n = min(int(meta["top_n"]) for meta in metas.values())
+        streams = [read(client, name, users, top_n) for name in names.values()]
+        popular = [{*(next(stream) or ())} for stream in streams]
+        places: list[Counter[str]] = [Counter(), Counter()]
         alike: dict[str, dict[str, float]] = {}
-        for user, one, other in zip(users, *streams, strict=True):
-            both = one or [], other or []
-            for side, items in zip(sides, both, strict=True):
-                side.places.update(items[:K])
+        for user, *lists in zip(users, *streams, strict=True):
+            one, other = (items or [] for items in lists)
+            places[0].update(one[:K])
+            places[1].update(other[:K])
             alike[user] = {
-                "overlap_at_10": overlap(*both),
-                "rank_biased_overlap": rank_biased_overlap(*both),
+                "overlap_at_10": overlap(one, other),
+                "rank_biased_overlap": rank_biased_overlap(one, other),
             }
-    names = ("overlap_at_10", "rank_biased_overlap")
     changed = nsmallest(N_CHANGED, alike, key=lambda user: tuple(alike[user].values()))
+    measures = ("overlap_at_10", "rank_biased_overlap")
     return {
         "n_users": len(users),
-        **{name: mean(values[name] for values in alike.values()) for name in names},
-        "unchanged_share": mean(
-            float(one[names[1]] > 1 - 1e-9) for one in alike.values()
-        ),
-        "first": sides[0].as_dict(),
-        "second": sides[1].as_dict(),
+        **{name: mean(values[name] for values in alike.values()) for name in measures},
+        "unchanged_share": mean(v[measures[1]] > UNCHANGED for v in alike.values()),
+        **{
+            side: {
+                "generation": names[side],
+                "model_version": metas[side].get("model_version", ""),
+                "n_users": len(known[side]),
+                "coverage_at_10": len(n_places) / max(1, int(metas[side]["n_items"])),
+                "popular_share_at_10": sum(n_places[item] for item in liked)
+                / max(1, n_places.total()),
+            }
+            for side, n_places, liked in zip(names, places, popular, strict=True)
+        },
         "changed_most": {user: alike[user] for user in changed},
     }
 
 
-def open_side(client: Client, generation: str) -> Side:
-    """Read what is the same for all users of a generation.
-
-    Raises:
-        BatchError: it is not held; names those that are.
-    """
-    meta = generations.meta_of(client, generation)
+def read(
+    client: Client, generation: str, users: Sequence[str], n: int
+) -> Iterator[list[str] | None]:
+    """Yield the popular list of a generation, then those of users, as shown."""
+    keys = client.keys.of(generation)
     hidden = stored_lists.hidden_items(client, generation)
-    (popular,) = stored_lists.read(
-        client, [client.keys.of(generation).popular], int(meta["top_n"]), hidden
-    )
-    return Side(
-        generation=generation,
-        model_version=meta.get("model_version", ""),
-        n_items=int(meta["n_items"]),
-        top_n=int(meta["top_n"]),
-        users=stored_lists.users(client, generation),
-        hidden=hidden,
-        popular=frozenset(popular or ()),
-    )
+    names = [keys.popular, *map(keys.user, users)]
+    return stored_lists.read(client, names, n, hidden)

@@ -37,10 +37,8 @@ def measure(
     done = forerunner.later(connection, since) if since else {}
     if not done:
         return None
-    keys, hidden = (
-        client.keys.of(generation),
-        stored_lists.hidden_items(client, generation),
-    )
+    keys = client.keys.of(generation)
+    hidden = stored_lists.hidden_items(client, generation)
     lists = stored_lists.read(client, [keys.popular, *map(keys.user, done)], K, hidden)
     popular, source = next(lists) or [], meta.get("source", "personal")
     shown = {
@@ -49,16 +47,9 @@ def measure(
     }
     version, n_items = meta.get("model_version", ""), int(meta.get("n_items") or 0)
     found = forerunner.measure(generation, version, since, done, shown, n_items)
-    log.info(
-        "%s, served until now: NDCG@10 %.4f and a hit rate of %.4f by %d users' %d "
-        "later interactions; %.0f %% of the users had the popular list",
-        generation,
-        found.ndcg_at_10,
-        found.hit_rate_at_10,
-        found.n_users,
-        found.n_interactions,
-        100 * found.fallback_share,
-    )
+    figures = found.figures["all"].items()
+    words = ", ".join(f"{name} {value:.4g}" for name, value in figures)
+    log.info("%s, served until now, by what came after: %s", generation, words)
     return found
 
 

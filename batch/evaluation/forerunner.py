@@ -4,7 +4,7 @@ No other hold-out of the served model is left: it is trained on all ratings that
 known.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -68,41 +68,21 @@ def measure(
         served: what each of these users was shown.
         n_items: the size of its catalogue, for coverage.
     """
-    times = [at for items in done.values() for at in items.values()]
-    shown = {item for user in done for item in served[user].items}
-    starts = (0, *(days * DAY for days in AGES.values() if days))
-    spans = zip(AGES, starts, (*starts[1:], max(times) - since + 1), strict=True)
-    by_age = {
-        age: within(done, since + start, since + end) for age, start, end in spans
+    until = max(at for items in done.values() for at in items.values())
+    parts = {"all": done}
+    for source in ("personal", "popular"):
+        parts[source] = {u: of for u, of in done.items() if served[u].source == source}
+    start = since
+    for age, days in AGES.items():
+        end = since + days * DAY if days else max(until, start)
+        parts[age] = within(done, start, end)
+        start = end
+    figures = {
+        name: measure_part(part, served, n_items)
+        for name, part in parts.items()
+        if part
     }
-    by_source = {
-        source: {user: of for user, of in done.items() if served[user].source == source}
-        for source in ("personal", "popular")
-    }
-    return Forerunner(
-        generation=generation,
-        model_version=model_version,
-        since=since,
-        until=max(times),
-        n_interactions=len(times),
-        n_users=len(done),
-        **quality(done, served),
-        coverage_at_10=len(shown) / n_items if n_items else 0.0,
-        fallback_share=len(by_source["popular"]) / len(done),
-        by_source=qualities(by_source, served),
-        by_age=qualities(by_age, served),
-    )
-
-
-def qualities(
-    parts: Mapping[str, Done], served: Mapping[str, Served]
-) -> dict[str, dict[str, float]]:
-    """Return the number of users and the quality of each part that is not empty."""
-    return {
-        name: {"n_users": float(len(done)), **quality(done, served)}
-        for name, done in parts.items()
-        if done
-    }
+    return Forerunner(generation, model_version, since, until, figures)
 
 
 def within(done: Done, after: int, until: int) -> Done:
@@ -114,13 +94,21 @@ def within(done: Done, after: int, until: int) -> Done:
     return {user: items for user, items in found.items() if items}
 
 
-def quality(done: Done, served: Mapping[str, Served]) -> dict[str, float]:
-    """Return hit rate and NDCG@10, the means over the users who did something."""
-    values: Iterable[float] = [
-        ndcg([item in items for item in served[user].items[:K]], len(items))
-        for user, items in done.items()
+def measure_part(
+    done: Done, served: Mapping[str, Served], n_items: int
+) -> dict[str, float]:
+    """Return the figures of some users, of whom each did something."""
+    lists = {user: served[user].items[:K] for user in done}
+    values = [
+        ndcg([item in done[user] for item in items], len(done[user]))
+        for user, items in lists.items()
     ]
     return {
+        "n_users": len(done),
+        "n_interactions": sum(map(len, done.values())),
         "hit_rate_at_10": mean(float(value > 0) for value in values),
         "ndcg_at_10": mean(values),
+        "coverage_at_10": len({i for items in lists.values() for i in items})
+        / max(1, n_items),
+        "fallback_share": mean(served[user].source == "popular" for user in done),
     }

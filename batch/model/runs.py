@@ -79,11 +79,9 @@ def address(uri: str, experiment_id: str, run_id: str) -> str:
 
 def log_forerunner(found: Forerunner) -> None:
     """Log how a generation did on what came after it, as a run of its own."""
-    values = asdict(found)
-    names = ("generation", "model_version", "since", "until")
-    parameters = {name: values.pop(name) for name in names}
-    for part, metrics in {**values.pop("by_source"), **values.pop("by_age")}.items():
-        values |= {f"{part}/{name}": value for name, value in metrics.items()}
+    parameters = asdict(found)
+    figures = parameters.pop("figures")
+    values = {f"{of}/{n}": v for of, row in figures.items() for n, v in row.items()}
     with mlflow.start_run(run_name=f"served {found.generation}"):
         mlflow.log_params(parameters)
         mlflow.log_metrics(values)

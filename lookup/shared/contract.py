@@ -201,29 +201,15 @@ class Forerunner:
         model_version: the version that made them.
         since: the newest rating that it knew, in unix seconds; later ones count.
         until: the newest of those.
-        n_interactions: their number.
-        n_users: the number of users who have one.
-        hit_rate_at_10: the share of these users whose first ten items had one of them.
-        ndcg_at_10: the mean over these users.
-        coverage_at_10: the share of items that some first ten of these users had.
-        fallback_share: the share of these users who had no list but the popular one.
-        by_source: `personal` for users with a list, else `popular` → n_users,
-            hit_rate_at_10 and ndcg_at_10.
-        by_age: time since `since` → the same, of what users did then.
+        figures: `all`, those by the source of the lists and those by their age →
+            n_users, n_interactions and metrics.
     """
 
     generation: str
     model_version: str
     since: int
     until: int
-    n_interactions: int
-    n_users: int
-    hit_rate_at_10: float
-    ndcg_at_10: float
-    coverage_at_10: float
-    fallback_share: float
-    by_source: Mapping[str, Mapping[str, float]]
-    by_age: Mapping[str, Mapping[str, float]]
+    figures: Mapping[str, Mapping[str, float]]
 
 
 def encode_forerunner(forerunner: Forerunner) -> str:
@@ -235,20 +221,11 @@ def decode_forerunner(text: str) -> Forerunner:
     """Decode how a generation's forerunner did; raise ValueError if malformed."""
     try:
         fields = _read(text)
-        found = Forerunner(
-            generation=str(fields["generation"]),
-            model_version=str(fields["model_version"]),
-            since=int(fields["since"]),
-            until=int(fields["until"]),
-            n_interactions=int(fields["n_interactions"]),
-            n_users=int(fields["n_users"]),
-            hit_rate_at_10=_number(fields["hit_rate_at_10"]),
-            ndcg_at_10=_number(fields["ndcg_at_10"]),
-            coverage_at_10=_number(fields["coverage_at_10"]),
-            fallback_share=_number(fields["fallback_share"]),
-            by_source=_table(fields["by_source"]),
-            by_age=_table(fields["by_age"]),
-        )
+        names, times = ("generation", "model_version"), ("since", "until")
+        generation, version = (str(fields[name]) for name in names)
+        since, until = (int(fields[name]) for name in times)
+        figures = _table(fields["figures"])
+        found = Forerunner(generation, version, since, until, figures)
         encode_forerunner(found).encode()
     except MALFORMED as error:
         raise ValueError(f"malformed forerunner: {text[:80]!r}") from error

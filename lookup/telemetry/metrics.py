@@ -20,7 +20,7 @@ NANOSECONDS = 1_000_000_000
 FORERUNNER = (
     "ndcg_at_10", "hit_rate_at_10", "coverage_at_10", "fallback_share", "n_users"
 )  # fmt: skip
-"""What `/metrics` has of the generation before; all of it is in `/about`."""
+"""What `/metrics` has of the generation that was served before."""
 
 
 class Metrics:
@@ -109,11 +109,12 @@ def _of_generation(generation: Generation) -> Iterator[str]:
         yield from _head(name, "gauge", "Time since the lists were scored.")
         yield f"{name} {age}"
     if (former := generation.forerunner) is not None:
-        labels = _labels({"generation": former.generation})
         for metric in FORERUNNER:
             name = f"lookup_forerunner_{metric}"
             yield from _head(name, "gauge", "The lists before, by what came after.")
-            yield f"{name}{labels} {getattr(former, metric)}"
+            for of, figures in former.figures.items():
+                labels = _labels({"generation": former.generation, "of": of})
+                yield f"{name}{labels} {figures.get(metric, 0)}"
 
 
 def _head(name: str, kind: str, what: str) -> tuple[str, str]:

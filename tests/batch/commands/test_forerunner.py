@@ -68,47 +68,49 @@ def counted(
         by_user.setdefault(user, {})[item] = at
     shown = {user: lists.get(user, popular) for user in by_user}
     meta = client.hgetall(KEYS.of(generation).meta)
-    since = int(meta["newest_rated_at"])
+    since, n_items = int(meta["newest_rated_at"]), int(meta["n_items"])
+    done = {user: set(items) for user, items in by_user.items()}
+    parts = {
+        "all": done,
+        "personal": {user: done[user] for user in done.keys() & lists.keys()},
+        "popular": {user: done[user] for user in done.keys() - lists.keys()},
+    }
     ages = {"first day": (0, 1), "days 2 to 7": (1, 7), "days 8 to 30": (7, 30)}
-    by_age = {}
     for age, (start, stop) in {**ages, "later": (30, 10**6)}.items():
         some = {
             user: {i for i, at in items.items() if start < (at - since) / DAY <= stop}
             for user, items in by_user.items()
         }
-        some = {user: items for user, items in some.items() if items}
-        if some:
-            by_age[age] = {"n_users": len(some), **means(some, shown)}
+        parts[age] = {user: items for user, items in some.items() if items}
     return {
         "generation": generation,
         "model_version": "1",
         "since": since,
         "until": max(row[3] for row in came),
-        "n_interactions": len(came),
-        "n_users": len(by_user),
-        **means({user: set(items) for user, items in by_user.items()}, shown),
-        "coverage_at_10": len({i for items in shown.values() for i in items})
-        / int(meta["n_items"]),
-        "fallback_share": len(by_user.keys() - lists.keys()) / len(by_user),
-        "by_source": {
-            source: {"n_users": len(some), **means(some, shown)}
-            for source, users in (
-                ("personal", by_user.keys() & lists.keys()),
-                ("popular", by_user.keys() - lists.keys()),
-            )
-            if (some := {user: set(by_user[user]) for user in users})
+        "figures": {
+            name: {
+                "n_users": len(part),
+                "n_interactions": sum(map(len, part.values())),
+                **means(part, shown),
+                "coverage_at_10": len({i for u in part for i in shown[u]}) / n_items,
+                "fallback_share": len(part.keys() - lists.keys()) / len(part),
+            }
+            for name, part in parts.items()
+            if part
         },
-        "by_age": by_age,
     }
 
 
 def flat(figures: object) -> dict[str, Any]:
     """Lay out nested figures side by side."""
     assert isinstance(figures, dict)
-    parts = {**figures["by_source"], **figures["by_age"]}.items()
     return {
-        **{name: value for name, value in figures.items() if name[:3] != "by_"},
-        **{f"{part} {n}": v for part, values in parts for n, v in values.items()},
+        **{name: value for name, value in figures.items() if name != "figures"},
+        **{
+            f"{part} {name}": value
+            for part, row in figures["figures"].items()
+            for name, value in row.items()
+        },
     }
 
 
@@ -139,16 +141,18 @@ async def test_each_run_measures_the_lists_before_it(
     cut(settings.raw, source, later, 10**10)
     client = MlflowClient(settings.tracking_uri)
     found = replay(source, settings, redis_client, (0.4, 0.6, 0.8, 1))
-    assert any(one["fallback_share"] for one in found)
-    assert any(one["hit_rate_at_10"] for one in found)
-    assert any("days 2 to 7" in one["by_age"] for one in found)
+    assert any("popular" in one["figures"] for one in found)
+    assert any("days 2 to 7" in one["figures"] for one in found)
+    assert any(one["figures"]["personal"]["hit_rate_at_10"] for one in found)
     experiment = client.get_experiment_by_name(settings.model_name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     named = {run.info.run_name: run.data for run in runs}
     for one in found:
         data = named[f"served {one['generation']}"]
-        assert data.metrics["ndcg_at_10"] == pytest.approx(one["ndcg_at_10"])
+        assert data.metrics["all/ndcg_at_10"] == pytest.approx(
+            one["figures"]["all"]["ndcg_at_10"]
+        )
         assert data.params["since"] == str(one["since"])
     own = replace(settings, raw=Path("replayed"), is_raw_named=True)
     again = command.run(own, force=True, accept_changes=False)
@@ -157,8 +161,9 @@ async def test_each_run_measures_the_lists_before_it(
         about = (await api.get("/about")).json()
         metrics = (await api.get("/metrics")).text
     assert about["forerunner"] == again["forerunner"]
-    name, former = "lookup_forerunner_n_users", found[-1]["generation"]
-    assert f'{name}{{generation="{former}"}} {found[-1]["n_users"]}' in metrics
+    former, n_users = found[-1]["generation"], found[-1]["figures"]["all"]["n_users"]
+    labels = f'{{generation="{former}",of="all"}}'
+    assert f"lookup_forerunner_n_users{labels} {n_users}" in metrics
 
 
 def test_what_is_blocked_was_not_shown(
@@ -185,12 +190,12 @@ def test_what_is_blocked_was_not_shown(
     # the eleventh is the tenth that was shown; of two relevant items one was a hit
     ndcg = (1 / math.log2(11)) / (1 + 1 / math.log2(3))
     is_hit = popular != best[0]
-    assert found["by_age"]["first day"]["ndcg_at_10"] == pytest.approx(ndcg)
-    assert found["by_age"]["days 2 to 7"]["hit_rate_at_10"] == is_hit
-    assert (found["n_users"], found["fallback_share"]) == (2, 0.5)
+    assert found["figures"]["first day"]["ndcg_at_10"] == pytest.approx(ndcg)
+    assert found["figures"]["days 2 to 7"]["hit_rate_at_10"] == is_hit
+    assert found["figures"]["all"]["fallback_share"] == 0.5
 
 
 @pytest.mark.slow
 def test_real_history_replayed(settings: Settings, redis_client: redis.Redis) -> None:
     found = replay(ml_100k(), settings, redis_client, (0.4, 0.6, 0.8, 1))
-    assert all(0 < one["fallback_share"] < 1 for one in found)
+    assert all({"personal", "popular"} <= one["figures"].keys() for one in found)
