@@ -18,22 +18,17 @@ SETTABLE = {name: v for name, v in PARAMETERS.items() if name not in FIXED}
 SETTABLE[ROUNDS] = N_ROUNDS
 """Each parameter that can be set, with its default."""
 
-COUNTS = (ROUNDS, "seed")
-"""The numbers that xgboost does not check."""
-
-MOST_ROUNDS = 10_000
-COUNT, NUMBER = "[0-9]{1,9}", r"-?[0-9]{0,9}\.?[0-9]{1,9}"
-
-Value = str | int | float | bool
+FORMS = {ROUNDS: "[1-9][0-9]{0,4}", "seed": "[0-9]{1,9}"}
+"""The forms of those numbers that xgboost does not check."""
 
 
 def read(settings: Sequence[str]) -> dict[str, Any]:
     """Parse `NAME=VALUE` texts as keyword arguments of `batch.model.train.train`.
 
     Raises:
-        BatchError: a name is unknown, or xgboost refuses a value; says what is known.
+        BatchError: a name is unknown, or a value cannot be used; says what is known.
     """
-    chosen: dict[str, Value] = {}
+    chosen: dict[str, str] = {}
     for text in settings:
         name, sign, value = text.partition("=")
         if not sign or name not in SETTABLE:
@@ -42,48 +37,26 @@ def read(settings: Sequence[str]) -> dict[str, Any]:
                 f"{text!r} sets no parameter: expected NAME=VALUE, where the names and "
                 f"their defaults are {defaults}"
             )
-        chosen[name] = parse(name, value)
-    if not chosen:
-        return {}
-    check(chosen)
+        if not re.fullmatch(FORMS.get(name, "(?!-?(nan|inf)).+"), value.lower()):
+            raise BatchError(f"{text}: expected a value such as {SETTABLE[name]}")
+        chosen[name] = value
     n_rounds = chosen.pop(ROUNDS, None)
+    check(chosen)
     found: dict[str, Any] = {"parameters": chosen} if chosen else {}
-    return found if n_rounds is None else found | {ROUNDS: n_rounds}
+    return found | ({ROUNDS: int(n_rounds)} if n_rounds else {})
 
 
-def parse(name: str, text: str) -> Value:
-    """Return a value of the kind that the default has.
-
-    Raises:
-        BatchError: it is of another kind.
-    """
-    default = SETTABLE[name]
-    if isinstance(default, str):
-        return text
-    if isinstance(default, bool):
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        raise BatchError(f"{name}={text}: expected true or false, such as {default}")
-    if not re.fullmatch(COUNT if name in COUNTS else NUMBER, text):
-        raise BatchError(f"{name}={text}: expected a number, such as {default}")
-    return float(text) if "." in text else int(text)
-
-
-def check(chosen: Mapping[str, Value]) -> None:
+def check(chosen: Mapping[str, str]) -> None:
     """Try parameters out on two rows.
 
     Raises:
         BatchError: xgboost refuses one of them.
     """
-    n_rounds = int(chosen.get(ROUNDS, 1))
-    if not 1 <= n_rounds <= MOST_ROUNDS:
-        raise BatchError(f"{ROUNDS}={n_rounds}: expected 1 to {MOST_ROUNDS}")
     rows = xgboost.QuantileDMatrix(np.array([[0.0], [1.0]]), label=[0, 1], qid=[1, 1])
-    others = {name: value for name, value in chosen.items() if name != ROUNDS}
     try:
-        xgboost.train(PARAMETERS | others, rows, 1)
+        xgboost.train(PARAMETERS | chosen, rows, 1)
     except xgboost.core.XGBoostError as error:
         lines = [line for line in str(error).splitlines() if not line.startswith("  [")]
         reason = lines[0].rpartition("] ")[2] if lines else "no reason given"
-        words = " ".join(f"{name}={value}" for name, value in others.items())
+        words = " ".join(f"{name}={value}" for name, value in chosen.items())
         raise BatchError(f"xgboost refuses {words}: {reason}") from error
