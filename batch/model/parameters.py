@@ -54,7 +54,7 @@ def check(chosen: Mapping[str, str]) -> None:
     """
     rows = xgboost.QuantileDMatrix(np.array([[0.0], [1.0]]), label=[0, 1], qid=[1, 1])
     try:
-        xgboost.train(PARAMETERS | chosen, rows, 1)
+        xgboost.train({**PARAMETERS, **chosen}, rows, 1)
     except xgboost.core.XGBoostError as error:
         lines = [line for line in str(error).splitlines() if not line.startswith("  [")]
         reason = lines[0].rpartition("] ")[2] if lines else "no reason given"
