@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import click
 
 from batch import console
-from batch.commands import Result, admin, evaluate, forget, run, train
+from batch.commands import Result, admin, compare, evaluate, forget, run, train
 from batch.commands.notification import Notifier
-from batch.errors import LockHeld
+from batch.errors import BatchError, LockHeld
 from batch.evaluation.protocol import FIFTH, PROTOCOLS
 from batch.settings import Settings, mlflow_credentials
 from lookup.shared.dotenv import environment
@@ -77,6 +77,20 @@ def check_version(_: click.Context, __: click.Parameter, text: str) -> str:
     if not re.fullmatch("0*[1-9][0-9]*", text):
         raise click.BadParameter(f"{text!r} is not a version; expected 1, 2, …")
     return str(int(text))
+
+
+def check_parameters(
+    _: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> dict[str, Any]:
+    """Parse the parameters of --set."""
+    if not texts:
+        return {}
+    from batch.model import parameters  # with xgboost, which other commands save
+
+    try:
+        return parameters.read(texts)
+    except BatchError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
 
 
 COMMON_OPTIONS = (
@@ -199,6 +213,9 @@ command(
         help="Publish though release, size or SQL of the data changed.",
     ),
     click.option(
+        "--stage", is_flag=True, help="Hold the new lists without serving them."
+    ),
+    click.option(
         "--scheduler",
         metavar="tcp://HOST:PORT",
         callback=check_scheduler,
@@ -214,6 +231,20 @@ command(
         "--promote",
         is_flag=True,
         help="Let prod name the new version unless it is worse by more than chance.",
+    ),
+    click.option(
+        "--set",
+        "chosen",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=check_parameters,
+        help="Train with another value of a parameter, such as max_depth=6.",
+    ),
+    click.option(
+        "--note",
+        metavar="TEXT",
+        default="",
+        help="A description for the run in MLflow.",
     ),
 )
 command(
@@ -238,6 +269,13 @@ command(
     ),
 )
 command(admin.rollback, "rollback")
+command(admin.serve, "serve", click.argument("generation", metavar="GENERATION"))
+command(
+    compare.compare,
+    "compare",
+    click.argument("first", metavar="GENERATION"),
+    click.argument("second", metavar="GENERATION"),
+)
 command(admin.status, "status")
 item_ids = click.argument("item_ids", nargs=-1, required=True, metavar="ITEM_ID…")
 command(admin.block, "block", item_ids)

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 
@@ -53,9 +54,9 @@ def readable(result: Mapping[str, object]) -> str:
     tables: dict[tuple[str, ...], Table] = {}
     width = max(map(len, result))
     lines: list[str | Table] = []
-    for name, value in result.items():
+    for name, value in unnested(result):
         if not isinstance(value, Mapping):
-            lines.append(f"{name:{width}}  {formatted(value)}")
+            lines.append(f"{name:{width}}  {formatted(value, name)}")
         elif value and all(isinstance(row, Mapping) for row in value.values()):
             lines.append({name: list(next(iter(value.values())))} | rows_of(value))
         elif tuple(value) in tables:
@@ -68,10 +69,25 @@ def readable(result: Mapping[str, object]) -> str:
     )
 
 
+def unnested(result: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield names and values, and mappings within a mapping after it."""
+    for name, value in result.items():
+        if not isinstance(value, Mapping):
+            yield name, value
+            continue
+        inner = {n: v for n, v in value.items() if isinstance(v, Mapping) and v}
+        if len(inner) == len(value):
+            yield name, value
+        else:
+            yield name, {n: v for n, v in value.items() if n not in inner}
+            yield from ((f"{name} {n}", v) for n, v in inner.items())
+
+
 def rows_of(values: Mapping[str, Mapping[str, object]]) -> Table:
     """Format each cell of a table, given as row name → row."""
     return {
-        name: [formatted(cell) for cell in row.values()] for name, row in values.items()
+        name: [formatted(cell, column) for column, cell in row.items()]
+        for name, row in values.items()
     }
 
 
@@ -92,8 +108,17 @@ def format_table(table: Table, width: int) -> str:
     )
 
 
-def formatted(value: object) -> str:
-    """Format a float to four digits, an interval as `a to b`, a list on one line."""
+def formatted(value: object, name: str = "") -> str:
+    """Format a float to four digits, an interval as `a to b`, a list on one line.
+
+    Integers that are times, ages or sizes, as their names say, are written for people.
+    """
+    if isinstance(value, int) and name.endswith("_seconds"):
+        return str(timedelta(seconds=value))
+    if isinstance(value, int) and name.endswith("_bytes"):
+        return f"{value / 1e6:,.1f} MB"
+    if isinstance(value, int) and name in ("newest_rated_at", "since", "until"):
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%dT%H:%M:%SZ}"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):

@@ -24,6 +24,11 @@ LINE = (
     "{ date -Is; .venv/bin/python -m batch run --quiet --json; } "
     ">> data/batch.log 2>&1"
 )
+WEEKLY = (
+    f"30 1 * * 0 cd {CLONE} && "
+    "{ date -Is; .venv/bin/python -m batch train --promote; } "
+    ">> data/batch.log 2>&1"
+)
 """What the README tells people to add with `crontab -e`."""
 
 PRIVATE_CRON = """
@@ -91,9 +96,24 @@ def test_the_line_of_the_readme_rescores_in_crons_bare_environment(
     assert not {"VIRTUAL_ENV", "PYTHONPATH", "REDIS_URL"} & variables.keys()
 
 
-def test_the_line_has_no_bare_percent_sign() -> None:
+def test_the_lines_have_no_bare_percent_sign() -> None:
     """To cron it ends the command; the rest would be its input."""
-    assert "%" not in LINE
+    assert "%" not in LINE + WEEKLY
+
+
+@pytest.mark.slow
+def test_the_weekly_line_says_what_was_decided(clone: Path) -> None:
+    """As a shell runs it, after a first run."""
+    Clone(clone).run("run")
+    command = WEEKLY.partition("* * 0 ")[2].replace(CLONE, str(clone))
+    done = subprocess.run(["sh", "-c", command], env={"PATH": "/usr/bin:/bin"})
+    log = (clone / "data/batch.log").read_text()
+    assert done.returncode == 0, log
+    [decision] = [line for line in log.splitlines() if line.startswith("decision ")]
+    assert (
+        "version 2 is prod: it is not worse by more than chance, NDCG@10 " in decision
+    )
+    assert decision.endswith("to go back: python -m batch promote --version 1")
 
 
 def may_unshare() -> bool:

@@ -19,7 +19,7 @@ from lookup.settings import Settings as LookupSettings
 from lookup.shared.keys import CATALOGUE, GenerationKeys
 from lookup.store.store import Store
 from tests.conftest import KEYS
-from tests.test_cron import LINE
+from tests.test_cron import LINE, WEEKLY
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = {
@@ -187,8 +187,8 @@ def test_every_dependency_has_its_reason() -> None:
             assert above.startswith("    # "), dependency
 
 
-def test_the_crontab_line_is_the_one_that_is_tried() -> None:
-    assert f"```crontab\n{LINE}\n```" in DOCS["README.md"]
+def test_the_crontab_lines_are_those_that_are_tried() -> None:
+    assert f"```crontab\n{LINE}\n{WEEKLY}\n```" in DOCS["README.md"]
 
 
 def test_what_the_table_of_changes_names_is_there() -> None:

@@ -1,10 +1,12 @@
 """The single-step commands, such as `download`, `rollback`, `block` and `status`."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from batch.commands import Result, resources
 from batch.commands.resources import Connection
@@ -12,7 +14,7 @@ from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import sample_windows, write_pairs
 from batch.errors import BatchError
 from batch.features import tables
-from batch.publishing import blocked, generations, parquet
+from batch.publishing import blocked, generations, parquet, verify
 from batch.publishing.connections import Client
 from batch.publishing.external_ids import Ids
 from batch.settings import Settings
@@ -75,6 +77,18 @@ def rollback(settings: Settings) -> Result:
     return {"generation": generation, "former_generation": former and former[0]}
 
 
+def serve(settings: Settings, *, generation: str) -> Result:
+    """Serve a generation that is held, after a check that it is whole."""
+    with (
+        resources.open_writable_redis(settings) as (_url, client),
+        generations.locked(client) as lock,
+    ):
+        former = generations.served(client)
+        verify.verify_held(client, generation)
+        lock.make_current(generation, time.time())
+    return {"generation": generation, "former_generation": former}
+
+
 def block(settings: Settings, *, item_ids: Sequence[ExternalId]) -> Result:
     """Let no list show some items, now and in every later generation."""
     return _change_blocked(settings, blocked.add, item_ids)
@@ -103,31 +117,63 @@ def show_blocked(settings: Settings) -> Result:
 
 
 def typed(meta: Mapping[str, str]) -> Result:
-    """Return a generation's meta with its numbers as integers."""
-    numbers = ("n_users", "n_items", "n_ratings", "n_pairs", "top_n")
-    return {name: int(v) if name in numbers else v for name, v in meta.items()}
+    """Return a generation's meta with its numbers as integers, and its forerunner."""
+    numbers = ("n_users", "n_items", "n_ratings", "n_pairs", "top_n", "newest_rated_at")
+    found: Result = {n: int(v) if n in numbers else v for n, v in meta.items()}
+    former = meta.get("forerunner")
+    return found | {"forerunner": json.loads(former) if former else None}
 
 
 def status(settings: Settings) -> Result:
-    """Report the generation that is served, and which version is prod."""
+    """Report what is served, held and blocked, and which version is prod."""
     with resources.open_redis(settings) as (url, client):
         served = generations.current(client)
         held, blocked_ids = generations.held(client), blocked.ids(client)
+        about_held = describe_held(client, held, served[0] if served else None)
     names = "generation model_version release scored_at n_users n_items age_seconds"
-    result: Result = dict.fromkeys(names.split())
+    result: Result = dict.fromkeys(("prod_version", *names.split()))
     if served:
         generation, meta = served
-        result |= {"generation": generation, **typed(meta)}
-        if "scored_at" in meta:  # may be missing if another program wrote it
-            scored_at = datetime.fromisoformat(meta["scored_at"])
-            age = (datetime.now(UTC) - scored_at).total_seconds()
-            result["age_seconds"] = round(age)
+        result |= {"generation": generation, **typed(meta), "age_seconds": age(meta)}
     return result | {
         "prod_version": prod_version(settings),
         "generations": held,
+        "held": about_held,
         "blocked": blocked_ids,
         "redis_url": without_password(url),
     }
+
+
+def describe_held(
+    client: Client, held: Sequence[str], served: str | None
+) -> dict[str, Result]:
+    """Return what each generation is, oldest first: `newer` ones are not served.
+
+    Those were staged, or were rolled back.
+    """
+    found: dict[str, Result] = {}
+    state = "older" if served in held else "newer"
+    for name in held:
+        key = client.keys.of(name).meta
+        meta = cast("dict[str, str]", client.redis.hgetall(key))
+        state = "served" if name == served else "newer" if state == "served" else state
+        found[name] = {
+            "state": state,
+            "model_version": meta.get("model_version"),
+            "n_users": int(meta.get("n_users", 0)),
+            "newest_rated_at": int(meta.get("newest_rated_at", 0)) or None,
+            "age_seconds": age(meta),
+            "memory_bytes": generations.memory(client, name),
+        }
+    return found
+
+
+def age(meta: Mapping[str, str]) -> int | None:
+    """Return the seconds since a generation was scored, None if it does not say."""
+    if "scored_at" not in meta:  # another program wrote it
+        return None
+    scored_at = datetime.fromisoformat(meta["scored_at"])
+    return round((datetime.now(UTC) - scored_at).total_seconds())
 
 
 def prod_version(settings: Settings) -> str | None:

@@ -68,6 +68,17 @@ def _other_release(inputs: Inputs, served: Served | None) -> list[str]:
     ]
 
 
+def is_same_release(inputs: Inputs, served: Served | None) -> bool:
+    """Return whether what is served is of the release of the raw files.
+
+    Else the same ids are other users and items.
+    """
+    name = inputs.tags["release"]
+    return served is not None and not release.is_other(
+        name, served[1].get("release", "")
+    )
+
+
 def _other_features(inputs: Inputs) -> list[str]:
     if inputs.prod is None or has_features_of(inputs.prod):
         return []

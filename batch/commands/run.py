@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batch import warehouse
-from batch.commands import Result, guards, resources
+from batch.commands import Result, forerunner, guards, resources
 from batch.commands.admin import typed, write_features
 from batch.commands.inputs import Inputs
 from batch.commands.resources import Connection, Model
 from batch.commands.stopwatch import Stopwatch
 from batch.commands.train import train_first_version
-from batch.errors import BatchError, NothingToLearn
+from batch.errors import NothingToLearn
+from batch.evaluation.forerunner import newest
 from batch.features import candidates, tables
 from batch.progress import Progress
 from batch.publishing import generations, shared_keys, verify, writers
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
+def run(
+    settings: Settings, *, force: bool, accept_changes: bool, stage: bool = False
+) -> Result:
     """Train the model if prod is missing, score every user, publish."""
     watch = Stopwatch()
     raw = resources.find_raw(settings)  # no lock is held while downloading
@@ -54,7 +57,8 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
             generations.set_version(
                 client, served[0], served[1]["model_version"], inputs.version
             )
-            return summary(client, url, watch) | {"skipped": True, "promoted": False}
+            result = summary(client, url, watch, served[0])
+            return result | {"skipped": True, "promoted": False, "staged": False}
         changes = guards.model_changes(inputs, served)
         guards.enforce(changes, is_accepted=accept_changes)
         if db is None:
@@ -75,10 +79,18 @@ def run(settings: Settings, *, force: bool, accept_changes: bool) -> Result:
             tables.build(db, n_cuts=0, scale=settings.scale, merges_films=True)
             write_features(db, settings)
         guards.enforce(guards.nothing_to_recommend(db), is_accepted=accept_changes)
-        publish(db, model, inputs, client, lock, settings, watch)
-        return summary(client, url, watch) | {
+        former = served if guards.is_same_release(inputs, served) else None
+        measured = forerunner.measure(db, client, former)
+        past = forerunner.text(measured, former)
+        generation = publish(
+            db, model, inputs, past, client, lock, settings, watch, is_staged=stage
+        )
+        if measured is not None:
+            forerunner.log_run(registry, measured)
+        return summary(client, url, watch, generation) | {
             "skipped": False,
             "promoted": is_first and inputs.prod is not None,
+            "staged": stage,
         }
 
 
@@ -102,12 +114,19 @@ def publish(
     db: Connection,
     model: Model,
     inputs: Inputs,
+    past: str,
     client: Client,
     lock: Lock,
     settings: Settings,
     watch: Stopwatch,
-) -> None:
-    """Rank for every user, write a generation, verify it and make it current."""
+    *,
+    is_staged: bool,
+) -> str:
+    """Rank for every user, write a generation, verify it and make it current.
+
+    If `is_staged`, it is held and what is served stays. Returns its name.
+    `past` says how the generation before did, as the meta has it.
+    """
     lock.check()
     user_ids, began_at = warehouse.user_ids(db), datetime.now(UTC)
     generation, folder = generations.new_name(began_at), settings.recommendations
@@ -126,26 +145,33 @@ def publish(
             about = shared_keys.read_about(
                 db, user_ids, model.protocol, model.metrics, ids.users
             )
-            meta = meta_of(db, inputs, settings, began_at, len(user_ids), ids)
+            meta = meta_of(db, inputs, past, settings, began_at, len(user_ids), ids)
             lists = shared_keys.write(client, generation, db, about, meta, ids)
             lock.check()  # without the lock, another batch may have removed keys
             user_keys = [ids.users.keys[user_id] for user_id in user_ids]
             verify.verify(client, generation, user_keys, about.n_items, lists)
             former = generations.served(client)
-            lock.make_current(generation, time.time())  # the one write that counts
-            log.info("%s is served", generation)
-            n = settings.keep_generations
+            if is_staged:
+                lock.stage(generation, time.time())
+                log.info("%s is held: python -m batch serve %s", generation, generation)
+            else:
+                lock.make_current(generation, time.time())  # the one write that counts
+                log.info("%s is served", generation)
+            # beside a staged one stay what is served and what `rollback` serves
+            n = max(settings.keep_generations, 3 if is_staged else 0)
             keep = generations.to_keep_after(client, generation, former, n)
             generations.prune(client, lock, keep, folder)
             resources.save(settings, client)
     except BaseException:
         generations.abandon(client, lock, generation, folder)
         raise
+    return generation
 
 
 def meta_of(
     db: Connection,
     inputs: Inputs,
+    past: str,
     settings: Settings,
     began_at: datetime,
     n_users: int,
@@ -166,18 +192,16 @@ def meta_of(
         user_ids=ids.users.kind.value,
         item_ids=ids.items.kind.value,
         source="personal" if inputs.prod else "popular",
+        newest_rated_at=newest(db),
+        forerunner=past,
     )
 
 
-def summary(client: Client, url: str, watch: Stopwatch) -> Result:
-    """Report the current generation and where the time went."""
-    served = generations.current(client)
-    if served is None:
-        raise BatchError("Redis lost the generation right after it became current")
-    generation, meta = served
+def summary(client: Client, url: str, watch: Stopwatch, generation: str) -> Result:
+    """Report a generation and where the time went."""
     return {
         "generation": generation,
-        **typed(meta),
+        **typed(generations.meta_of(client, generation)),
         "seconds": watch.seconds("features", "train", "score", "publish"),
         "redis_url": without_password(url),  # results end up in logs and mails
     }

@@ -1,12 +1,13 @@
 """`train`: a new version, measured next to `prod`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from batch import warehouse
 from batch.commands import Result, guards, resources
@@ -70,10 +71,18 @@ SAMPLE: dict[str, str | int | float | bool] = {
 }
 """What makes the training pairs, as MLflow logs it."""
 
+Fit = Callable[..., "Trained"]
+
 log = logging.getLogger(__name__)
 
 
-def train(settings: Settings, *, promote: bool) -> Result:
+def train(
+    settings: Settings,
+    *,
+    promote: bool,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+    note: str = "",
+) -> Result:
     """Train, evaluate and register a new version of the model."""
     watch = Stopwatch()
     raw = resources.find_raw(settings)
@@ -87,6 +96,8 @@ def train(settings: Settings, *, promote: bool) -> Result:
             tags_of(raw, connection, settings.scale),
             settings,
             watch,
+            chosen,
+            note,
         )
         compared = None
         if prod is not None:
@@ -99,26 +110,20 @@ def train(settings: Settings, *, promote: bool) -> Result:
                 connection, raw.name, registry.name, version, measurement, compared
             )
             log_page(registry, version, PAGE, page)
-    former = prod and prod.version
+    former = prod.version if prod else None
     is_better = promote and compared is not None and not compared.is_worse
     promoted = prod is None or is_better
     if promoted:
         registry.promote(version)
-    elif promote:
-        log.warning(
-            "version %s is worse by more than chance, NDCG@10 %s; to promote it all "
-            "the same: python -m batch promote --version %s",
-            version,
-            compared,
-            version,
-        )
-    log.info("prod is version %s", version if promoted else former)
+    decision = comparison.decision(version, former, compared, is_wanted=promote)
+    log.log(logging.WARNING if promote and not promoted else logging.INFO, decision)
     return {
         "version": version,
         **measurement.as_dict(),
         **(compared.as_dict() if compared else {}),
         "promoted": promoted,
         "prod_version": version if promoted else former,
+        "decision": decision,
         "seconds": watch.seconds("features", "train"),
     }
 
@@ -143,6 +148,27 @@ def train_version(
     tags: Mapping[str, str],
     settings: Settings,
     watch: Stopwatch,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+    note: str = "",
+) -> tuple[str, Measurement]:
+    """Train, evaluate, refit and register a version, in a run of MLflow of its own.
+
+    `chosen` are parameters as `batch.model.parameters.read` returns them, and `note`
+    describes the run.
+    """
+    release, digest = tags["release"], tags["raw_fingerprint"]
+    source = settings.staging or str(settings.raw)
+    with registry.training_run(release, source, digest, note):
+        return train_within_run(connection, registry, tags, settings, watch, chosen)
+
+
+def train_within_run(
+    connection: Connection,
+    registry: "Registry",
+    tags: Mapping[str, str],
+    settings: Settings,
+    watch: Stopwatch,
+    chosen: Mapping[str, Any],
 ) -> tuple[str, Measurement]:
     """Train, evaluate, refit and register a version.
 
@@ -166,7 +192,8 @@ def train_version(
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), max(w.n_users for w in windows)
         log.info("training on %d pairs of %d users", n_pairs, n_users)
-        fit = partial(fit_model, liked_from=scale.liked_from)
+        liked_from = scale.liked_from
+        fit: Fit = partial(fit_model, liked_from=liked_from, **chosen)
         trained = fit(windows, later[-1].of_every(CURVE_SHARE))
         windows.clear()  # the evaluation needs the memory
         # joins leave half a core idle: refit while evaluating
@@ -296,7 +323,11 @@ def register(
         metrics=evaluation.as_metrics(),
         tags={**tags, "protocol": evaluation.split},
         figures=plots.draw(
-            evaluation, trained.importance, measurement.importances, trained.curve
+            evaluation,
+            trained.importance,
+            measurement.importances,
+            trained.curve,
+            int(trained.parameters["n_rounds"]),
         ),
         curve=trained.curve,
         texts={

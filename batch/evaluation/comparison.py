@@ -70,3 +70,29 @@ def compare(
         interval = confidence.intervals({"gain": gains})["gain"]
         differences[metric] = Difference(mean(gains.tolist()), interval)
     return Comparison(candidate, prod, version, measured, differences)
+
+
+def decision(
+    version: str, former: str | None, compared: Comparison | None, *, is_wanted: bool
+) -> str:
+    """Return which version is `prod`, why, and how to have it otherwise.
+
+    Args:
+        version: the new one.
+        former: the one that was `prod`, None if there was none.
+        compared: the two of them, None if the former cannot be measured.
+        is_wanted: whether the new one becomes `prod` unless it is worse.
+    """
+    command = "python -m batch promote --version"
+    if former is None:
+        return f"version {version} is prod, since there was none"
+    if compared is None:
+        return f"prod stays version {former}; to promote {version}: {command} {version}"
+    worse = "worse" if compared.is_worse else "not worse"
+    found = f"is {worse} by more than chance, NDCG@10 {compared}"
+    if is_wanted and compared.is_worse:
+        found += f"; to promote it all the same: {command}"
+        return f"version {version} {found} {version}"
+    if is_wanted:
+        return f"version {version} is prod: it {found}; to go back: {command} {former}"
+    return f"prod stays version {former}; {version} {found}; {command} {version}"

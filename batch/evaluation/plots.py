@@ -7,9 +7,13 @@ from matplotlib.figure import Figure
 
 from batch.evaluation import baselines
 from batch.evaluation.evaluation import Evaluation
-from batch.model.train import N_ROUNDS, N_STAGES
 
 N_FEATURES = 25
+CURVE_NOTE = (
+    "Of one user in twenty. Training: some of the pairs that the trees learn from.\n"
+    "Validation: as of a later cutoff, with more ratings of each user to find. That\n"
+    "is easier, so it may lie above: compare the lines' shapes, not their heights."
+)
 LABELS = {**baselines.LABELS, "model": "model"}
 
 
@@ -18,13 +22,14 @@ def draw(
     gains: Mapping[str, float],
     shap_values: Mapping[str, float],
     curve: Mapping[str, Sequence[float]],
+    n_rounds: int,
 ) -> dict[str, Figure]:
-    """Return file name → figure."""
+    """Return file name → figure; `n_rounds` is the number of trees."""
     return {
         "metrics.png": metrics(evaluation),
         "importance.png": strongest(gains, "Total gain", "log"),
         "shap.png": strongest(shap_values, "Mean |SHAP value|", "linear"),
-        "learning_curve.png": learning_curve(curve),
+        "learning_curve.png": learning_curve(curve, n_rounds),
     }
 
 
@@ -54,14 +59,14 @@ def strongest(importance: Mapping[str, float], measure: str, scale: str) -> Figu
     return figure
 
 
-def learning_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
+def learning_curve(curve: Mapping[str, Sequence[float]], n_rounds: int) -> Figure:
     """Plot how the ranking improves with each tree."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, values in curve.items():
-        trees = [(i + 1) * N_ROUNDS // N_STAGES for i in range(len(values))]
+        trees = [(i + 1) * n_rounds // len(values) for i in range(len(values))]
         axes.plot(trees, values, label=name)
-    axes.set_xlabel("trees")
+    axes.set_xlabel(f"trees\n\n{CURVE_NOTE}")
     axes.set_ylabel("NDCG@10 among the sampled candidates")
     axes.set_title("Learning curve")
     axes.legend()

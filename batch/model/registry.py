@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,13 @@ from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
 
 from batch.errors import BatchError
-from batch.model import local_store, pages, server
+from batch.model import local_store, pages, runs, server
 from batch.model.alias import CHECKSUM, PROD, Prod
 from batch.model.artifacts import read_booster, sha256
 from batch.model.failures import explain
 from batch.model.model_file import UnfitError
 from batch.settings import MODEL_NAME
+from lookup.shared.contract import Forerunner
 from lookup.shared.env import without_password
 
 if TYPE_CHECKING:
@@ -169,6 +170,24 @@ class Registry:
         with self._explained(f"point {PROD} at version {version}"):
             self._client.set_registered_model_alias(self.name, PROD, version)
 
+    @contextmanager
+    def training_run(
+        self, release: str, source: str, digest: str, note: str = ""
+    ) -> Iterator[None]:
+        """Open a run for the length of a training, to which `register` then logs.
+
+        The arguments are those of `runs.start`. The run fails if its training does.
+        """
+        with self._explained("open a run"):
+            experiment_id = self._experiment()
+            run_id = runs.start(
+                self._client, experiment_id, release, source, digest, note
+            )
+        with runs.failing(self._client, run_id):
+            yield
+        with self._explained("close a run"):
+            mlflow.end_run()
+
     def register(
         self,
         served: "xgboost.Booster",
@@ -189,7 +208,9 @@ class Registry:
         """
         with self._explained("log the model"):
             mlflow.set_experiment(experiment_id=self._experiment())
-            with mlflow.start_run(tags=dict(record.tags)) as run:
+            opened = mlflow.active_run()
+            with nullcontext(opened) if opened else mlflow.start_run() as run:
+                mlflow.set_tags(dict(record.tags))
                 info = log_model("model", served, example)
                 measured = log_model("evaluated", evaluated, example)
                 # log these last: MLflow links a run's metrics to each model that is
@@ -211,6 +232,12 @@ class Registry:
                     model_id=info.model_id,
                 )
         return str(made.version)
+
+    def log_forerunner(self, found: Forerunner) -> None:
+        """Log how a generation did on what came after it, as a run of its own."""
+        with self._explained("log how the served lists did"):
+            mlflow.set_experiment(experiment_id=self._experiment())
+            runs.log_forerunner(found)
 
     def _experiment(self) -> str:
         """Return the experiment's id; a local store keeps artifacts in its folder."""
@@ -297,9 +324,12 @@ def log_record(record: Record, model_id: str) -> None:
     """Log parameters, metrics, learning curve and files in the active run."""
     mlflow.log_params(dict(record.parameters))
     mlflow.log_metrics(dict(record.metrics), model_id=model_id)
+    n_rounds = int(record.parameters.get("n_rounds", 0))
     for name, values in record.curve.items():
-        for step, value in enumerate(values):
-            mlflow.log_metric(f"{name}_ndcg_at_10", value, step=step, model_id=model_id)
+        key = f"learning_curve/{name}_ndcg_at_10_by_trees"
+        for stage, value in enumerate(values, start=1):
+            n_trees = n_rounds * stage // len(values)
+            mlflow.log_metric(key, value, step=n_trees, model_id=model_id)
     for name, figure in record.figures.items():
         mlflow.log_figure(figure, name)
     for name, text in record.texts.items():

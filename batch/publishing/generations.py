@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 import redis
 
 from batch.errors import BatchError
-from batch.publishing import cluster, parquet
+from batch.publishing import cluster, encoding, parquet, pipeline
 from batch.publishing.connections import Client
 from batch.publishing.lock import Lock
 from batch.publishing.pipeline import KEYS_PER_TRIP
@@ -26,6 +26,9 @@ from lookup.shared.contract import IdKind
 
 FREEING_SECONDS = 1.0
 """The wait after removing keys: Redis frees their memory in the background."""
+
+MEASURED_KEYS = 200
+"""How many keys of each kind tell the memory of a generation."""
 
 SAVE_SECONDS = 600.0
 SAVE_PAUSE_SECONDS = 0.02
@@ -40,7 +43,8 @@ class Meta:
     """The fields of `recs:{generation}:meta`: how a generation was made.
 
     `source` is `personal`, or `popular` where the data were too small for a model;
-    `model_version` is then empty.
+    `model_version` is then empty. `newest_rated_at` is the time of the newest rating in
+    unix seconds, and `forerunner` is a `contract.Forerunner` as JSON, or empty.
     """
 
     model_name: str
@@ -56,6 +60,8 @@ class Meta:
     user_ids: str = IdKind.POSITIVE.value
     item_ids: str = IdKind.POSITIVE.value
     source: str = "personal"
+    newest_rated_at: int = 0
+    forerunner: str = ""
 
 
 def new_name(now: datetime) -> str:
@@ -94,6 +100,53 @@ def served(client: Client) -> str | None:
 def held(client: Client) -> list[str]:
     """Return the generations held, oldest first."""
     return cast("list[str]", client.redis.zrange(client.keys.generations, 0, -1))
+
+
+def meta_of(client: Client, generation: str) -> Mapping[str, str]:
+    """Return the meta of a generation that is held.
+
+    Raises:
+        BatchError: it is not held; names those that are.
+    """
+    names = held(client)
+    meta = client.redis.hgetall(client.keys.of(generation).meta)
+    if generation not in names or not meta:
+        raise BatchError(
+            f"no generation {generation!r} is held, only: {', '.join(names) or 'none'}"
+        )
+    return cast("dict[str, str]", meta)
+
+
+def keys_of(client: Client, generation: str) -> dict[str, list[str]]:
+    """Return all keys of a generation by kind, such as `user`."""
+    start = client.keys.of(generation).meta.removesuffix("meta")
+    names = {*client.redis.scan_iter(match=f"{start}*", count=KEYS_PER_TRIP)}
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        kind = name.removeprefix(start).partition(":")[0]
+        found.setdefault(kind, []).append(name)
+    return found
+
+
+def memory(client: Client, generation: str) -> int | None:
+    """Estimate the bytes of a generation from some keys of each kind.
+
+    Returns:
+        None if the server does not tell.
+    """
+    n_bytes = 0.0
+    try:
+        for keys in keys_of(client, generation).values():
+            some = keys[:: 1 + len(keys) // MEASURED_KEYS]
+            sizes = pipeline.ask(client.redis, some, _memory_usage)
+            n_bytes += sum(size or 0 for size in sizes) * len(keys) / len(some)
+    except redis.ResponseError:
+        return None
+    return round(n_bytes)
+
+
+def _memory_usage(key: str) -> bytes:
+    return encoding.command("MEMORY", "USAGE", key)
 
 
 def previous(client: Client) -> str:

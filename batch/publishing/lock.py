@@ -35,7 +35,7 @@ if KEYS[4] and redis.call('exists', KEYS[4]) == 0 then return -1 end
 local at = ARGV[3]
 local last = redis.call('zrevrange', KEYS[3], 0, 0, 'withscores')[2]
 if last and tonumber(last) >= tonumber(at) then at = tonumber(last) + 1 end
-redis.call('set', KEYS[2], ARGV[2])
+if ARGV[4] == 'current' then redis.call('set', KEYS[2], ARGV[2]) end
 redis.call('zadd', KEYS[3], 'NX', at, ARGV[2])
 return 1
 """
@@ -109,10 +109,17 @@ class Lock:
         Raises:
             BatchError: the lock or the generation is lost.
         """
+        self._list(generation, published_at, "current")
+
+    def stage(self, generation: str, published_at: float) -> None:
+        """Hold a generation without making it current, as `make_current` does else."""
+        self._list(generation, published_at, "staged")
+
+    def _list(self, generation: str, published_at: float, how: str) -> None:
         keys = [self._key, self._keys.current, self._keys.generations]
         if not cluster.is_cluster(self._client):
             keys.append(self._keys.of(generation).meta)
-        arguments = (self._token, generation, str(published_at))
+        arguments = (self._token, generation, str(published_at), how)
         done = int(self._client.eval(MAKE_CURRENT, len(keys), *keys, *arguments))
         if done < 0:
             raise BatchError(

@@ -1,7 +1,7 @@
 """Commands sent to Redis without waiting for each answer."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redis.connection import Connection, ConnectionPool
@@ -78,6 +78,20 @@ class Pipeline:
             if self._sent:
                 connection.disconnect()
             pool.release(connection)
+
+
+def ask(
+    client: Redis, keys: Sequence[str], command_of: Callable[[str], bytes]
+) -> Iterator[Any]:
+    """Yield the answer to the command about each key."""
+    pipeline = Pipeline(client)
+    try:
+        for start in range(0, len(keys), KEYS_PER_TRIP):
+            some = keys[start : start + KEYS_PER_TRIP]
+            pipeline.send(Trip(some, [command_of(key) for key in some]))
+            yield from pipeline.receive()[1]
+    finally:
+        pipeline.close()
 
 
 def total(client: Redis, command: str, keys: Sequence[str]) -> int:

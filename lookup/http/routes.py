@@ -178,14 +178,20 @@ class Routes:
         return self._response(request, generation, as_json(fields), is_private=True)
 
     async def about(self, request: Request) -> GenerationResponse:
-        """Return the size of the generation and the metrics of its model."""
+        """Return the generation's size, its model's metrics and its forerunner's."""
         self._query(request, (), IdKind.POSITIVE)
         generation, key, text = await self._get(lambda keys: keys.about)
         if text is None:
             message = f"generation {generation.name} has no description"
             raise ApiError(404, "unknown_about", message)
         about = decoded(contract.decode_about, key, text)
-        fields = {**generation.origin, "top_n": generation.top_n, **asdict(about)}
+        former = generation.forerunner
+        fields = {
+            **generation.origin,
+            "top_n": generation.top_n,
+            **asdict(about),
+            "forerunner": asdict(former) if former else None,
+        }
         return self._response(request, generation, as_json(fields))
 
     async def metrics(self, _: Request) -> Response:

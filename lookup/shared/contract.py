@@ -182,16 +182,53 @@ def decode_about(text: str) -> About:
             genres=[str(genre) for genre in fields["genres"]],
             examples=[_id(user_id) for user_id in fields["examples"]],
             protocol=_text(fields["protocol"]),
-            metrics={
-                ranker: {name: _number(value) for name, value in metrics.items()}
-                for ranker, metrics in fields["metrics"].items()
-            },
+            metrics=_table(fields["metrics"]),
             has_ratings=fields.get("has_ratings") is not False,
             has_films=fields.get("has_films") is not False,
         )
         encode_about(found).encode()
     except MALFORMED as error:
         raise ValueError(f"malformed description: {text[:80]!r}") from error
+    return found
+
+
+@dataclass(frozen=True)
+class Forerunner:
+    """How the generation that was served before did on what its users did next.
+
+    Attributes:
+        generation: the one whose lists were measured.
+        model_version: the version that made them.
+        since: the newest rating that it knew, in unix seconds; later ones count.
+        until: the newest of those.
+        figures: `all`, those by the source of the lists and those by their age →
+            n_users, n_interactions and metrics.
+    """
+
+    generation: str
+    model_version: str
+    since: int
+    until: int
+    figures: Mapping[str, Mapping[str, float]]
+
+
+def encode_forerunner(forerunner: Forerunner) -> str:
+    """Encode how a generation's forerunner did as JSON."""
+    return json.dumps(asdict(forerunner), ensure_ascii=False)
+
+
+def decode_forerunner(text: str) -> Forerunner:
+    """Decode how a generation's forerunner did; raise ValueError if malformed."""
+    try:
+        fields = _read(text)
+        names, times = ("generation", "model_version"), ("since", "until")
+        generation, version = (str(fields[name]) for name in names)
+        since, until = (int(fields[name]) for name in times)
+        figures = _table(fields["figures"])
+        found = Forerunner(generation, version, since, until, figures)
+        encode_forerunner(found).encode()
+    except MALFORMED as error:
+        raise ValueError(f"malformed forerunner: {text[:80]!r}") from error
     return found
 
 
@@ -206,6 +243,14 @@ def _read(text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"nested too deeply: {text[:80]!r}") from error
     return fields
+
+
+def _table(value: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return numbers by two names."""
+    return {
+        row: {name: _number(cell) for name, cell in cells.items()}
+        for row, cells in value.items()
+    }
 
 
 def _text(value: object) -> str | None:

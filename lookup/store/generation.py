@@ -74,6 +74,11 @@ class Generation:
         self.top_n = self._top_n(self._required(meta, "top_n"))
         self.user_ids = self._kind(meta, "user_ids")
         self.item_ids = self._kind(meta, "item_ids")
+        former, key = meta.get("forerunner"), f"{keys.meta} forerunner"
+        # the first generation has none
+        self.forerunner = (
+            decoded(contract.decode_forerunner, key, former) if former else None
+        )
         self.popular = [text for text in popular if text != contract.NO_ITEMS]
         self.entries(keys.popular, self.popular)  # fail now, not later
         # Decoded when first used: decoding 90 000 items at once would block requests.

@@ -17,6 +17,10 @@ BUCKETS = (
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 )  # fmt: skip
 NANOSECONDS = 1_000_000_000
+FORERUNNER = (
+    "ndcg_at_10", "hit_rate_at_10", "coverage_at_10", "fallback_share", "n_users"
+)  # fmt: skip
+"""What `/metrics` has of the generation that was served before."""
 
 
 class Metrics:
@@ -104,6 +108,13 @@ def _of_generation(generation: Generation) -> Iterator[str]:
         name = "lookup_generation_age_seconds"
         yield from _head(name, "gauge", "Time since the lists were scored.")
         yield f"{name} {age}"
+    if (former := generation.forerunner) is not None:
+        for metric in FORERUNNER:
+            name = f"lookup_forerunner_{metric}"
+            yield from _head(name, "gauge", "The lists before, by what came after.")
+            for of, figures in former.figures.items():
+                labels = _labels({"generation": former.generation, "of": of})
+                yield f"{name}{labels} {figures.get(metric, 0)}"
 
 
 def _head(name: str, kind: str, what: str) -> tuple[str, str]:

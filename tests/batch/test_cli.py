@@ -49,7 +49,7 @@ def test_help_exits_with_0(
 def test_every_command_takes_the_common_options(name: str) -> None:
     options = ["--raw", "x.zip", "--top-n", "5", "--scorer", "xgboost", "--json"]
     own = {"promote": ["--version", "1"], "block": ["50"], "unblock": ["50"]}
-    own["forget"] = ["42"]
+    own |= {"forget": ["42"], "serve": ["g"], "compare": ["g", "h"]}
     context = cli.batch.commands[name].make_context(
         name, [*options, "--quiet", "--debug", *own.get(name, [])]
     )

@@ -104,6 +104,15 @@ def about(data: bytes) -> None:
         assert all(math.isfinite(value) for value in metrics.values())
 
 
+def forerunner(data: bytes) -> None:
+    fields = META | {"forerunner": text_of(data)}
+    found = Generation(KEYS.of("g"), fields, ITEMS, []).forerunner
+    if found is not None:
+        read_json(contract.encode_forerunner(found))
+        for row in found.figures.values():
+            assert all(map(math.isfinite, row.values()))
+
+
 def items(data: bytes) -> None:
     generation = Generation(KEYS.of("g"), META, {"1": text_of(data)}, [])
     (text,) = generation.entries_json("key", ["1:0.5"], 1)
@@ -121,7 +130,17 @@ def meta(data: bytes) -> None:
 
 PARSERS: Mapping[str, Callable[[bytes], None]] = {
     one.__name__: one
-    for one in (parameters, ids, entries, because, history, about, items, meta)
+    for one in (
+        parameters,
+        ids,
+        entries,
+        because,
+        history,
+        about,
+        forerunner,
+        items,
+        meta,
+    )
 }
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "parameters": (b"k=5&offset=2&genre=War&exclude=1,2&fallback=none&because=1",),
@@ -132,6 +151,10 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "about": (
         b'{"n_users": 943, "n_items": 1682, "genres": ["War"], "examples": [1, 42], '
         b'"protocol": "the last", "metrics": {"model": {"ndcg_at_10": 0.28}}}',
+    ),
+    "forerunner": (
+        b'{"generation": "g", "model_version": "3", "since": 880000000, "until": '
+        b'880000009, "figures": {"all": {"n_users": 1, "ndcg_at_10": 0.5}}}',
     ),
     "items": (b'{"title": "Star Wars (1977)", "genres": ["War"], "year": 1977}',),
     "meta": (b"3\n2026-11-24T01:30:00Z\n100",),

@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 import redis
 from distributed import LocalCluster
+from mlflow import MlflowClient
 
-from batch import warehouse
 from batch.commands import Result, admin
 from batch.commands import run as command
 from batch.commands.train import train as train_command
 from batch.errors import BatchError, NothingToLearn
-from batch.features import candidates, tables
-from batch.ingest import load, release
-from batch.model import train
-from batch.model.registry import Record, Registry
 from batch.publishing import shared_keys
 from batch.publishing.connections import Client
 from batch.publishing.generations import Meta
@@ -33,50 +29,6 @@ from tests.lookup.programs import ROOT
 from tests.movielens import rated_items, write_world
 
 N_USERS = 40
-
-
-@pytest.fixture(scope="module")
-def made(
-    tmp_path_factory: pytest.TempPathFactory, empty_store: Path
-) -> tuple[Path, str]:
-    """Make a world, and a store in which a small model is prod."""
-    folder = tmp_path_factory.mktemp("run")
-    write_world(folder / "world")
-    raw = release.find(folder / "world", folder / "unpacked")
-    with warehouse.connect(folder / "spill") as connection:
-        load.read(connection, raw)
-        tables.build(connection, n_cuts=1)
-        pairs = candidates.pairs(connection, warehouse.user_ids(connection))
-    booster = train.train([pairs], None, {"nthread": 1}, n_rounds=10).booster
-    (folder / "mlruns").mkdir()
-    store = folder / "mlruns" / "mlflow.db"
-    store.write_bytes(empty_store.read_bytes())
-    uri = f"sqlite:///{store}"
-    registry = Registry(uri)
-    record = Record({}, {}, {}, {}, {})
-    registry.promote(
-        registry.register(booster, booster, pairs.values.slice(0, 5), record)
-    )
-    return folder, uri
-
-
-@pytest.fixture
-def settings(
-    made: tuple[Path, str],
-    tmp_path: Path,
-    redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Settings:
-    """Give that world's settings, with a Redis and a data folder of this test's own."""
-    folder, uri = made
-    monkeypatch.chdir(tmp_path)
-    return Settings.read(
-        {
-            "MOVIELENS_RAW": str(folder / "world"),
-            "MLFLOW_TRACKING_URI": uri,
-            "REDIS_URL": redis_url,
-        }
-    )
 
 
 def run(settings: Settings) -> Result:
@@ -117,6 +69,11 @@ def test_data_too_small_to_learn_from_are_served_by_popularity(
     assert admin.status(small)["prod_version"] is None
     with pytest.raises(NothingToLearn, match="a user needs at least 2 ratings"):
         train_command(small, promote=False)
+    client = MlflowClient(small.tracking_uri)
+    assert (
+        client.search_runs([one.experiment_id for one in client.search_experiments()])
+        == []
+    )
     # more data make a model
     more = "".join(
         f"v{u},{'cdefghijkl'[(u + i) % 10]},160000{1000 + i}\n"

@@ -1,7 +1,10 @@
 """`train` and `evaluate` in a real store and a small world."""
 
+import json
 import logging
+import re
 import shutil
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +15,14 @@ import xgboost
 from mlflow import MlflowClient
 
 import batch.model.train
-from batch import warehouse
+from batch import cli, warehouse
 from batch.commands.evaluate import evaluate
 from batch.commands.train import train
 from batch.errors import BatchError
 from batch.features import candidates, tables
 from batch.features.columns import UNORDERED
 from batch.ingest import load, release
+from batch.model import parameters
 from batch.model.registry import EVALUATED, Record, Registry
 from batch.model.train import to_matrix
 from batch.settings import MODEL_NAME, Settings
@@ -127,7 +131,11 @@ def test_a_better_version_is_promoted_when_asked_for(
     prod = blind(registry)
     reported = train(settings, promote=False)
     assert (reported["promoted"], registry.prod_version()) == (False, prod)
+    said = f"prod stays version {prod}; 2 is not worse by more than chance, NDCG@10 "
+    assert str(reported["decision"]).startswith(said)
     decided = train(settings, promote=True)
+    assert str(decided["decision"]).startswith("version 3 is prod: it is not worse by")
+    assert str(decided["decision"]).endswith(f"batch promote --version {prod}")
     assert decided["difference"] == reported["difference"]
     assert isinstance(decided["difference"], float)
     assert decided["difference"] > 0
@@ -140,6 +148,67 @@ def run_of(registry: Registry, version: str) -> str:
     """Name a version's run."""
     client = MlflowClient(registry.tracking_uri)
     return str(client.get_model_version(MODEL_NAME, version).run_id)
+
+
+def test_a_run_has_what_was_set_and_why(
+    settings: Settings, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It begins with the training, and the log links to it."""
+    chosen, began = parameters.read(["max_depth=2", "n_rounds=20"]), time.time()
+    with caplog.at_level(logging.INFO, "batch"):
+        result = train(settings, promote=True, chosen=chosen, note="shallower")
+    seconds = time.time() - began
+    assert result["decision"] == "version 1 is prod, since there was none"
+    client = MlflowClient(registry.tracking_uri)
+    run = client.get_run(run_of(registry, "1"))
+    assert run.info.status == "FINISHED"
+    assert re.fullmatch(r"ml-100k \d{4}-\d\d-\d\d \d\d:\d\d", run.info.run_name)
+    assert (run.info.end_time - run.info.start_time) / 1000 > seconds / 2
+    assert (run.data.params["max_depth"], run.data.params["n_rounds"]) == ("2", "20")
+    assert run.data.params["eta"] == "0.1"
+    assert run.data.tags["mlflow.note.content"] == "shallower"
+    assert run.inputs is not None
+    [read] = run.inputs.dataset_inputs
+    assert (read.dataset.name, json.loads(read.dataset.source)["uri"]) == (
+        "ml-100k",
+        "world",
+    )
+    assert run.data.tags["raw_fingerprint"].startswith(read.dataset.digest)
+    page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert f"{page}?workflowType=machine_learning" in caplog.text
+    served = registry.load("1")
+    assert served.num_boosted_rounds() == 20
+    # one that fails is seen to have failed
+    with pytest.raises(xgboost.core.XGBoostError):
+        train(settings, promote=False, chosen={"parameters": {"max_depth": -1}})
+    runs = client.search_runs([run.info.experiment_id])
+    assert [one.info.status for one in runs] == ["FAILED", "FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("depth=6", "names and their defaults are .*max_depth=4, .*n_rounds=200"),
+        ("max_depth", "expected NAME=VALUE"),
+        ("objective=rank:map", "sets no parameter"),
+        ("max_depth=-1", "xgboost refuses max_depth=-1: value -1 for"),
+        ("max_depth=3.5", "expect int but value='3.5'"),
+        ("eta=fast", "xgboost refuses max_depth=2 eta=fast: "),
+        ("eta=nan", "eta=nan: expected a value such as 0.1"),
+        ("tree_method=guess", "valid values are: "),
+        (
+            "ndcg_exp_gain=2",
+            "Invalid Parameter format for ndcg_exp_gain expect boolean",
+        ),
+        ("n_rounds=0", "expected a value such as 200"),
+        ("seed=-1", "expected a value such as 42"),
+    ],
+)
+def test_what_can_be_no_parameter_is_wrong_usage(
+    text: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "--set", "max_depth=2", "--set", text]) == 2
+    assert re.search(reason, " ".join(capsys.readouterr().err.split()))
 
 
 @pytest.mark.slow

@@ -30,8 +30,9 @@ VALUES = pa.table(
         "second": pa.array([1.0, 1.0, 2.0, 2.0], pa.float32()),
     }
 )
+CURVE = "learning_curve/training_ndcg_at_10_by_trees"
 RECORD = Record(
-    parameters={"eta": 0.1, "features": "first,second"},
+    parameters={"eta": 0.1, "n_rounds": 20, "features": "first,second"},
     metrics={"ndcg_at_10": 0.25, "popularity_ndcg_at_10": 0.125},
     tags={"release": "ml-1m", "sql_fingerprint": "abc", "protocol": "by time"},
     figures={"metrics.png": Figure()},
@@ -123,10 +124,10 @@ def test_a_run_logs_all_that_the_contract_names(registry: Registry) -> None:
     found = client.get_model_version(MODEL_NAME, version)
     assert found.run_id is not None
     run = client.get_run(found.run_id)
-    assert run.data.params == {"eta": "0.1", "features": "first,second"}
+    assert run.data.params == {name: str(v) for name, v in RECORD.parameters.items()}
     assert run.data.tags.items() >= RECORD.tags.items()
-    steps = client.get_metric_history(found.run_id, "training_ndcg_at_10")
-    assert [step.value for step in steps] == [0.5, 0.75]
+    steps = client.get_metric_history(found.run_id, CURVE)
+    assert [(step.step, step.value) for step in steps] == [(10, 0.5), (20, 0.75)]
     assert "metrics.png" in [file.path for file in client.list_artifacts(found.run_id)]
     info = mlflow.models.get_model_info(f"models:/{MODEL_NAME}/{version}")
     assert info.signature.inputs.input_names() == ["first", "second"]
@@ -159,7 +160,7 @@ def test_both_models_of_a_version(registry: Registry, tmp_path: Path) -> None:
     assert (measured.name, refitted.name) == ("evaluated", "model")
     named = {metric.key: metric.value for metric in measured.metrics or []}
     assert named.items() >= RECORD.metrics.items()
-    assert "training_ndcg_at_10" in named
+    assert CURVE in named
     assert not refitted.metrics
     assert len(list(tmp_path.rglob("model.json"))) == 2
     assert not [*tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.pickle")]

@@ -93,6 +93,8 @@ def test_a_generation_is_what_the_contract_says(single: Client) -> None:
         "user_ids": "positive integer",
         "item_ids": "positive integer",
         "source": "personal",
+        "newest_rated_at": "0",
+        "forerunner": "",
     }
     assert generations.current(single) == ("g1", meta)
     assert single.redis.get("recs:lock") is None

@@ -268,7 +268,7 @@ async def test_about(
 ) -> None:
     redis_client.set(KEYS.of("g1").about, contract.encode_about(ABOUT))
     body = (await api.get("/about")).json()
-    assert body == {**ORIGIN, "top_n": 5, **asdict(ABOUT)}
+    assert body == {**ORIGIN, "top_n": 5, **asdict(ABOUT), "forerunner": None}
 
 
 @pytest.mark.parametrize(
