@@ -96,7 +96,7 @@ def train(settings: Settings, *, promote: bool) -> Result:
                 )
         if compared is not None:
             page = write_page(
-                connection, raw.name, registry.name, version, measurement, compared
+                connection, raw.name, registry, version, measurement, compared
             )
             log_page(registry, version, PAGE, page)
     former = prod and prod.version
@@ -188,7 +188,7 @@ def train_version(
         evaluation.item_knn.ndcg_at_10,
         evaluation.popularity.ndcg_at_10,
     )
-    page = write_page(connection, tags["release"], registry.name, version, measurement)
+    page = write_page(connection, tags["release"], registry, version, measurement)
     log_page(registry, version, PAGE, page)
     return version, measurement
 

@@ -203,7 +203,8 @@ def test_explanations_speak_for_their_item(connection: Connection) -> None:
         (1, 30, 0.9, True, False, 2),
         (2, 40, 1.0, True, False, 0),
     ]
-    near: list[Row] = [(item, 50, 0.3) for item in (10, 20, 30, 40)] + [(10, 60, 0.4)]
+    near: list[Row] = [(item, 50, 0.3) for item in (10, 20, 30, 40)]
+    near.append((10, 60, 0.4))
     expect(
         explanations(connection, history, near, [(1, 1, 60), (1, 2, 50), (2, 1, 50)]),
         [(1, 1, "10"), (1, 2, "30,10,20"), (2, 1, "40")],

@@ -15,7 +15,7 @@ from tests.batch.evaluation.conftest import HoldOut, rated
 from tests.worlds import World
 
 HOSTILE = "</title></li><script>alert('x')</script> & <b>\"Co\"</b> (1995)"
-VOID = {"meta", "rect", "line"}
+VOID = {"meta", "rect", "line", "br"}
 """Elements without an end tag: HTML's, and those of SVG that end in `/>` here."""
 
 
@@ -57,6 +57,7 @@ def report_of(hold_out: HoldOut, world: World) -> Report:
         made_at="2026-11-24 01:30 UTC",
         evaluation=evaluation,
         importances={f"feature_{i}": 1 / i for i in range(1, 40)},
+        parameters={"max_depth": "4", "features": HOSTILE},
         examples=examples.read(connection, evaluation.lists, evaluation.held_out),
         profile=data_profile.read(connection),
     )
@@ -85,15 +86,20 @@ def test_all_sections_and_numbers(report: Report) -> None:
         "2026-11-24 01:30 UTC",
         f"fifth: {evaluation.split}",
         f"{low:.4f} to {high:.4f}",
-        f"feature_{N_FEATURES}",
+        *(f"feature_{i}" for i in range(1, 40)),
+        f"The other {39 - N_FEATURES}",
+        "max_depth",
+        "By popularity of the item",
     ]
     for metrics in evaluation.rankers.values():
         lines += [f"{value:.4f}" for value in astuple(metrics)]
     lines += [f"{bias.gini:.4f}" for bias in evaluation.popularity_bias.values()]
     assert set(lines) <= set(text.splitlines())
     for length, bucket in evaluation.by_history_length.items():
-        assert f"\n{length}, {bucket['n_users']} user" in text
-    assert f"feature_{N_FEATURES + 1}" not in text
+        assert f"\n{length}\n{bucket['n_users']} user" in text
+    for name, bucket in evaluation.by_popularity.items():
+        assert f"\n{name}\n{bucket['n_held_out']} rating" in text
+        assert f"\n{bucket['model']:.4f}\n" in text
     assert text.count("Recommended\n") == 10
     assert "prod" not in text
 
