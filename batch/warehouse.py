@@ -65,7 +65,7 @@ ON_DEMAND = (
     "marts/scorer_histories",
     "marts/scorer_genres",
     "marts/pair_features",
-    "marts/popular_items",
+    "marts/catalogue_lists",
     "marts/popular_rankings",
     "marts/similar_items",
     "marts/user_highlights",
@@ -164,7 +164,7 @@ def locked(folder: Path, how: int = 0) -> Iterator[None]:
 
 
 def read(model: str) -> str:
-    """Return the SQL of a model, such as `marts/popular_items`."""
+    """Return the SQL of a model, such as `marts/similar_items`."""
     return text_of(SQL / f"{model}.sql")
 
 

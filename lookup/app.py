@@ -43,6 +43,9 @@ MEGABYTE = 1024 * 1024
 PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
     "/recommend/{user_id}": Routes.recommend,
     "/popular": Routes.popular,
+    "/trending": Routes.trending,
+    "/new": Routes.new,
+    "/search": Routes.search,
     "/similar/{item_id}": Routes.similar,
     "/items/{item_id}": Routes.item,
     "/users/{user_id}": Routes.user,

@@ -9,6 +9,7 @@ from batch.publishing.external_ids import ExternalIds, Ids
 from batch.publishing.shared_keys import Item
 from batch.publishing.writers import list_writer
 from batch.scoring.ranking import Ranking
+from lookup.shared import contract
 
 
 def ids_of(rankings: Sequence[Ranking]) -> Ids:
@@ -31,5 +32,6 @@ def stage(
     key_of = client.keys.of(generation).user
     with list_writer(client, key_of, of.users, of.items) as lists:
         lists.write(rankings)
-    shared_keys.write_popular(client, generation, popular)
+    key = client.keys.of(generation).popular
+    client.redis.rpush(key, *contract.encode(popular))
     shared_keys.write_items(client, generation, items)

@@ -1,4 +1,4 @@
-"""The keys that users share: items, popular, similar, about and meta."""
+"""The keys that users share: items, catalogue lists, similar, about and meta."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,8 @@ from batch.publishing.pipeline import KEYS_PER_TRIP
 from batch.publishing.writers import list_writer
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
-from lookup.shared.contract import About, ExternalId
+from lookup.shared.contract import About, ExternalId, IdKind
+from lookup.shared.keys import CATALOGUE
 
 N_EXAMPLES = 8
 """The number of users that the page suggests."""
@@ -35,18 +36,36 @@ KIND_OF_DATA = r"""
 """
 """Whether ratings differ, and whether most titles end with a year, as films' do."""
 
+ITEMS = """
+    select
+        item_id, film_id, is_eligible, coalesce(n_ratings, 0),
+        item_key, title, genres, release_year
+    from stg_items
+    inner join films using (item_id)
+    left join int_item_counts using (item_id)
+    order by item_id
+"""
+
 Connection = duckdb.DuckDBPyConnection
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item of the catalogue; `same_as` stands for it in lists if it is not None."""
+    """An item of the catalogue.
+
+    Attributes:
+        same_as: the item that stands for it in lists, None if it is itself.
+        n_ratings: the number of its ratings, by which search orders items.
+        is_eligible: whether lists and search may show it.
+    """
 
     item_id: ExternalId
     title: str
     genres: Sequence[str]
     year: int | None
     same_as: ExternalId | None = None
+    n_ratings: int = 0
+    is_eligible: bool = True
 
 
 def write(
@@ -57,15 +76,13 @@ def write(
     meta: Meta,
     ids: Ids,
 ) -> list[str]:
-    """Write all shared keys, the meta last; return the items with a similar list."""
+    """Write all shared keys, the meta last; return the keys of lists."""
     write_items(client, generation, read_items(connection, ids.items))
-    table = warehouse.fetch(connection, "marts/popular_items", {"top_n": meta.top_n})
-    popular = [(ids.items.keys[r["item_id"]], r["score"]) for r in table.to_pylist()]
-    write_popular(client, generation, popular)
+    keys = write_catalogue(client, generation, connection, meta.top_n, ids.items)
     similar = write_similar(client, generation, connection, meta.top_n, ids.items)
     write_about(client, generation, about)
     write_meta(client, generation, meta)
-    return similar
+    return [*keys, *map(client.keys.of(generation).similar, similar)]
 
 
 def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
@@ -75,17 +92,39 @@ def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
         fields: dict[Any, Any] = {}
         for item in some:
             text = {"title": item.title, "genres": [*item.genres], "year": item.year}
+            text |= {"n_ratings": item.n_ratings}
             text |= {"same_as": item.same_as} if item.same_as is not None else {}
+            text |= {} if item.is_eligible else {"is_eligible": False}
             fields[item.item_id] = json.dumps(text, ensure_ascii=False)
         client.redis.hset(key, mapping=fields)
 
 
-def write_popular(
-    client: Client, generation: str, popular: Sequence[tuple[ExternalId, float]]
-) -> None:
-    """Write `recs:{generation}:popular`, the fallback for unknown users."""
-    key = client.keys.of(generation).popular
-    client.redis.rpush(key, *contract.encode(popular))
+def write_catalogue(
+    client: Client,
+    generation: str,
+    connection: Connection,
+    top_n: int,
+    items: ExternalIds,
+) -> list[str]:
+    """Write `popular`, `trending` and `new`, of all and by genre; return the keys."""
+    table = warehouse.fetch(connection, "marts/catalogue_lists", {"top_n": top_n})
+    key_of = client.keys.of(generation).catalogue
+    found: dict[str, list[tuple[int, float]]] = {key_of(kind): [] for kind in CATALOGUE}
+    for row in table.to_pylist():  # the best first
+        pairs = found.setdefault(key_of(row["kind"], row["genre"]), [])
+        pairs.append((row["item_id"], row["score"]))
+    lists = [
+        Ranking(
+            i,
+            np.array([item_id for item_id, _ in pairs], np.int32),
+            np.array([score for _, score in pairs], np.float32),
+        )
+        for i, pairs in enumerate(found.values())
+    ]
+    keys = ExternalIds(IdKind.TEXT, dict(enumerate(found)))
+    with list_writer(client, str, keys, items) as writer:
+        writer.write(lists)
+    return list(found)
 
 
 def write_similar(
@@ -116,9 +155,7 @@ def write_meta(client: Client, generation: str, meta: Meta) -> None:
 
 def read_items(connection: Connection, ids: ExternalIds) -> list[Item]:
     """Return all items."""
-    items = connection.table("stg_items").join(connection.table("films"), "item_id")
-    columns = "item_id, film_id, item_key, title, genres, release_year"
-    rows = items.order("item_id").select(columns).fetchall()
+    rows = connection.sql(ITEMS).fetchall()
     return [
         Item(
             key,
@@ -126,8 +163,10 @@ def read_items(connection: Connection, ids: ExternalIds) -> list[Item]:
             genres,
             year,
             same_as=None if film_id == item_id else ids.external(film_id),
+            n_ratings=n_ratings,
+            is_eligible=is_eligible,
         )
-        for item_id, film_id, key, title, genres, year in rows
+        for item_id, film_id, is_eligible, n_ratings, key, title, genres, year in rows
     ]
 
 

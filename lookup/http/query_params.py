@@ -11,6 +11,7 @@ from lookup.http.errors import ApiError, invalid_parameter
 from lookup.shared.contract import ExternalId, IdKind
 
 PAGE = ("k", "offset", "genre", "exclude")
+SEARCH = ("q", *PAGE)
 REPEATABLE = frozenset({"genre", "exclude"})
 MAX_CACHED_LENGTH = 100
 
@@ -31,6 +32,7 @@ class Query:
     exclude: frozenset[ExternalId]
     fallback: bool
     because: bool
+    q: str = ""
 
     @property
     def filters(self) -> bool:
@@ -75,6 +77,7 @@ def _parse(
         exclude=_exclude(params.getlist("exclude"), items),
         fallback=_choice(params, "fallback", ("popular", "none")) == "popular",
         because=_choice(params, "because", ("0", "1")) == "1",
+        q=_searched(params) if "q" in known else "",
     )
 
 
@@ -110,6 +113,11 @@ def _exclude(texts: Sequence[str], items: IdKind) -> frozenset[ExternalId]:
     if items is not IdKind.TEXT:  # a text may hold a comma
         texts = [part for text in texts for part in text.split(",")]
     return frozenset(parse_id("exclude", text, items) for text in texts)
+
+
+def _searched(params: QueryParams) -> str:
+    text = params.get("q", "")
+    return str(parse_id("q", text if text.strip() else "", IdKind.TEXT))
 
 
 def _choice(params: QueryParams, name: str, choices: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lookup.http import listing, openapi, query_params
+from lookup.http import catalogue, listing, openapi, query_params
 from lookup.http.cache import ResponseCache, cache_key
 from lookup.http.errors import ApiError
 from lookup.http.query_params import Query
@@ -24,6 +24,8 @@ from lookup.store.store import Store, lrange
 from lookup.telemetry.metrics import CONTENT_TYPE, Metrics
 
 RECOMMEND = (*query_params.PAGE, "fallback", "because")
+MAX_FOUND = 500
+"""Matches of a search that pages and filters choose from."""
 
 
 @dataclass(slots=True)
@@ -70,9 +72,12 @@ class Routes:
             names = [generation.keys.user(user_id)]
             if query.because:
                 names.append(generation.keys.because(user_id))
-            return [self._lrange(name, query, generation) for name in names]
+            reads = [self._lrange(name, query, generation) for name in names]
+            if query.genres and query.fallback:
+                reads += catalogue.reads(generation, catalogue.POPULAR, query)
+            return reads
 
-        generation, (texts, *explained) = await self._store.read(commands)
+        generation, (texts, *others) = await self._store.read(commands)
         ids = {"user_id": user_id}
         if texts:
             key = generation.keys.user(user_id)
@@ -80,23 +85,50 @@ class Routes:
             found.fallback_reason = generation.fallback_reason
             if query.because:
                 key = generation.keys.because(user_id)
-                found.because = decoded(contract.decode_because, key, explained[0])
+                found.because = decoded(contract.decode_because, key, others[0])
             return self._list_response(request, generation, query, found)
         # an unknown user: a known user's list holds at least NO_ITEMS
         self._size(query, generation)  # reports a bad k first
         if not query.fallback:
             raise _unknown("user", user_id, generation)
-        found = _popular(generation, ids)
+        found = _shared(generation, "popular", query, others[query.because :], ids)
         found.fallback_reason = "unknown_user"
         found.because = [] if query.because else None
         return self._list_response(request, generation, query, found)
 
     async def popular(self, request: Request) -> GenerationResponse:
-        """Return the popular list."""
+        """Return the most rated items."""
+        return await self._catalogue(request, "popular")
+
+    async def trending(self, request: Request) -> GenerationResponse:
+        """Return the items with the most ratings of late."""
+        return await self._catalogue(request, "trending")
+
+    async def new(self, request: Request) -> GenerationResponse:
+        """Return the items that came last."""
+        return await self._catalogue(request, "new")
+
+    async def _catalogue(self, request: Request, name: str) -> GenerationResponse:
         _, items = await self._kinds()
         query = self._query(request, query_params.PAGE, items)
+        generation, replies = await self._store.generation(), list[Any]()
+        if catalogue.reads(generation, name, query):
+            generation, replies = await self._store.read(
+                lambda generation: catalogue.reads(generation, name, query)
+            )
+        found = _shared(generation, name, query, replies, {})
+        return self._list_response(request, generation, query, found)
+
+    async def search(self, request: Request) -> GenerationResponse:
+        """Return the items whose titles match a text."""
+        _, items = await self._kinds()
+        query = self._query(request, query_params.SEARCH, items)
         generation = await self._store.generation()
-        found = _popular(generation, {})
+        n = query.offset + self._size(query, generation) + len(generation.blocked)
+        index = await generation.search.get()
+        matches = index.find(query.q, MAX_FOUND if query.filters else min(n, MAX_FOUND))
+        texts = [f"{item_id}:{score}" for item_id, score in matches]
+        found = StoredList("search", generation.keys.items, texts, {"q": query.q})
         return self._list_response(request, generation, query, found)
 
     async def similar(self, request: Request) -> GenerationResponse:
@@ -263,8 +295,15 @@ def _path_id(request: Request, name: str, kind: IdKind) -> ExternalId:
     return query_params.parse_id(name, request.path_params[name], kind)
 
 
-def _popular(generation: Generation, ids: Mapping[str, ExternalId]) -> StoredList:
-    return StoredList("popular", generation.keys.popular, generation.popular, ids)
+def _shared(
+    generation: Generation,
+    name: str,
+    query: Query,
+    replies: Sequence[Sequence[str]],
+    ids: Mapping[str, ExternalId],
+) -> StoredList:
+    key, texts = catalogue.found(generation, name, query, replies)
+    return StoredList(name, key, texts, ids)
 
 
 def _unknown(what: str, which: ExternalId, generation: Generation) -> ApiError:

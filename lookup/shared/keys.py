@@ -12,7 +12,12 @@ GENERATION = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"
 """The form of a generation's name, such as 20261124T184909Z-f16ffa."""
 USER_KINDS = ("user", "because", "history")
 """The kinds of keys of which each user has one, and which `forget` removes."""
-KIND = rf"(?:meta|items|about|popular|(?:{'|'.join(USER_KINDS)}|similar):.+)"
+CATALOGUE = ("popular", "trending", "new")
+"""The lists of the whole catalogue; each genre has them too, whatever its name."""
+KIND = (
+    rf"(?:meta|items|about|(?:{'|'.join(CATALOGUE)})(?::.+)?"
+    rf"|(?:{'|'.join(USER_KINDS)}|similar):.+)"
+)
 """The form of what follows it in the name of a key."""
 
 
@@ -69,7 +74,11 @@ class GenerationKeys:
         self.meta = f"{self._own}:meta"
         self.items = f"{self._own}:items"
         self.about = f"{self._own}:about"
-        self.popular = f"{self._own}:popular"
+        self.popular = self.catalogue("popular")
+
+    def catalogue(self, name: str, genre: str | None = None) -> str:
+        """Return the key of a list of CATALOGUE, of all items or of a genre."""
+        return f"{self._own}:{name}" + (f":{genre}" if genre else "")
 
     def user(self, user_id: int | str) -> str:
         """Return the key of the list of a user's recommendations, best first."""

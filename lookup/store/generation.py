@@ -1,20 +1,21 @@
-"""The part of a generation that is kept in memory: meta, items and popular list."""
+"""The part of a generation in memory: meta, items, popular list and genres."""
 
 import copy
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Self, TypedDict, TypeVar
 
 from lookup.shared import contract
 from lookup.shared.contract import ExternalId, IdKind
 from lookup.shared.keys import GenerationKeys
 from lookup.store.errors import CorruptGeneration
+from lookup.store.search import LazySearchIndex
 
 TOP_N = re.compile("0*[1-9][0-9]{0,8}")
 
@@ -48,7 +49,7 @@ class Generation:
     """The meta, items and popular list of a generation, which never change.
 
     `hidden` has the ids of the items that no list of it may show: those that are
-    blocked and those that stand for their films.
+    blocked and those that stand for their films. `search` has the index of titles.
 
     Raises CorruptGeneration if the meta or the popular list cannot be decoded.
     """
@@ -59,6 +60,7 @@ class Generation:
         meta: Mapping[str, str],
         items: Mapping[str, str],
         popular: Iterable[str],
+        about: str | None = None,
     ) -> None:
         self.keys = keys
         self.name = keys.generation
@@ -78,6 +80,8 @@ class Generation:
         self._undecoded = dict(items)
         self._items: dict[ExternalId, Item] = {}
         self._items_json = _ItemsJson(self)
+        self.search = LazySearchIndex(self._undecoded)
+        self._about = about
         self.origin = {
             "generation": self.name,
             "model_version": self.model_version,
@@ -112,6 +116,19 @@ class Generation:
             with suppress(ValueError, KeyError, TypeError, RecursionError):
                 films.add(str(json.loads(text)["same_as"]))
         return given | films
+
+    def genres_like(self, wanted: Collection[str]) -> list[str]:
+        """Return the genres that are one of some, which are casefolded."""
+        found = self._genres if wanted else ()
+        return [genre for genre, folded in found if folded in wanted]
+
+    @cached_property
+    def _genres(self) -> Sequence[tuple[str, str]]:
+        """Each genre with its casefolded form; none in generations without `about`."""
+        if self._about is None:
+            return ()
+        about = decoded(contract.decode_about, self.keys.about, self._about)
+        return [(genre, genre.casefold()) for genre in about.genres]
 
     def has_item(self, item_id: ExternalId) -> bool:
         """Return whether the generation has an item."""

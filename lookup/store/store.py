@@ -181,8 +181,11 @@ class Store:
     async def _fetch(self, name: str) -> Generation | None:
         """Read a generation, the pointer last: see the top of this file."""
         keys = self._keys.of(name)
-        meta, items, popular = await self._execute_alone(
-            ("HGETALL", keys.meta), ("HGETALL", keys.items), lrange(keys.popular)
+        meta, items, popular, about = await self._execute_alone(
+            ("HGETALL", keys.meta),
+            ("HGETALL", keys.items),
+            lrange(keys.popular),
+            ("GET", keys.about),
         )
         (current,) = await self._execute()
         if current != name:
@@ -190,7 +193,7 @@ class Store:
         if not meta:
             problem = f"{self._keys.current} is {name!r}, but no {keys.meta}"
             raise CorruptGeneration(problem)
-        return Generation(keys, _mapping(meta), _mapping(items), popular)
+        return Generation(keys, _mapping(meta), _mapping(items), popular, about)
 
     def _keep(self, name: str, task: asyncio.Task[Generation | None]) -> None:
         """Keep the generation that a task has read, and drop the oldest."""

@@ -157,7 +157,7 @@ def test_the_fingerprint_is_of_names_and_contents(sql: Path) -> None:
         ("intermediate/int_item_transitions", True),
         ("intermediate/int_cutoffs", True),
         ("marts/explanations", False),
-        ("marts/popular_items", False),
+        ("marts/catalogue_lists", False),
         ("marts/films", False),
         ("marts/scorer_items", False),
         ("staging/tab/stg_items", False),
@@ -203,7 +203,7 @@ def every_table(connection: Connection, world: World) -> dict[str, pa.Table]:
         tables[name] = table.sort_by([(n, "ascending") for n in table.column_names])
     user_ids = warehouse.user_ids(connection)
     for model, parameters in (
-        ("marts/popular_items", {"top_n": 20}),
+        ("marts/catalogue_lists", {"top_n": 20}),
         ("marts/baseline_lists", {"user_ids": user_ids}),
     ):
         tables[model] = warehouse.fetch(connection, model, parameters)

@@ -46,7 +46,7 @@ PLACES = (
     Place("batch.publishing.writers:RedisWriter.write", "after", 16),
     Place("batch.publishing.writers:RedisWriter.write", "after", 30),
     Place("batch.publishing.shared_keys:write_items", "before"),
-    Place("batch.publishing.shared_keys:write_popular", "after"),
+    Place("batch.publishing.shared_keys:write_catalogue", "after"),
     Place("batch.publishing.shared_keys:write_similar", "after"),
     Place("batch.publishing.shared_keys:write_meta", "before"),
     Place("batch.publishing.lock:Lock.make_current", "before"),

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.sql.given import Connection, Row, expect, fetched, given
+from tests.sql.given import Connection, Row, expect, fetched, given, nearly
 
 COUNTS = "item_id n_ratings"
 NEIGHBOURS = "item_id other_item_id similarity"
@@ -50,13 +50,53 @@ def test_films(connection: Connection, merges: bool, expected: list[Row]) -> Non
     expect(fetched(connection, "marts/films", merges_films=merges), expected)
 
 
-def test_popular_items(connection: Connection) -> None:
-    """By the number of ratings, then by item; of eligible films only, each once."""
-    counts = [(40, 1), (30, 3), (20, 5), (10, 3), (60, 9), (70, 2)]
+WEEK, DAY_ONE = 604800, 28 * 31556952
+"""In seconds, the latter since 1970: the year 1998 begins."""
+
+
+def test_catalogue_lists(connection: Connection) -> None:
+    """Of eligible films only, each once, and by item where scores are equal.
+
+    A rating of two weeks before the newest counts half. Item 40 is of a year to come,
+    20 was rated years after its release, 30 and 50 are not rated.
+    """
     films(connection)
-    given(connection, "int_item_counts", COUNTS, counts)
-    popular = fetched(connection, "marts/popular_items", top_n=3)
-    expect(popular, [(20, 5, 1), (10, 3, 2), (30, 3, 3)])
+    items: list[Row] = [
+        (10, None, ["War"]),
+        (20, 1990, ["War", "a:b/é", "War"]),
+        (30, 1998, ["War"]),
+        (40, 2099, []),
+        (50, None, []),
+        (60, 1998, ["War"]),
+        (70, None, ["War"]),
+    ]
+    given(connection, "stg_items", "item_id release_year genres", items)
+    weeks = [(10, 0), (10, 0), (10, 0), (20, 0), (20, 2), (40, 4), (60, 4), (70, 0)]
+    ratings = [(item_id, DAY_ONE + week * WEEK) for item_id, week in weeks]
+    given(connection, "int_history", "item_id rated_at", ratings)
+    now = 1998 + 4 * WEEK / 31556952
+    popular = ([10, 20, 40], [3.0, 2.0, 1.0])
+    trending = ([40, 10, 20], [1.0, 0.75, 0.75])
+    expected: dict[tuple[str, str | None], tuple[list[int], list[float]]] = {
+        ("popular", None): popular,
+        ("trending", None): trending,
+        ("new", None): ([30, 40, 10], [now, now, 1998.0]),
+        ("popular", "War"): ([10, 20, 30], [3.0, 2.0, 0.0]),
+        ("trending", "War"): ([10, 20, 30], [0.75, 0.75, 0.0]),
+        ("new", "War"): ([30, 10, 20], [now, 1998.0, 1990.9999]),
+        ("popular", "a:b/é"): ([20], [2.0]),
+        ("trending", "a:b/é"): ([20], [0.75]),
+        ("new", "a:b/é"): ([20], [1990.9999]),
+    }
+    rows = [
+        (kind, genre, item_id, score, rank)
+        for (kind, genre), pairs in expected.items()
+        for rank, (item_id, score) in enumerate(zip(*pairs, strict=True), start=1)
+    ]
+    columns = "kind genre item_id score rank"
+    found = fetched(connection, "marts/catalogue_lists", columns, top_n=3)
+    for row, wanted in zip(found, sorted(rows, key=repr), strict=True):
+        assert row == tuple(nearly(value, 1e-6) for value in wanted)
 
 
 def test_similar_items(connection: Connection) -> None:

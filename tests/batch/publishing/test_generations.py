@@ -76,6 +76,7 @@ def test_a_generation_is_what_the_contract_says(single: Client) -> None:
         "title": "Star Wars (1977)",
         "genres": ["Action", "Sci-Fi"],
         "year": 1977,
+        "n_ratings": 0,
     }
     assert "Misérables" in str(single.redis.hget("recs:g1:items", "73"))
     meta = {

@@ -18,11 +18,13 @@ from batch.publishing.shared_keys import Item
 from batch.scoring.ranking import Ranking
 from lookup.shared import contract
 from lookup.shared.contract import About
+from lookup.shared.keys import CATALOGUE
 from tests import worlds
-from tests.batch.publishing.test_generations import ITEMS, META, POPULAR, ranking
+from tests.batch.publishing.test_generations import ITEMS, META, ranking
 from tests.conftest import KEYS
 from tests.worlds import Connection
 
+NAME = "20261124T184909Z-f16ffa"
 ABOUT = About(1, 2, [], [1], None, {})
 SAME = ExternalIds.of(range(1, 41))
 IDS = Ids(SAME, SAME)
@@ -152,13 +154,14 @@ def test_keys_that_existed_are_refused(
 @pytest.mark.parametrize(
     ("key", "found"),
     [
-        ("user:1", "51 of 52 keys"),
-        ("because:3", "51 of 52 keys"),
-        ("history:2", "51 of 52 keys"),
-        ("similar:7", "51 of 52 keys"),
-        ("popular", "51 of 52 keys"),
-        ("about", "51 of 52 keys"),
-        ("meta", "51 of 52 keys"),
+        ("user:1", "56 of 57 keys"),
+        ("because:3", "56 of 57 keys"),
+        ("history:2", "56 of 57 keys"),
+        ("similar:7", "56 of 57 keys"),
+        ("popular", "56 of 57 keys"),
+        ("new:Drama", "56 of 57 keys"),
+        ("about", "56 of 57 keys"),
+        ("meta", "56 of 57 keys"),
         ("items", "0 of 2 items"),
     ],
 )
@@ -175,14 +178,15 @@ def test_a_lost_key_is_missed(
     monkeypatch.setattr(pipeline, "KEYS_PER_TRIP", 7)
     write(board, redis_client, path, list(map(ranking, range(1, 4))))
     shared_keys.write_items(single, "g", ITEMS)
-    shared_keys.write_popular(single, "g", POPULAR)
+    lists = shared_keys.write_catalogue(single, "g", board, 5, SAME)
     similar = shared_keys.write_similar(single, "g", board, 5, SAME)
+    lists += map(KEYS.of("g").similar, similar)
     shared_keys.write_about(single, "g", ABOUT)
     shared_keys.write_meta(single, "g", META)
-    verify.verify(single, "g", [1, 2, 3], len(ITEMS), similar)
+    verify.verify(single, "g", [1, 2, 3], len(ITEMS), lists)
     assert single.redis.delete(f"recs:g:{key}") == 1
     with pytest.raises(BatchError, match=f"{found}.*maxmemory-policy"):
-        verify.verify(single, "g", [1, 2, 3], len(ITEMS), similar)
+        verify.verify(single, "g", [1, 2, 3], len(ITEMS), lists)
 
 
 def test_more_items_than_a_trip_takes(
@@ -208,6 +212,42 @@ def test_similar_items_are_lists_like_others(
         assert item_id not in others
         assert {other % 2 for other in others} == {item_id % 2}
         assert pairs == sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+GENRES = ["a:b/c", "user:1", "É\n{x}", "*"]
+
+
+def test_catalogue_lists_are_of_all_and_of_each_genre(
+    client: Client, tmp_path: Path
+) -> None:
+    """Whatever genres are called; their keys are ours, and those of no other kind."""
+    items: list[tuple[int, int | None, list[str]]]
+    items = [(1, 1990, GENRES[:3]), (2, 1991, GENRES[2:]), (3, None, [])]
+    ratings = [(1, 1, 4.0, 9), (1, 2, 4.0, 9), (2, 1, 4.0, 9)]
+    with warehouse.connect(tmp_path) as connection:
+        worlds.stage(connection, worlds.World(ratings, items, [(1, 9, None, None)]))
+        tables.build(connection, n_cuts=0)
+        keys = shared_keys.write_catalogue(client, NAME, connection, 5, SAME)
+        found = shared_keys.read_items(connection, SAME)
+    own = KEYS.of(NAME)
+    genres = [None, *GENRES]
+    assert sorted(keys) == sorted(
+        own.catalogue(k, g) for k in CATALOGUE for g in genres
+    )
+    assert {KEYS.generation_of(key) for key in keys} == {NAME}
+    assert entries(client.redis, own.popular) == ["1:2.0000", "2:1.0000", "3:0.0000"]
+    shared = own.catalogue("popular", GENRES[2])
+    assert entries(client.redis, shared) == ["1:2.0000", "2:1.0000"]
+    assert entries(client.redis, own.catalogue("new", "*")) == ["2:1970.0000"]
+    assert [item.n_ratings for item in found] == [2, 1, 0]
+
+
+def test_without_items_there_are_empty_lists(single: Client, tmp_path: Path) -> None:
+    with warehouse.connect(tmp_path) as connection:
+        worlds.stage(connection, worlds.World([], [], []))
+        tables.build(connection, n_cuts=0)
+        keys = shared_keys.write_catalogue(single, "g", connection, 5, SAME)
+    assert [entries(single.redis, key) for key in keys] == 3 * [[contract.NO_ITEMS]]
 
 
 def test_a_small_world(single: Client, tmp_path: Path) -> None:

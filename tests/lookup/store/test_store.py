@@ -122,7 +122,7 @@ async def test_concurrent_calls_share_one_load(
     publish(redis_client)
     before = n_calls(redis_client)
     await asyncio.gather(*(store.generation() for _ in range(50)))
-    assert n_calls(redis_client) - before == 3 + 6 + 1
+    assert n_calls(redis_client) - before == 3 + 7 + 1
 
 
 async def test_load_survives_a_cancelled_call(
