@@ -126,10 +126,10 @@ def publish(
                 db, user_ids, model.protocol, model.metrics, ids.users
             )
             meta = meta_of(db, inputs, settings, began_at, len(user_ids), ids)
-            similar = shared_keys.write(client, generation, db, about, meta, ids)
+            item_lists = shared_keys.write(client, generation, db, about, meta, ids)
             lock.check()  # without the lock, another batch may have removed keys
             user_keys = [ids.users.keys[user_id] for user_id in user_ids]
-            verify.verify(client, generation, user_keys, about.n_items, similar)
+            verify.verify(client, generation, user_keys, about.n_items, item_lists)
             former = generations.served(client)
             lock.make_current(generation, time.time())  # the one write that counts
             log.info("%s is served", generation)

@@ -12,9 +12,9 @@ def verify(
     generation: str,
     user_ids: Sequence[int | str],
     n_items: int,
-    similar: Sequence[int | str],
+    item_lists: Sequence[str],
 ) -> None:
-    """Check that Redis holds all keys of a generation; `similar` are item_ids.
+    """Check that Redis holds all keys of a generation; `item_lists` are those of items.
 
     Raises:
         BatchError: keys or items are missing.
@@ -22,8 +22,7 @@ def verify(
     own = client.keys.of(generation)
     key_forms = (own.user, own.because, own.history)
     keys = [key_of(user_id) for key_of in key_forms for user_id in user_ids]
-    keys += [own.similar(item_id) for item_id in similar]
-    keys += [own.popular, own.about, own.meta]
+    keys += [*item_lists, own.popular, own.about, own.meta]
     n_keys = pipeline.total(client.redis, "EXISTS", keys)
     n_described = client.redis.hlen(own.items)
     if (n_keys, n_described) != (len(keys), n_items):

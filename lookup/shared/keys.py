@@ -12,7 +12,9 @@ GENERATION = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"
 """The form of a generation's name, such as 20261124T184909Z-f16ffa."""
 USER_KINDS = ("user", "because", "history")
 """The kinds of keys of which each user has one, and which `forget` removes."""
-KIND = rf"(?:meta|items|about|popular|(?:{'|'.join(USER_KINDS)}|similar):.+)"
+ITEM_KINDS = ("similar", "next")
+"""The kinds of keys of which an item may have one."""
+KIND = rf"(?:meta|items|about|popular|(?:{'|'.join((*USER_KINDS, *ITEM_KINDS))}):.+)"
 """The form of what follows it in the name of a key."""
 
 
@@ -86,3 +88,7 @@ class GenerationKeys:
     def similar(self, item_id: int | str) -> str:
         """Return the key of the list of the items most similar to an item."""
         return f"{self._own}:similar:{item_id}"
+
+    def next(self, item_id: int | str) -> str:
+        """Return the key of the list of the items that most often follow an item."""
+        return f"{self._own}:next:{item_id}"
