@@ -16,7 +16,7 @@ from batch.model import train
 from batch.settings import Settings as BatchSettings
 from lookup.app import create_app
 from lookup.settings import Settings as LookupSettings
-from lookup.shared.keys import GenerationKeys
+from lookup.shared.keys import ITEM_KINDS, GenerationKeys
 from lookup.store.store import Store
 from tests.conftest import KEYS
 from tests.test_cron import LINE
@@ -131,7 +131,7 @@ def test_every_key_is_documented() -> None:
     keys = [value for value in values if re.fullmatch("recs:.*[a-z]", value)]
     for name in vars(GenerationKeys):
         if not name.startswith("_"):
-            of_item = name == "similar"
+            of_item = name in ITEM_KINDS
             key = getattr(of_generation, name)
             keys.append(key("{item_id}" if of_item else "{user_id}"))
     assert len(keys) > 10
