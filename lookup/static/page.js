@@ -241,9 +241,14 @@ const NOTES = {
     + "the bar counts ratings.",
 };
 
+function pickListed(item) {
+  picks.pick(item);
+  $("recommended").focus({ preventScroll: true }); // its button is about to go
+}
+
 function showList(list) {
   // a user's films are not picks
-  const onPick = current.userId === undefined ? picks.pick : undefined;
+  const onPick = current.userId === undefined ? pickListed : undefined;
   const options = { verb: current.verb, onPick };
   $("list").append(...list.items.map((item) => movie(item, openSimilar, options)));
   drawBars($("list"));
