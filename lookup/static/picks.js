@@ -3,7 +3,6 @@
 import { explained, find, get } from "./api.js";
 import { element, named } from "./view.js";
 
-const N_SUGGESTIONS = 8;
 const TYPING_MS = 150; // a pause in typing, after which it is searched
 const MAX_PICKS = 50;
 
@@ -83,7 +82,7 @@ async function suggest() {
   if (!text) return close();
   pending = new AbortController();
   try {
-    const found = await get("/search", { q: text, k: N_SUGGESTIONS }, pending.signal);
+    const found = await get("/search", { q: text }, pending.signal);
     showSuggestions(found.items.filter((item) => !picks.some((p) => p.item_id === item.item_id)));
   } catch (error) {
     if (error.name === "AbortError") return;
