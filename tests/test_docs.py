@@ -16,7 +16,7 @@ from batch.model import train
 from batch.settings import Settings as BatchSettings
 from lookup.app import create_app
 from lookup.settings import Settings as LookupSettings
-from lookup.shared.keys import ITEM_KINDS, GenerationKeys
+from lookup.shared.keys import CATALOGUE, ITEM_KINDS, GenerationKeys
 from lookup.store.store import Store
 from tests.conftest import KEYS
 from tests.test_cron import LINE
@@ -129,11 +129,13 @@ def test_every_key_is_documented() -> None:
     of_generation = KEYS.of(g)
     values = [*vars(KEYS).values(), *vars(of_generation).values()]
     keys = [value for value in values if re.fullmatch("recs:.*[a-z]", value)]
+    of = {name: ["{item_id}"] for name in ITEM_KINDS}
+    of["catalogue"] = ["popular", "{genre}"]
+    keys += map(of_generation.catalogue, CATALOGUE)
     for name in vars(GenerationKeys):
         if not name.startswith("_"):
-            of_item = name in ITEM_KINDS
             key = getattr(of_generation, name)
-            keys.append(key("{item_id}" if of_item else "{user_id}"))
+            keys.append(key(*of.get(name, ["{user_id}"])))
     assert len(keys) > 10
     for key in keys:
         assert f"| `{key}` |" in ALL

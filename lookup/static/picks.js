@@ -29,7 +29,10 @@ export async function restore(given) {
   const wanted = [...new Set(await idsOf(given))].slice(0, MAX_PICKS);
   const have = new Map(picks.map((item) => [String(item.item_id), item]));
   const found = wanted.map((id) => have.get(id) ?? find(`/items/${encodeURIComponent(id)}`));
-  picks = (await Promise.all(found)).filter((item) => item !== null);
+  const items = (await Promise.all(found)).filter((item) => item !== null);
+  // drawn anew, the chips would lose the focus
+  if (items.length === picks.length && items.every((item, i) => item === picks[i])) return;
+  picks = items;
   showChips();
 }
 

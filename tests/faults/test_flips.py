@@ -13,6 +13,7 @@ import redis
 from batch.publishing import connections, generations
 from lookup.shared import contract
 from lookup.shared.contract import About, History
+from lookup.shared.keys import CATALOGUE
 from tests.conftest import KEYS
 from tests.conftest import publish as write
 from tests.lookup.conftest import start  # noqa: F401 (a fixture)
@@ -34,6 +35,11 @@ PATHS = (
     "/recommend/{user}?k=5&genre=Drama&exclude=2,3",
     "/recommend/999999?k=3&offset=1",
     "/popular?k=4&offset=2",
+    "/popular?k=4&genre=Drama&genre=War",
+    "/trending?k=4",
+    "/new?k=4&genre=War",
+    "/recommend/999999?k=3&genre=War",
+    "/search?q=in&k=4",
     "/similar/{user}?k=4",
     "/items/{user}",
     "/users/{user}",
@@ -52,7 +58,11 @@ def write_numbered(client: redis.Redis, number: int) -> str:
     generation = f"20261124T{number:06}Z-f16ffa"
     pairs = [(item_id, float(number)) for item_id in range(1, LENGTH + 1)]
     items = {
-        item_id: {"title": title(item_id, number), "genres": ["Drama"], "year": 1990}
+        item_id: {
+            "title": title(item_id, number),
+            "genres": ["Drama", "War"],
+            "year": 1990,
+        }
         for item_id in range(1, N_ITEMS + 1)
     }
     rated = [(11, float(number)), (12, float(number))]
@@ -64,7 +74,12 @@ def write_numbered(client: redis.Redis, number: int) -> str:
         pipe.set(KEYS.of(generation).history(user_id), history)
         similar = contract.encode(pairs)
         pipe.rpush(KEYS.of(generation).similar(user_id), *similar)
-    about = About(number, N_ITEMS, ["Drama"], [1], str(number), {})
+    for kind in CATALOGUE:
+        for genre in (None, "Drama", "War"):
+            if (kind, genre) != ("popular", None):
+                key = KEYS.of(generation).catalogue(kind, genre)
+                pipe.rpush(key, *contract.encode(pairs))
+    about = About(number, N_ITEMS, ["Drama", "War"], [1], str(number), {})
     pipe.set(KEYS.of(generation).about, contract.encode_about(about))
     pipe.execute()
     write(
@@ -140,14 +155,20 @@ def check(path: str, status: int, body: dict[str, Any]) -> str:
     else:
         assert body["source"] == source_of(path), body
         assert len(body["items"]) == body["k"], body
-        assert all_are_of(body["items"], number, "score"), body
+        if body["source"] == "search":
+            assert all(
+                item["title"].endswith(f" in {number}") for item in body["items"]
+            )
+        else:
+            assert all_are_of(body["items"], number, "score"), body
     return generation
 
 
 def source_of(path: str) -> str:
     """Return the source that the list of a path has."""
-    if path.startswith("/similar"):
-        return "similar"
+    kind = path[1:].partition("?")[0].partition("/")[0]
+    if kind in ("similar", "search", *CATALOGUE):
+        return kind
     is_known = path.startswith("/recommend") and "/999999?" not in path
     return "personal" if is_known else "popular"
 

@@ -20,6 +20,7 @@ from batch.model.registry import Record, Registry
 from batch.settings import Settings
 from lookup.shared import contract
 from lookup.shared.contract import IdKind
+from lookup.shared.keys import CATALOGUE
 from tests import shop
 from tests.conftest import KEYS
 from tests.lookup.serving import serving
@@ -116,10 +117,15 @@ async def test_the_shops_ids_are_in_redis_in_files_and_in_answers(
         assert about["examples"][0] == "cust-0001"
         popular = (await api.get("/recommend/nobody?k=100")).json()
         assert not UNLISTED & {item["item_id"] for item in popular["items"]}
+        for item_id in UNLISTED:
+            found = (await api.get(f"/search?q={item_id}")).json()["items"]
+            assert not UNLISTED & {item["item_id"] for item in found}
         user = (await api.get("/users/cust-0007")).json()
         assert {item["item_id"] for item in user["last"]} <= bought["cust-0007"]
-    similar = lists(redis_client, "similar")
-    assert not UNLISTED & {other for others in similar.values() for other in others}
+    for form in ("similar", *CATALOGUE):
+        found = lists(redis_client, form)
+        assert found
+        assert not UNLISTED & {other for others in found.values() for other in others}
 
 
 def test_a_customer_is_forgotten(settings: Settings, redis_client: redis.Redis) -> None:

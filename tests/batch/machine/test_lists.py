@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from lookup.shared import contract
+from lookup.shared.keys import CATALOGUE
 from tests.conftest import KEYS, running
 from tests.movielens import ml_100k, rated_items, read_ratings
 
@@ -108,3 +109,40 @@ def test_a_film_with_two_ids_is_listed_once_and_by_the_more_rated_one(run: Run) 
     assert len(popular) == 100
     assert popular.isdisjoint(others)
     assert lists.num_rows == 943 * 100
+
+
+@pytest.mark.slow
+def test_each_genre_has_its_most_rated_trending_and_new_films(run: Run) -> None:
+    """A hundred, or all there are, as counted here."""
+    _, _, client = run
+    keys = KEYS.of(str(client.get(KEYS.current)))
+    items = {int(i): json.loads(text) for i, text in client.hgetall(keys.items).items()}
+    times: dict[int, list[int]] = {item_id: [] for item_id in items}
+    for _, item_id, _, rated_at in read_ratings(ml_100k()):
+        times[item_id].append(rated_at)
+    now, year, fortnight = max(map(max, times.values())), 31556952, 14 * 86400
+    scores: dict[str, dict[int, float]] = {kind: {} for kind in CATALOGUE}
+    for item_id, item in items.items():
+        rated = times[item_id]
+        assert item["n_ratings"] == len(rated)
+        if "same_as" not in item:
+            scores["popular"][item_id] = len(rated)
+            halves = (0.5 ** ((now - rated_at) / fortnight) for rated_at in rated)
+            scores["trending"][item_id] = sum(halves)
+            released = [item["year"] + 0.9999] if item["year"] else []
+            scores["new"][item_id] = min([1970 + min(rated) / year, *released])
+    genres = {genre for item in items.values() for genre in item["genres"]}
+    assert len(genres) == 18
+    for genre in (None, *genres):
+        for kind in CATALOGUE:
+            texts = map(str, client.lrange(keys.catalogue(kind, genre), 0, -1))
+            found = dict(contract.decode(texts))
+            wanted = {
+                item_id: score
+                for item_id, score in scores[kind].items()
+                if genre is None or genre in items[item_id]["genres"]
+            }
+            assert len(found) == min(100, len(wanted))
+            best = sorted(wanted.values(), reverse=True)[:100]
+            assert list(found.values()) == pytest.approx(best, abs=2e-3)
+            assert found == pytest.approx({i: wanted[int(i)] for i in found}, abs=2e-3)
