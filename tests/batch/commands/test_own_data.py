@@ -118,8 +118,10 @@ async def test_the_shops_ids_are_in_redis_in_files_and_in_answers(
         assert not UNLISTED & {item["item_id"] for item in popular["items"]}
         user = (await api.get("/users/cust-0007")).json()
         assert {item["item_id"] for item in user["last"]} <= bought["cust-0007"]
-    similar = lists(redis_client, "similar")
-    assert not UNLISTED & {other for others in similar.values() for other in others}
+    for form in ("similar", "next"):
+        items = lists(redis_client, form)
+        assert items
+        assert not UNLISTED & {other for others in items.values() for other in others}
 
 
 def test_a_customer_is_forgotten(settings: Settings, redis_client: redis.Redis) -> None:
