@@ -26,8 +26,8 @@ from lookup.shared.keys import CATALOGUE
 N_NEXT = 100
 """The length of a list of next items: sums of several, a session's, need no more."""
 
-N_EXAMPLES = 8
-"""The number of users that the page suggests."""
+N_EXAMPLES = 100
+"""The number of users that the page picks from."""
 
 KIND_OF_DATA = r"""
     select

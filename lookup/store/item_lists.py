@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from lookup.shared.contract import ExternalId
 
-N_SIMILAR, N_NEXT = 100, 50
+N_SIMILAR, N_NEXT = 100, 40
 """How much of a list is read: no ranking of a session was better for more."""
 MAX_LISTS = 4096
 """Lists held, of 2 KB each: those of the 2,000 items that sessions name most."""

@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.session [--raw DIR_OR_ZIP] [--json]
 
-A generation is made of the training part alone. Quality is NDCG@10 on the hold-out of
-the protocol: the last items of each user's training part are the session, and the rest
-is excluded, since no ranker may recommend it. Blends begin with lists of the model as of
-some items earlier. Speed is that of random sessions of five items, from a worker without
-a cache of answers, relative to a route that does nothing; it needs `wrk`.
+A generation is made of the training part alone. Quality is NDCG@10 on the hold-out: the
+last items of each user's training part are the session, and the rest is excluded, as no
+ranker may recommend it. Blends begin with lists of the model as of some items earlier.
+Speed is that of random sessions of five items, of a worker that caches no answers and
+relative to a route that does nothing; it needs `wrk`.
 """
 
 import http.client
@@ -67,8 +67,8 @@ def main() -> None:
             frame.row(baselines.LABELS[ranker], results[ranker])
         with serving(connection, []) as (environ, server):
             for n in LENGTHS:
-                lists = answered(server, histories, n)
-                results[f"session_{n}"] = mean_ndcg(lists, held_out)
+                answers = answered(server, histories, n)
+                results[f"session_{n}"] = mean_ndcg(answers, held_out)
                 frame.row(f"last {n}", results[f"session_{n}"])
             results |= speed(environ, arguments.turns, arguments.seconds)
         print()

@@ -49,8 +49,8 @@ async def scored(api: httpx.AsyncClient, path: str) -> dict[int, float]:
 
 
 async def test_one_item(api: httpx.AsyncClient, published: None) -> None:
-    """12 of 13 parts say what is similar, one part what follows."""
-    expected = {181: 12 / 13 + 0.5 / 13, 258: 6 / 13, 73: 1 / 13}
+    """What follows weighs a twelfth; lists are relative to their first scores."""
+    expected = {181: 1 + 0.5 / 12, 258: 0.5, 73: 1 / 12}
     for path in ("/session?item_id=50", "/session?item_id=60"):  # the same film
         assert await scored(api, path) == pytest.approx(expected, abs=1e-4)
         assert list(await scored(api, path)) == [181, 258, 73]
@@ -64,10 +64,12 @@ async def test_one_item(api: httpx.AsyncClient, published: None) -> None:
 async def test_the_newest_item_weighs_most(
     api: httpx.AsyncClient, published: None
 ) -> None:
-    """Of two items 6 of 7 parts are similar; the older one weighs 0.8, in next 0.9."""
+    """The older of two weighs 0.8, in next 0.9, and next a sixth."""
+    similar = (0.5 + 0.8 * 0.8) / 1.8  # the mean of the first scores
+    following = 6 * (0.03 + 0.9 * 0.02) / 1.9
     expected = {
-        258: 6 / 7 * 0.4 * 0.8 / 0.32 + 1 / 7,
-        73: 6 / 7 * 0.25 / 0.32 + 0.6 / 7,
+        258: 0.8 * 0.4 / similar + 0.03 / following,
+        73: 0.25 / similar + 0.9 * 0.02 / following,
     }
     found = await scored(api, "/session?item_id=50&item_id=181")
     assert found == pytest.approx(expected, abs=1e-4)
@@ -176,9 +178,10 @@ async def test_a_users_list_is_blended_with_what_came_since(
     """User 42 has 50, 73, 181, 258 and 267, from 3.1416 down to -1.25."""
     relative = {73: (2.5 + 1.25) / 4.3916, 258: 1.75 / 4.3916, 267: 0.0}
     follows = await scored(api, "/session?item_id=181,50")
+    best = max(follows.values())
     expected = {
-        item_id: (relative[item_id] + 0.6 * follows.get(item_id, 0)) / 1.6
-        for item_id in relative
+        item_id: (score + 0.6 * follows.get(item_id, 0) / best) / 1.6
+        for item_id, score in relative.items()
     }
     found = await scored(api, "/recommend/42?item_id=181,50")
     assert found == pytest.approx(expected, abs=1e-3)
@@ -260,7 +263,7 @@ async def test_the_last_thirty_items_count_and_cost_one_round_trip(
     await api.get("/ready")
 
     def n_trips() -> int:
-        calls: dict[str, Any] = redis_client.info("commandstats")  # type: ignore[assignment]
+        calls: dict[str, Any] = redis_client.info("commandstats")
         return int(calls["cmdstat_smembers"]["calls"])
 
     before = n_trips()
