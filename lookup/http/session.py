@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from heapq import nlargest
+from math import sqrt
 from operator import itemgetter
 from typing import Any
 
@@ -79,20 +80,30 @@ class Session:
     def because(self, item_ids: Iterable[str]) -> dict[str, list[ExternalId]]:
         """Return the films of the session that say most for each item, after `scores`.
 
-        The result has an entry for each item.
+        The result has an entry for each item. A film that says as much for all of the
+        items says little about one.
         """
         found: dict[str, defaultdict[str, float]] = {
             item_id: defaultdict(float) for item_id in item_ids
         }
+        totals: defaultdict[str, float] = defaultdict(float)
         for film, weight, (others, scores) in self._terms:
             for item_id, score in zip(others, scores, strict=True):
-                if item_id in found:
+                if item_id in found and score > 0:
                     found[item_id][film] += weight * score
-        external = self.generation.item_ids.external
+                    totals[film] += weight * score
         return {
-            item_id: [external(film) for film, _ in largest(shares, N_REASONS)]
-            for item_id, shares in found.items()
+            item_id: self._reasons(
+                {film: term * sqrt(term / totals[film]) for film, term in of.items()}
+            )
+            for item_id, of in found.items()
         }
+
+    def _reasons(self, strengths: Scores) -> list[ExternalId]:
+        """Return the strongest films, and none that is much weaker than the first."""
+        external = self.generation.item_ids.external
+        best = largest(strengths, N_REASONS)
+        return [external(film) for film, term in best if term > 0.7 * best[0][1]]
 
     def _weigh(
         self, key_of: Callable[[str], str], n: float, decay: float, share: float

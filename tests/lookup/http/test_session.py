@@ -162,7 +162,7 @@ async def test_reasons_are_the_items_that_say_most(
         item["item_id"]: [reason["item_id"] for reason in item["because"]]
         for item in body["items"]
     }
-    assert found == {258: [50, 181], 73: [181, 50]}
+    assert found == {258: [50], 73: [181]}  # what says far less is left out
     assert body["items"][0]["because"][0]["title"] == "Star Wars (1977)"
     body = (await api.get("/recommend/42?item_id=181&because=1")).json()
     found = {
