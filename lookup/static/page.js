@@ -90,7 +90,8 @@ async function openCatalogue(asked) {
   showPlace(CATALOGUE[name][0], TITLE);
   for (const link of $("catalogue").children) {
     const isThis = (new URLSearchParams(link.search).get("list") ?? "popular") === name;
-    link.toggleAttribute("aria-current", isThis);
+    if (isThis) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   showList(list);
 }

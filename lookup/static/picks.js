@@ -14,6 +14,7 @@ let active = -1; // the suggestion that the keys have reached
 let pending = null;
 let timer = 0;
 let onChange = () => {};
+let nRestored = 0;
 
 export function picked() {
   return picks;
@@ -26,10 +27,12 @@ export function listen(changed) {
 
 // Pick the items that an address names; unknown ones are left out.
 export async function restore(given) {
+  const mine = ++nRestored;
   const wanted = [...new Set(await idsOf(given))].slice(0, MAX_PICKS);
   const have = new Map(picks.map((item) => [String(item.item_id), item]));
   const found = wanted.map((id) => have.get(id) ?? find(`/items/${encodeURIComponent(id)}`));
   const items = (await Promise.all(found)).filter((item) => item !== null);
+  if (mine !== nRestored) return; // another address has been opened since
   // drawn anew, the chips would lose the focus
   if (items.length === picks.length && items.every((item, i) => item === picks[i])) return;
   picks = items;

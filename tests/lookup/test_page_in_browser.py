@@ -339,6 +339,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page) -> None:
     page["rated-title"].click()
     assert page["highest"].is_displayed()
     assert page["highest"].rect["y"] < 740
+    assert page.all("#metrics .bar")[0].is_displayed()
 
 
 def test_dark_is_dark_and_light_is_light(page: Page) -> None:

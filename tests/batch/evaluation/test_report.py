@@ -1,6 +1,7 @@
 import re
 from dataclasses import astuple, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from batch.evaluation.report import N_FEATURES, Report, render
 from batch.scoring.ranking import Ranking
 from tests import worlds
 from tests.batch.evaluation.conftest import HoldOut, rated
+from tests.lookup.browser import chromium, resize
 from tests.worlds import World
 
 HOSTILE = "</title></li><script>alert('x')</script> & <b>\"Co\"</b> (1995)"
@@ -159,3 +161,20 @@ def test_comparison_of_a_served_model_with_prod(report: Report) -> None:
     assert text.count("prod (version 6)\n") == 4
     assert "+0.0000 to +0.0000\n" in text
     assert "it looks better here than it is" in text
+
+
+@pytest.mark.slow
+def test_a_phone_scrolls_tables_with_their_bars(report: Report, tmp_path: Path) -> None:
+    """The page itself does not scroll sideways; a table's box does, by keys too."""
+    path = tmp_path / "evaluation.html"
+    path.write_text(render(report), encoding="utf-8")
+    with chromium(tmp_path / "chromium") as browser:
+        resize(browser, 360, 740)
+        browser.get(path.as_uri())
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 360
+        boxes = browser.find_elements("css selector", ".wide")
+        assert {box.get_attribute("tabindex") for box in boxes} == {"0"}
+        bars = browser.find_elements("css selector", ".wide > table svg")
+        assert len(bars) > 20
+        assert all(bar.size["width"] >= 60 for bar in bars if bar.is_displayed())
