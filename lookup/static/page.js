@@ -3,7 +3,7 @@
 import { explained, find, get, useKey } from "./api.js";
 import * as picks from "./picks.js";
 import { beside, other, spread } from "./users.js";
-import { age, drawBars, element, metricsRow, movie, named, rating } from "./view.js";
+import { CATALOGUE, NOTES, age, drawBars, element, metricsRow, movie, named, rating } from "./view.js";
 
 const PAGE_SIZE = 20;
 const N_EXAMPLES = 8;
@@ -77,12 +77,6 @@ async function openPicks() {
   showPlace("What comes next", `Your picks · ${TITLE}`);
   showList(list);
 }
-
-const CATALOGUE = {
-  popular: ["What most people rated", "The bar counts ratings."],
-  trending: ["Trending", "Rated most of late."],
-  new: ["New", "What came last."],
-};
 
 async function openCatalogue(asked) {
   const name = Object.hasOwn(CATALOGUE, asked ?? "") ? asked : "popular";
@@ -231,16 +225,6 @@ function showUser(user, list) {
   const heading = isPersonal ? `Recommended to user ${who}` : CATALOGUE.popular[0];
   showPlace(heading, `User ${who} · ${TITLE}`);
 }
-
-const NOTES = {
-  personal: "Best first. Nothing here was rated before; the bar is the model's score.",
-  session: "Best first; changes with each pick.",
-  unknown_user: "An unknown user gets the popular list; the bar counts ratings.",
-  unknown_items: "Nothing follows from these picks, so this is the popular list.",
-  too_little_data:
-    "There are too few ratings to learn from, so everybody gets the popular list; "
-    + "the bar counts ratings.",
-};
 
 function pickListed(item) {
   picks.pick(item);

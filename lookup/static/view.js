@@ -2,6 +2,24 @@
 
 const ARTICLE = /^(.+), (The|A|An|La|Le|Les|Il|El|Das|Der|Die)$/;
 
+// The lists of all: heading and note.
+export const CATALOGUE = {
+  popular: ["What most people rated", "The bar counts ratings."],
+  trending: ["Trending", "Rated most of late."],
+  new: ["New", "What came last."],
+};
+
+// What a list is, by its fallback_reason or source.
+export const NOTES = {
+  personal: "Best first. Nothing here was rated before; the bar is the model's score.",
+  session: "Best first; changes with each pick.",
+  unknown_user: "An unknown user gets the popular list; the bar counts ratings.",
+  unknown_items: "Nothing follows from these picks, so this is the popular list.",
+  too_little_data:
+    "There are too few ratings to learn from, so everybody gets the popular list; "
+    + "the bar counts ratings.",
+};
+
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [attribute, value] of Object.entries(attributes)) {
