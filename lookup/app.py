@@ -25,6 +25,7 @@ from lookup.http.middleware.fast_path import FastPathMiddleware
 from lookup.http.middleware.observe import ObserveMiddleware
 from lookup.http.middleware.root_path import RootPathMiddleware
 from lookup.http.page import Page
+from lookup.http.recommend import RecommendRoutes
 from lookup.http.routes import Routes
 from lookup.settings import Settings
 from lookup.shared.env import SettingError
@@ -40,8 +41,10 @@ thousands of requests a second cause only a hundred reads.
 """
 MEGABYTE = 1024 * 1024
 
-PATHS: Mapping[str, Callable[[Routes, Request], Awaitable[ASGIApp]]] = {
-    "/recommend/{user_id}": Routes.recommend,
+PATHS: Mapping[str, Callable[[RecommendRoutes, Request], Awaitable[ASGIApp]]] = {
+    "/recommend/{user_id}": RecommendRoutes.recommend,
+    "/session": RecommendRoutes.session,
+    "/recommend": RecommendRoutes.recommend_many,
     "/popular": Routes.popular,
     "/trending": Routes.trending,
     "/new": Routes.new,
@@ -82,7 +85,7 @@ def create_app(
     """Return the API that answers from a store and closes it on shutdown."""
     metrics = metrics or new_metrics()
     cache = ResponseCache(settings.cache_mb * MEGABYTE)
-    endpoints = Routes(store, cache, settings, metrics)
+    endpoints = RecommendRoutes(store, cache, settings, metrics)
     routes = [IdRoute(path, partial(route, endpoints)) for path, route in PATHS.items()]
     page = Page(settings)
 
@@ -95,7 +98,7 @@ def create_app(
         routes=[*routes, Route(PAGE, page.index), Mount(STATIC, page)],
         middleware=[
             *_middleware(settings, metrics),
-            Middleware(FastPathMiddleware, store, cache, endpoints, routes[0]),
+            Middleware(FastPathMiddleware, store, cache, endpoints, *routes[:2]),
         ],
         exception_handlers=errors.HANDLERS,
         lifespan=lifespan,

@@ -16,7 +16,7 @@ from batch.model import train
 from batch.settings import Settings as BatchSettings
 from lookup.app import create_app
 from lookup.settings import Settings as LookupSettings
-from lookup.shared.keys import CATALOGUE, GenerationKeys
+from lookup.shared.keys import CATALOGUE, ITEM_KINDS, GenerationKeys
 from lookup.store.store import Store
 from tests.conftest import KEYS
 from tests.test_cron import LINE, WEEKLY
@@ -129,7 +129,8 @@ def test_every_key_is_documented() -> None:
     of_generation = KEYS.of(g)
     values = [*vars(KEYS).values(), *vars(of_generation).values()]
     keys = [value for value in values if re.fullmatch("recs:.*[a-z]", value)]
-    of = {"similar": ["{item_id}"], "catalogue": ["popular", "{genre}"]}
+    of = {name: ["{item_id}"] for name in ITEM_KINDS}
+    of["catalogue"] = ["popular", "{genre}"]
     keys += map(of_generation.catalogue, CATALOGUE)
     for name in vars(GenerationKeys):
         if not name.startswith("_"):

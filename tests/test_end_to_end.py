@@ -110,6 +110,7 @@ def test_the_lookup_answers_what_redis_holds(clone: Clone, client: redis.Redis) 
             get(served.port, path)
             for path in ("/ready", "/users/7", "/about", "/similar/1?k=3")
         )
+        session = get(served.port, "/session?item_id=1&item_id=3&k=5&fallback=none")
     entries = lists(client, generation, 7, 5)
     assert entries == [f"{i['item_id']}:{i['score']:.4f}" for i in answer["items"]]
     assert (answer["generation"], answer["source"]) == (generation, "personal")
@@ -119,6 +120,9 @@ def test_the_lookup_answers_what_redis_holds(clone: Clone, client: redis.Redis) 
     assert user["n_ratings"] == len(rated[7])
     assert {item["item_id"] for item in user["highest"]} <= rated[7]
     assert {item["item_id"] % 2 for item in similar["items"]} == {1}
+    assert session["source"] == "session"
+    assert {item["item_id"] % 2 for item in session["items"]} == {1}
+    assert not {1, 3} & {item["item_id"] for item in session["items"]}
     assert (about["n_users"], about["n_items"]) == (40, 60)
     assert about["genres"] == ["Comedy", "Drama", "Romance"]
     assert set(about["metrics"]) == {"model", "popularity", "item_knn", "ease"}

@@ -81,7 +81,7 @@ def evaluate(settings: Settings, *, protocol: str = FIFTH.name) -> Result:
         tables.build(connection, chosen.n_cuts, chosen.n_next, settings.scale)
         booster, model = load_measurable(registry, version)
         measurement = measure(connection, booster, model, settings, chosen)
-        page = write_page(connection, raw.name, registry.name, version, measurement)
+        page = write_page(connection, raw.name, registry, version, measurement)
         fingerprint = raw_fingerprint(raw, connection)
     path = settings.processed / PAGE
     parquet.write_text(page, path)
@@ -141,7 +141,7 @@ def load_measurable(
 def write_page(
     connection: Connection,
     release_name: str,
-    model_name: str,
+    registry: "Registry",
     version: str,
     measurement: Measurement,
     comparison: Comparison | None = None,
@@ -153,12 +153,13 @@ def write_page(
     return report.render(
         report.Report(
             release=release_name,
-            model_name=model_name,
+            model_name=registry.name,
             model_version=version,
             measured=measurement.model,
             made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             evaluation=evaluation,
             importances=measurement.importances,
+            parameters=registry.parameters(version),
             examples=examples.read(connection, evaluation.lists, evaluation.held_out),
             comparison=comparison,
             profile=data_profile.read(connection),

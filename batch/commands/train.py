@@ -107,7 +107,7 @@ def train(
                 )
         if compared is not None:
             page = write_page(
-                connection, raw.name, registry.name, version, measurement, compared
+                connection, raw.name, registry, version, measurement, compared
             )
             log_page(registry, version, PAGE, page)
     former = prod.version if prod else None
@@ -215,7 +215,7 @@ def train_within_run(
         evaluation.item_knn.ndcg_at_10,
         evaluation.popularity.ndcg_at_10,
     )
-    page = write_page(connection, tags["release"], registry.name, version, measurement)
+    page = write_page(connection, tags["release"], registry, version, measurement)
     log_page(registry, version, PAGE, page)
     return version, measurement
 

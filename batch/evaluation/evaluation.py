@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch.evaluation import baselines, confidence, metrics, popularity_bias
+from batch.evaluation import baselines, confidence, metrics, popularity_bias, slices
 from batch.evaluation.confidence import Interval
 from batch.evaluation.history_length import Bucket, by_history_length
 from batch.evaluation.metrics import HeldOut, Lists, Metrics
@@ -22,6 +22,11 @@ HELD_OUT = """
     semi join (select unnest($user_ids::integer[]) as user_id) using (user_id)
 """
 N_RATINGS = "select item_id, n_ratings from int_item_counts"
+GENRES = """
+    select genre, list(item_id)
+    from (select item_id, unnest(genres) as genre from stg_items)
+    group by genre
+"""
 N_HISTORY = "select user_id, n_history from int_cutoffs"
 PREFIXES = {"model": "", **{name: f"{name}_" for name in baselines.LABELS}}
 """Ranker → prefix of its flat metric names in MLflow."""
@@ -41,6 +46,9 @@ class Evaluation:
         model: the model's metrics; `popularity`, `item_knn` and `ease`: the baselines'.
         intervals: ranker or `model_minus_{baseline}` → metric → 95 % interval.
         by_history_length: such as "6-20" → n_users and each ranker's NDCG@10.
+        by_popularity: such as "1-62", of the items from the most rated on →
+            n_held_out and each ranker's recall@10 of held-out ratings of these items.
+        by_genre: the same by genre.
         popularity_bias: ranker → bias of its lists.
         user_ndcg: metric → ranker → NDCG@10 of each user, for paired comparisons.
         lists: the model's list of each user.
@@ -56,6 +64,8 @@ class Evaluation:
     ease: Metrics
     intervals: Mapping[str, Mapping[str, Interval]]
     by_history_length: Mapping[str, Bucket]
+    by_popularity: Mapping[str, Bucket]
+    by_genre: Mapping[str, Bucket]
     popularity_bias: Mapping[str, Bias]
     user_ndcg: Mapping[str, ByUser]
     lists: Lists
@@ -88,6 +98,8 @@ class Evaluation:
                 for name, found in self.intervals.items()
             },
             "by_history_length": dict(self.by_history_length),
+            "by_popularity": dict(self.by_popularity),
+            "by_genre": dict(self.by_genre),
             "popularity_bias": {
                 name: asdict(bias) for name, bias in self.popularity_bias.items()
             },
@@ -130,7 +142,8 @@ def evaluate(
         "ndcg_at_10_liked": by_user(lists, metrics.liked(held_out, liked_from)),
     }
     # a list has a hit if its NDCG is above 0
-    hits = {n: (of > 0).astype(np.float64) for n, of in ndcg["ndcg_at_10"].items()}
+    has_hit = {n: (of > 0).astype(np.float64) for n, of in ndcg["ndcg_at_10"].items()}
+    hits = slices.Hits(lists, held_out)
     sample = f"; of {len(n_history)} users {len(model)} are measured, evenly spread"
     return Evaluation(
         protocol=protocol.name,
@@ -140,8 +153,10 @@ def evaluate(
             name: metrics.measure(of, held_out, n_items, liked_from)
             for name, of in lists.items()
         },
-        intervals=intervals({**ndcg, "hit_rate_at_10": hits}),
+        intervals=intervals({**ndcg, "hit_rate_at_10": has_hit}),
         by_history_length=by_history_length(lengths, ndcg["ndcg_at_10"]),
+        by_popularity=slices.by_popularity(hits, n_ratings),
+        by_genre=slices.by_genre(hits, dict(connection.sql(GENRES).fetchall())),
         popularity_bias={
             name: popularity_bias.measure(of.values(), n_ratings, n_items)
             for name, of in lists.items()

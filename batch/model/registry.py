@@ -146,6 +146,12 @@ class Registry:
             data = self._client.get_run(self._run_id(version)).data
         return data.tags.get("protocol"), data.metrics
 
+    def parameters(self, version: str) -> Mapping[str, str]:
+        """Return the parameters of a version's run."""
+        with self._explained(f"read the parameters of version {version}"):
+            parameters = self._client.get_run(self._run_id(version)).data.params
+        return dict(parameters)
+
     def log_page(self, version: str, name: str, page: str) -> None:
         """Write a page to the artifacts of a version's run, replacing the old one."""
         with self._explained(f"log {name} with version {version} of {self.name}"):

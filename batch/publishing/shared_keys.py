@@ -1,7 +1,7 @@
-"""The keys that users share: items, catalogue lists, similar, about and meta."""
+"""The keys that users share: items, catalogue lists, similar, next, about and meta."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from batch import warehouse
 from batch.evaluation.evaluation import by_ranker
+from batch.features import item_models
 from batch.features.candidates import evenly_spaced
 from batch.publishing import generations
 from batch.publishing.connections import Client
@@ -22,8 +23,11 @@ from lookup.shared import contract
 from lookup.shared.contract import About, ExternalId, IdKind
 from lookup.shared.keys import CATALOGUE
 
-N_EXAMPLES = 8
-"""The number of users that the page suggests."""
+N_NEXT = 100
+"""The length of a list of next items: sums of several, a session's, need no more."""
+
+N_EXAMPLES = 100
+"""The number of users that the page picks from."""
 
 KIND_OF_DATA = r"""
     select
@@ -78,11 +82,14 @@ def write(
 ) -> list[str]:
     """Write all shared keys, the meta last; return the keys of lists."""
     write_items(client, generation, read_items(connection, ids.items))
-    keys = write_catalogue(client, generation, connection, meta.top_n, ids.items)
-    similar = write_similar(client, generation, connection, meta.top_n, ids.items)
+    written = write_catalogue(client, generation, connection, meta.top_n, ids.items)
+    keys = client.keys.of(generation)
+    similar = read_similar(connection, meta.top_n)
+    written += write_lists(client, keys.similar, similar, ids.items)
+    written += write_lists(client, keys.next, read_next(connection), ids.items)
     write_about(client, generation, about)
     write_meta(client, generation, meta)
-    return [*keys, *map(client.keys.of(generation).similar, similar)]
+    return written
 
 
 def write_items(client: Client, generation: str, items: Sequence[Item]) -> None:
@@ -127,19 +134,17 @@ def write_catalogue(
     return list(found)
 
 
-def write_similar(
+def write_lists(
     client: Client,
-    generation: str,
-    connection: Connection,
-    top_n: int,
+    key_of: Callable[[str], str],
+    lists: Iterable[Ranking],
     items: ExternalIds,
 ) -> list[str]:
-    """Write `recs:{generation}:similar:{item_id}`; return the items that have it."""
-    lists = list(read_similar(connection, top_n))
-    key_of = client.keys.of(generation).similar
+    """Write lists of items, whose ids are in `user_id`; return their keys."""
+    rankings = list(lists)
     with list_writer(client, key_of, items, items) as writer:
-        writer.write(lists)
-    return [items.keys[ranking.user_id] for ranking in lists]
+        writer.write(rankings)
+    return [key_of(items.keys[ranking.user_id]) for ranking in rankings]
 
 
 def write_about(client: Client, generation: str, about: About) -> None:
@@ -180,6 +185,29 @@ def read_similar(connection: Connection, top_n: int) -> Iterator[Ranking]:
     scores = table["score"].to_numpy().astype(np.float32)
     for item_id, start, end in zip(owners.tolist(), starts, ends, strict=True):
         yield Ranking(item_id, others[start:end], scores[start:end])
+
+
+def read_next(connection: Connection) -> Iterator[Ranking]:
+    """Yield the eligible films that most often follow each item.
+
+    They are the largest positive weights of a sequential linear model. Items that it
+    does not cover, or that nothing follows, have no list.
+    """
+    weights = item_models.read(connection)
+    films = connection.table("films").order("item_id").to_arrow_table()
+    rows = np.searchsorted(films["item_id"].to_numpy(), weights.item_ids)
+    film_ids = films["film_id"].to_numpy()[rows]
+    is_eligible = films["is_eligible"].to_numpy(zero_copy_only=False)[rows]
+    for item_id, film_id, row in zip(
+        weights.item_ids.tolist(), film_ids, weights.models["near"], strict=True
+    ):
+        follows = is_eligible & (weights.item_ids != film_id)
+        scores = (np.where(follows, row, 0) * item_models.UNIT).astype(np.float32)
+        best = np.argsort(-scores, kind="stable")[:N_NEXT]
+        # what rounds to nothing says nothing
+        best = best[scores[best] >= 10.0**-contract.DECIMALS]
+        if len(best):
+            yield Ranking(item_id, weights.item_ids[best], scores[best])
 
 
 def read_about(

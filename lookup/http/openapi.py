@@ -17,6 +17,10 @@ PATH_SCHEMAS: dict[IdKind, dict[str, Any]] = {
 }
 
 
+QUERY_PARAMETERS = {"user_id": ("users",), "item_id": ("session", "since", "exclude")}
+"""The parameters that list ids, by what the ids are of."""
+
+
 def document(
     top_n: int | None,
     settings: Settings,
@@ -44,9 +48,9 @@ def describe_ids(described: dict[str, Any], name: str, kind: IdKind) -> None:
     """Describe the ids of users or of items, in paths, queries and answers."""
     schema, parameters = PATH_SCHEMAS[kind], described["components"]["parameters"]
     parameters[name]["schema"] = schema
-    if name == "item_id":
-        parameters["exclude"]["schema"]["items"] = schema
-        # commas separate integers only
+    for listing in QUERY_PARAMETERS[name]:
+        parameters[listing]["schema"]["items"] = schema
+    if name == "item_id":  # commas separate integers only
         parameters["exclude"]["explode"] = kind is IdKind.TEXT
     if kind is IdKind.TEXT:
         retype(described["components"]["schemas"], name)

@@ -12,7 +12,9 @@ from lookup.shared.contract import ExternalId, IdKind
 
 PAGE = ("k", "offset", "genre", "exclude")
 SEARCH = ("q", *PAGE)
-REPEATABLE = frozenset({"genre", "exclude"})
+REPEATABLE = frozenset({"genre", "exclude", "item_id", "user_id"})
+MAX_IDS = 100
+"""How many items of a session, or users, a request may name."""
 MAX_CACHED_LENGTH = 100
 
 EXPECTED = {
@@ -24,12 +26,17 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Query:
-    """The parsed query parameters: which part of a stored list to return, and how."""
+    """The parsed query parameters: which part of a stored list to return, and how.
+
+    `items` are those of a session, the newest last.
+    """
 
     k: int | None
     offset: int
     genres: frozenset[str]
     exclude: frozenset[ExternalId]
+    items: tuple[ExternalId, ...]
+    users: tuple[ExternalId, ...]
     fallback: bool
     because: bool
     q: str = ""
@@ -49,21 +56,25 @@ class Query:
 
 
 def parse(
-    query: bytes, known: Sequence[str], top_n: int | None, items: IdKind
+    query: bytes,
+    known: Sequence[str],
+    top_n: int | None,
+    items: IdKind,
+    users: IdKind = IdKind.POSITIVE,
 ) -> Query:
     """Parse the parameters that a route knows; raise ApiError if one is bad.
 
-    `top_n`, if it is known yet, is for the message about a bad `k`; `items` says what
-    the ids of items are.
+    `top_n`, if it is known yet, is for the message about a bad `k`; `items` and `users`
+    say what their ids are.
     """
     # the same few queries come all the time; caching long ones would take memory
     parse = _parse if len(query) <= MAX_CACHED_LENGTH else _parse.__wrapped__
-    return parse(query, tuple(known), top_n, items)
+    return parse(query, tuple(known), top_n, items, users)
 
 
 @lru_cache(maxsize=1024)
 def _parse(
-    query: bytes, known: Sequence[str], top_n: int | None, items: IdKind
+    query: bytes, known: Sequence[str], top_n: int | None, items: IdKind, users: IdKind
 ) -> Query:
     params = QueryParams(query)
     _check_names(params, known)
@@ -74,7 +85,9 @@ def _parse(
         k=None if k is None else int(k),
         offset=_offset(params.get("offset", "0")),
         genres=frozenset(genre.casefold() for genre in params.getlist("genre")),
-        exclude=_exclude(params.getlist("exclude"), items),
+        exclude=frozenset(_ids(params, "exclude", items)),
+        items=_some_ids(params, "item_id", items),
+        users=_some_ids(params, "user_id", users),
         fallback=_choice(params, "fallback", ("popular", "none")) == "popular",
         because=_choice(params, "because", ("0", "1")) == "1",
         q=_searched(params) if "q" in known else "",
@@ -109,10 +122,18 @@ def _offset(text: str) -> int:
     return int(text)
 
 
-def _exclude(texts: Sequence[str], items: IdKind) -> frozenset[ExternalId]:
-    if items is not IdKind.TEXT:  # a text may hold a comma
+def _ids(params: QueryParams, name: str, kind: IdKind) -> list[ExternalId]:
+    texts = params.getlist(name)
+    if kind is not IdKind.TEXT:  # a text may hold a comma
         texts = [part for text in texts for part in text.split(",")]
-    return frozenset(parse_id("exclude", text, items) for text in texts)
+    return [parse_id(name, text, kind) for text in texts]
+
+
+def _some_ids(params: QueryParams, name: str, kind: IdKind) -> tuple[ExternalId, ...]:
+    found = _ids(params, name, kind)
+    if len(found) > MAX_IDS:
+        raise invalid_parameter(f"{name}: expected at most {MAX_IDS}, not {len(found)}")
+    return tuple(found)
 
 
 def _searched(params: QueryParams) -> str:

@@ -1,4 +1,4 @@
-"""The endpoints."""
+"""The endpoints, but those of users' lists and of sessions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +23,6 @@ from lookup.store.generation import Generation, as_json, decoded
 from lookup.store.store import Store, lrange
 from lookup.telemetry.metrics import CONTENT_TYPE, Metrics
 
-RECOMMEND = (*query_params.PAGE, "fallback", "because")
 MAX_FOUND = 500
 """Matches of a search that pages and filters choose from."""
 
@@ -61,40 +60,6 @@ class Routes:
         generation = await self._store.generation()
         fields = {"status": "ready", **generation.origin, "source": generation.source}
         return JSONResponse(fields)
-
-    async def recommend(self, request: Request) -> GenerationResponse:
-        """Return a user's list; unknown users get the popular list as a fallback."""
-        users, items = await self._kinds()
-        user_id = _path_id(request, "user_id", users)
-        query = self._query(request, RECOMMEND, items)
-
-        def commands(generation: Generation) -> list[Command]:
-            names = [generation.keys.user(user_id)]
-            if query.because:
-                names.append(generation.keys.because(user_id))
-            reads = [self._lrange(name, query, generation) for name in names]
-            if query.genres and query.fallback:
-                reads += catalogue.reads(generation, catalogue.POPULAR, query)
-            return reads
-
-        generation, (texts, *others) = await self._store.read(commands)
-        ids = {"user_id": user_id}
-        if texts:
-            key = generation.keys.user(user_id)
-            found = StoredList(generation.source, key, texts, ids)
-            found.fallback_reason = generation.fallback_reason
-            if query.because:
-                key = generation.keys.because(user_id)
-                found.because = decoded(contract.decode_because, key, others[0])
-            return self._list_response(request, generation, query, found)
-        # an unknown user: a known user's list holds at least NO_ITEMS
-        self._size(query, generation)  # reports a bad k first
-        if not query.fallback:
-            raise _unknown("user", user_id, generation)
-        found = _shared(generation, "popular", query, others[query.because :], ids)
-        found.fallback_reason = "unknown_user"
-        found.because = [] if query.because else None
-        return self._list_response(request, generation, query, found)
 
     async def popular(self, request: Request) -> GenerationResponse:
         """Return the most rated items."""
@@ -215,6 +180,18 @@ class Routes:
         self, request: Request, generation: Generation, query: Query, found: StoredList
     ) -> GenerationResponse:
         """Return the requested part of a list as a response."""
+        return self._response(
+            request,
+            generation,
+            self._list_json(generation, query, found),
+            is_private="user_id" in found.ids,
+            is_fallback=found.fallback_reason is not None,
+        )
+
+    def _list_json(
+        self, generation: Generation, query: Query, found: StoredList
+    ) -> str:
+        """Return the requested part of a list as JSON."""
         size = self._size(query, generation)
         chosen = listing.page_positions(generation, found.key, found.texts, query, size)
         texts = [found.texts[i] for i in chosen]
@@ -228,16 +205,9 @@ class Routes:
         reason = found.fallback_reason
         why = f',"fallback_reason":"{reason}"' if reason else ""
         items = f"{{{'},{'.join(entries)}}}" if entries else ""
-        body = (
+        return (
             f'{{{ids}"k":{size},{generation.origin_json},"source":"{found.source}"{why}'
             f',"items":[{items}]}}'
-        )
-        return self._response(
-            request,
-            generation,
-            body,
-            is_private="user_id" in found.ids,
-            is_fallback=reason is not None,
         )
 
     def _response(
@@ -280,9 +250,15 @@ class Routes:
             return IdKind.POSITIVE, IdKind.POSITIVE
         return generation.user_ids, generation.item_ids
 
-    def _query(self, request: Request, known: Sequence[str], items: IdKind) -> Query:
+    def _query(
+        self,
+        request: Request,
+        known: Sequence[str],
+        items: IdKind,
+        users: IdKind = IdKind.POSITIVE,
+    ) -> Query:
         query = request.scope["query_string"]
-        return query_params.parse(query, known, self._store.top_n, items)
+        return query_params.parse(query, known, self._store.top_n, items, users)
 
     def _lrange(self, key: str, query: Query, generation: Generation) -> Command:
         """Return the command that reads as much of a list as a query may need.

@@ -14,9 +14,11 @@ USER_KINDS = ("user", "because", "history")
 """The kinds of keys of which each user has one, and which `forget` removes."""
 CATALOGUE = ("popular", "trending", "new")
 """The lists of the whole catalogue; each genre has them too, whatever its name."""
+ITEM_KINDS = ("similar", "next")
+"""The kinds of keys of which an item may have one."""
 KIND = (
     rf"(?:meta|items|about|(?:{'|'.join(CATALOGUE)})(?::.+)?"
-    rf"|(?:{'|'.join(USER_KINDS)}|similar):.+)"
+    rf"|(?:{'|'.join((*USER_KINDS, *ITEM_KINDS))}):.+)"
 )
 """The form of what follows it in the name of a key."""
 
@@ -95,3 +97,7 @@ class GenerationKeys:
     def similar(self, item_id: int | str) -> str:
         """Return the key of the list of the items most similar to an item."""
         return f"{self._own}:similar:{item_id}"
+
+    def next(self, item_id: int | str) -> str:
+        """Return the key of the list of the items that most often follow an item."""
+        return f"{self._own}:next:{item_id}"

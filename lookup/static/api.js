@@ -10,7 +10,7 @@ export function useKey(text) {
   key = String.fromCharCode(...new TextEncoder().encode(text));
 }
 
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, code, message) {
     super(message);
     this.status = status;
@@ -43,4 +43,14 @@ export async function find(path, parameters, signal) {
     if (error.status === 404) return null;
     throw error;
   }
+}
+
+// Say what an error means to a person.
+export function explained(error) {
+  if (!(error instanceof Refused)) return `Something went wrong: ${error.message}`;
+  if (error.code === "no_generation") {
+    return "Nothing has been published yet. A batch has to run first.";
+  }
+  if (error.status === 503) return "The lists cannot be read just now. Try again in a moment.";
+  return error.message;
 }

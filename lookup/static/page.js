@@ -1,9 +1,12 @@
 // The page: requests for a user's lists, rendering, and errors.
 
-import { Refused, find, get, useKey } from "./api.js";
-import { age, element, metricsRow, movie, named, rating } from "./view.js";
+import { explained, find, get, useKey } from "./api.js";
+import * as picks from "./picks.js";
+import { beside, other, spread } from "./users.js";
+import { CATALOGUE, NOTES, age, drawBars, element, metricsRow, movie, named, rating } from "./view.js";
 
 const PAGE_SIZE = 20;
+const N_EXAMPLES = 8;
 const RANKERS = [
   ["model", "This model"],
   ["ease", "EASE"],
@@ -16,7 +19,8 @@ const TITLE = document.title;
 const $ = (id) => document.getElementById(id);
 
 let about = null;
-let current = null; // the list on the page: its user, genre and length
+// the list on the page: its path and parameters, whose it is, its genre and length
+let current = null;
 let pending = null; // aborts the last request when another one begins
 let again = () => {};
 
@@ -30,37 +34,84 @@ async function start() {
     } else {
       showOrigin(await get("/ready"));
     }
-    const asked = new URLSearchParams(location.search).get("user");
-    if (asked) await open(asked);
+    await openAsked();
   });
+}
+
+// Show what the address asks for: a user, picks, or a list of all.
+async function openAsked() {
+  const asked = new URLSearchParams(location.search);
+  const userId = asked.get("user");
+  if (userId) return openUser(userId);
+  await picks.restore(asked.getAll("items"));
+  return picks.picked().length ? openPicks() : openCatalogue(asked.get("list"));
+}
+
+function go(query) {
+  history.pushState(null, "", query || location.pathname);
+  return reopen();
+}
+
+function reopen() {
+  return attempt(reopen, openAsked);
 }
 
 function ask(userId) {
-  history.pushState(null, "", `?${new URLSearchParams({ user: userId })}`);
-  return attempt(() => ask(userId), () => open(userId));
+  return go(`?${new URLSearchParams({ user: userId })}`);
 }
 
-async function open(userId) {
+async function openUser(userId) {
   $("user").value = userId;
-  $("genre").value = "";
-  const signal = renewed();
   const path = encodeURIComponent(userId);
-  busy(true);
-  const [user, list] = await Promise.all([
-    find(`/users/${path}`, {}, signal),
-    get(`/recommend/${path}`, wanted(0, ""), signal),
-  ]).catch((error) => {
-    // else an error for this user would stand above the lists of another
-    if (error.name !== "AbortError") $("main").hidden = true;
-    throw error;
-  });
-  current = { userId: list.user_id, genre: "", length: 0 };
+  const wanted = { path: `/recommend/${path}`, because: 1, verb: "they rated" };
+  const [list, user] = await open(wanted, (signal) => find(`/users/${path}`, {}, signal));
+  current.whose = `user ${list.user_id}`;
   showUser(user, list);
-  showOrigin(list);
-  $("list").replaceChildren();
   showList(list);
+}
+
+async function openPicks() {
+  const items = picks.picked().map((item) => ["item_id", item.item_id]);
+  const wanted = { path: "/session", items, because: 1, verb: "you picked", whose: "your picks" };
+  const [list] = await open(wanted);
+  showPlace("What comes next", `Your picks · ${TITLE}`);
+  showList(list);
+}
+
+async function openCatalogue(asked) {
+  const name = Object.hasOwn(CATALOGUE, asked ?? "") ? asked : "popular";
+  const [list] = await open({ path: `/${name}`, name, whose: "everybody" });
+  showPlace(CATALOGUE[name][0], TITLE);
+  for (const link of $("catalogue").children) {
+    const isThis = (new URLSearchParams(link.search).get("list") ?? "popular") === name;
+    if (isThis) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  showList(list);
+}
+
+// Request a list, and what stands beside it; then make room for them.
+async function open(wanted, beside = () => null) {
+  const signal = renewed();
+  busy(true);
+  const found = await Promise.all([get(wanted.path, parameters(wanted, 0), signal), beside(signal)])
+    .catch((error) => {
+      // else an error for this list would stand above another
+      if (error.name !== "AbortError") $("main").hidden = true;
+      throw error;
+    });
+  const isOfUser = wanted.path.startsWith("/recommend/");
+  current = { ...wanted, genre: "", length: 0 };
+  $("genre").value = "";
+  if (!isOfUser) $("user").value = "";
+  $("rated").hidden = $("previous").hidden = $("next").hidden = !isOfUser;
+  $("picker").hidden = isOfUser;
+  $("catalogue").hidden = !wanted.name;
+  $("welcome").hidden = !wanted.name;
   $("main").hidden = false;
-  $("welcome").hidden = true;
+  $("list").replaceChildren();
+  showOrigin(found[0]);
+  return found;
 }
 
 async function filter() {
@@ -82,6 +133,17 @@ async function more() {
   });
 }
 
+async function step(by) {
+  await attempt(() => step(by), async () => {
+    const userId = await beside(current.userId, by, about?.examples ?? []);
+    if (userId === null) {
+      $("status").textContent = $("rated-note").textContent = "There is no user beside this one.";
+    } else {
+      await ask(userId);
+    }
+  });
+}
+
 async function openSimilar(item) {
   $("similar-title").textContent = `Like ${named(item.title)}`;
   $("similar-note").textContent = "Looking…";
@@ -89,9 +151,10 @@ async function openSimilar(item) {
   if (!$("similar").open) $("similar").showModal();
   try {
     const list = await get(`/similar/${encodeURIComponent(item.item_id)}`, size());
-    $("similar-list").append(...list.items.map((other) => movie(other, openSimilar)));
+    $("similar-list").append(...list.items.map((like) => movie(like, openSimilar)));
+    drawBars($("similar-list"));
     $("similar-note").textContent = list.items.length
-      ? "Rated by the same people; the number is the similarity, up to 1."
+      ? "Rated by the same people."
       : "Too few people rated it.";
   } catch (error) {
     $("similar-note").textContent = explained(error);
@@ -112,14 +175,16 @@ function showAbout() {
     for (const name of ["pattern", "title", "inputmode"]) $("user").removeAttribute(name);
     $("user").placeholder = about.examples[0];
   }
-  const picks = about.examples.map((userId) => {
+  $("picker-title").textContent = `Not a user? Pick ${things()} you like`;
+  $("random").hidden = about.examples.length < 2;
+  const buttons = spread(about.examples, N_EXAMPLES).map((userId) => {
     const button = element("button", { type: "button", class: "pick" }, String(userId));
     button.setAttribute("aria-label", `User ${userId}`);
     button.addEventListener("click", () => ask(String(userId)));
     return button;
   });
-  $("examples").append(...picks);
-  $("examples").hidden = picks.length === 0;
+  $("examples").append(...buttons);
+  $("examples").hidden = buttons.length === 0;
   const known = RANKERS.filter(([name]) => about.metrics[name]?.ndcg_at_10 !== undefined);
   const best = Math.max(...known.map(([name]) => about.metrics[name].ndcg_at_10)) || 1;
   const rows = known.map(([name, words]) =>
@@ -131,7 +196,7 @@ function showAbout() {
 
 // What the items are called.
 function things() {
-  return about?.has_films === false ? "items" : "movies";
+  return about?.has_films === false ? "items" : "films";
 }
 
 function showOrigin(of) {
@@ -140,9 +205,14 @@ function showOrigin(of) {
   $("origin").replaceChildren(version, age(of.scored_at), " · generation ", generation);
 }
 
+// Name the list and the page.
+function showPlace(heading, title) {
+  $("recommended-title").textContent = heading;
+  document.title = title;
+}
+
 function showUser(user, list) {
-  const who = list.user_id;
-  document.title = `User ${who} · ${TITLE}`;
+  const who = current.userId = list.user_id;
   $("rated-title").textContent = user ? `User ${who} rated` : `User ${who}`;
   $("rated-note").textContent = user
     ? `${user.n_ratings} ${things()}.`
@@ -152,30 +222,32 @@ function showUser(user, list) {
   $("highest").replaceChildren(...rows(user?.highest ?? []));
   $("last").replaceChildren(...rows(user?.last ?? []));
   const isPersonal = list.source === "personal";
-  $("recommended-title").textContent = isPersonal
-    ? `Recommended to user ${who}` : "What most people rated";
+  const heading = isPersonal ? `Recommended to user ${who}` : CATALOGUE.popular[0];
+  showPlace(heading, `User ${who} · ${TITLE}`);
 }
 
-const REASONS = {
-  unknown_user: "An unknown user gets",
-  too_little_data: "There are too few ratings to learn from, so everybody gets",
-};
+function pickListed(item) {
+  picks.pick(item);
+  $("recommended").focus({ preventScroll: true }); // its button is about to go
+}
 
 function showList(list) {
-  $("list").append(...list.items.map((item) => movie(item, openSimilar)));
+  // a user's films are not picks
+  const onPick = current.userId === undefined ? pickListed : undefined;
+  const options = { verb: current.verb, onPick };
+  $("list").append(...list.items.map((item) => movie(item, openSimilar, options)));
+  drawBars($("list"));
   current.length += list.items.length;
   $("more").hidden = list.items.length < list.k;
   const of = current.genre ? ` of the genre ${current.genre}` : "";
-  const isPersonal = list.source === "personal";
-  let note = isPersonal
-    ? "Best first. Nothing here was rated before; the number is the model's score."
-    : `${REASONS[list.fallback_reason]} the popular list; the number counts ratings.`;
+  let note = current.name ? CATALOGUE[current.name][1] : NOTES[list.fallback_reason ?? list.source];
   if (current.length === 0) {
-    note = current.genre ? `Nothing${of} is in this list.` : "Everything there is has been rated.";
+    note = of ? `Nothing${of} is in this list.` : "There is nothing more to recommend.";
   }
-  $("recommended-note").textContent = note;
-  const kind = isPersonal ? "recommendations" : `popular ${things()}`;
-  $("status").textContent = `${current.length} ${kind}${of} for user ${current.userId}`;
+  $("recommended-note").textContent = note ?? "";
+  const isPopular = list.source === "popular";
+  const kind = isPopular || current.name ? `${list.source} ${things()}` : "recommendations";
+  $("status").textContent = `${current.length} ${kind}${of} for ${current.whose}`;
 }
 
 // --- errors --------------------------------------------------------------------------
@@ -201,15 +273,6 @@ async function attempt(retry, action) {
   busy(false);
 }
 
-function explained(error) {
-  if (!(error instanceof Refused)) return `Something went wrong: ${error.message}`;
-  if (error.code === "no_generation") {
-    return "Nothing has been published yet. A batch has to run first.";
-  }
-  if (error.status === 503) return "The lists cannot be read just now. Try again in a moment.";
-  return error.message;
-}
-
 // --- requests ------------------------------------------------------------------------
 
 // While the length of lists is unknown, let the API use its default.
@@ -217,13 +280,14 @@ function size() {
   return about ? { k: Math.min(PAGE_SIZE, about.top_n) } : {};
 }
 
-function wanted(offset, genre) {
-  return { ...size(), offset, because: 1, ...(genre ? { genre } : {}) };
+function parameters({ because, items = [] }, offset, genre) {
+  const one = { ...size(), offset, ...(because && { because }), ...(genre && { genre }) };
+  return [...items, ...Object.entries(one)];
 }
 
 function page(offset, genre) {
   busy(true);
-  return get(`/recommend/${current.userId}`, wanted(offset, genre), renewed());
+  return get(current.path, parameters(current, offset, genre), renewed());
 }
 
 function renewed() {
@@ -255,18 +319,23 @@ $("close").addEventListener("click", () => $("similar").close());
 $("similar").addEventListener("click", (event) => {
   if (event.target === $("similar")) $("similar").close(); // outside the dialog
 });
-addEventListener("popstate", returned);
-
-function returned() {
-  const asked = new URLSearchParams(location.search).get("user");
-  if (asked) {
-    attempt(returned, () => open(asked));
-  } else {
-    $("main").hidden = true;
-    $("welcome").hidden = false;
-    document.title = TITLE;
-    $("user").value = "";
-  }
+$("previous").addEventListener("click", () => step(-1));
+$("next").addEventListener("click", () => step(1));
+$("random").addEventListener("click", () => ask(other(current?.userId, about.examples)));
+for (const link of [$("home"), ...$("catalogue").children]) {
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a tab of its own
+    event.preventDefault(); // a key that was typed is gone with the page
+    go(link.search);
+  });
 }
+addEventListener("popstate", reopen);
+picks.listen(() => go(picks.query()));
+
+// on a phone, what a user rated is one line above the recommendations
+const narrow = matchMedia("(max-width: 46rem)");
+const fold = () => { $("rated-details").open = !narrow.matches; };
+narrow.addEventListener("change", fold);
+fold();
 
 start();

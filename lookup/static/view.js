@@ -2,6 +2,24 @@
 
 const ARTICLE = /^(.+), (The|A|An|La|Le|Les|Il|El|Das|Der|Die)$/;
 
+// The lists of all: heading and note.
+export const CATALOGUE = {
+  popular: ["What most people rated", "The bar counts ratings."],
+  trending: ["Trending", "Rated most of late."],
+  new: ["New", "What came last."],
+};
+
+// What a list is, by its fallback_reason or source.
+export const NOTES = {
+  personal: "Best first. Nothing here was rated before; the bar is the model's score.",
+  session: "Best first; changes with each pick.",
+  unknown_user: "An unknown user gets the popular list; the bar counts ratings.",
+  unknown_items: "Nothing follows from these picks, so this is the popular list.",
+  too_little_data:
+    "There are too few ratings to learn from, so everybody gets the popular list; "
+    + "the bar counts ratings.",
+};
+
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [attribute, value] of Object.entries(attributes)) {
@@ -17,12 +35,34 @@ export function named(title) {
   return bare.replace(ARTICLE, "$2 $1");
 }
 
-export function movie(item, onSimilar) {
+// An entry of a list. `onPick`, if given, adds a button that picks the item, and
+// `verb` says what the items that explain it are: such as "they rated".
+export function movie(item, onSimilar, { onPick, verb = "they rated" } = {}) {
   const text = element("div", { class: "text" }, opener(item, onSimilar), facts(item));
-  if (item.because?.length) text.append(because(item.because));
-  const score = element("data", { class: "score", value: item.score, title: "score" });
-  score.append(element("span", { class: "hidden" }, "score "), scored(item.score));
-  return element("li", { "data-rank": item.rank, "data-item": item.item_id }, text, score);
+  if (item.because?.length) text.append(because(item.because, verb));
+  const words = `score ${scored(item.score)}`;
+  const score = element("data", { class: "score", value: item.score, title: words });
+  score.append(element("span", { class: "hidden" }, words), element("span", { class: "bar" }));
+  const row = element("li", { "data-rank": item.rank, "data-item": item.item_id }, text, score);
+  if (onPick) {
+    const label = `Pick ${named(item.title)}`;
+    const button = element("button", { type: "button", class: "plain", "aria-label": label }, "+");
+    button.title = "I like this";
+    button.addEventListener("click", () => onPick(item));
+    row.append(button);
+  }
+  return row;
+}
+
+// Draw the scores of a list as bars, the longest one for the best.
+export function drawBars(list) {
+  const scores = [...list.querySelectorAll(".score")];
+  const values = scores.map((score) => Number(score.value));
+  const low = Math.min(0, ...values); // scores of a model may be negative
+  const length = Math.max(...values) - low || 1;
+  scores.forEach((score, i) => {
+    score.lastChild.style.setProperty("--share", (values[i] - low) / length);
+  });
 }
 
 export function rating(item, onSimilar) {
@@ -84,8 +124,8 @@ function facts(item) {
   return element("p", { class: "facts" }, parts.join(" · "));
 }
 
-function because(reasons) {
-  const text = element("p", { class: "because" }, "Because they rated ");
+function because(reasons, verb) {
+  const text = element("p", { class: "because" }, `Because ${verb} `);
   reasons.forEach((reason, i) => {
     if (i > 0) text.append(i === reasons.length - 1 ? " and " : ", ");
     text.append(element("cite", {}, named(reason.title)));

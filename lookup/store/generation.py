@@ -15,6 +15,7 @@ from lookup.shared import contract
 from lookup.shared.contract import ExternalId, IdKind
 from lookup.shared.keys import GenerationKeys
 from lookup.store.errors import CorruptGeneration
+from lookup.store.item_lists import ItemLists
 from lookup.store.search import LazySearchIndex
 
 TOP_N = re.compile("0*[1-9][0-9]{0,8}")
@@ -83,6 +84,8 @@ class Generation:
         self.entries(keys.popular, self.popular)  # fail now, not later
         # Decoded when first used: decoding 90 000 items at once would block requests.
         self._undecoded = dict(items)
+        self._films: dict[str, str] = {}
+        self.item_lists = ItemLists()
         self._items: dict[ExternalId, Item] = {}
         self._items_json = _ItemsJson(self)
         self.search = LazySearchIndex(self._undecoded)
@@ -111,16 +114,23 @@ class Generation:
         return other
 
     def with_films(self, item_ids: Iterable[str]) -> frozenset[str]:
-        """Return ids, and those that stand for their films in lists.
-
-        A garbled item is an error only where a list shows it.
-        """
+        """Return ids, and those that stand for their films in lists."""
         given = frozenset(item_ids)
-        films = set()
-        for text in filter(None, map(self._undecoded.get, given)):
+        return given.union(filter(None, map(self.film, given)))
+
+    def film(self, item_id: str) -> str | None:
+        """Return the id that stands for an item in lists; None if it is unknown.
+
+        A garbled item, which is an error only where a list shows it, stands for itself.
+        """
+        film = self._films.get(item_id)
+        text = self._undecoded.get(item_id) if film is None else None
+        if text is not None:
+            film = item_id
             with suppress(ValueError, KeyError, TypeError, RecursionError):
-                films.add(str(json.loads(text)["same_as"]))
-        return given | films
+                film = str(json.loads(text)["same_as"])
+            self._films[item_id] = film
+        return film
 
     def genres_like(self, wanted: Collection[str]) -> list[str]:
         """Return the genres that are one of some, which are casefolded."""

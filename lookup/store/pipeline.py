@@ -7,7 +7,7 @@ during one trip share the next. A lone request never waits for others.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import Any
 
 from redis import exceptions
@@ -26,7 +26,8 @@ TYPES: Mapping[str | int, str] = {
 }
 """The type of key that each command reads."""
 MAX_BATCH = 256
-"""Requests that share a round trip: more would block the event loop."""
+"""Commands that share a round trip, up to the request that reaches it: more would block
+the event loop."""
 MAX_WAITING = 8192
 """Requests that may wait: a slow Redis must not fill the memory."""
 
@@ -57,8 +58,10 @@ class Pipeline:
         """Make round trips until nothing waits."""
         try:
             while self._waiting:
-                batch = self._waiting[:MAX_BATCH]
-                del self._waiting[:MAX_BATCH]
+                sizes = accumulate(len(one[1]) or 1 for one in self._waiting)
+                n = 1 + sum(1 for _ in takewhile(MAX_BATCH.__gt__, sizes))
+                batch = self._waiting[:n]
+                del self._waiting[:n]
                 await self._send(batch)
                 self._fail_late()
         finally:

@@ -1,5 +1,5 @@
 -- one row per (user_id, rank) of ranked_items: up to three items of the user's history
--- that contributed most to the item's recent_similarity, as text, strongest first
+-- that speak for the item, as text, strongest first
 with ranked as (
     select * from ranked_items
 ),
@@ -10,7 +10,7 @@ history as (
     semi join ranked using (user_id)
     inner join films using (item_id)
     -- a disliked item is not a convincing reason
-    where int_history.weight > 0 and not int_history.is_disliked
+    where int_history.n_back < 100 and not int_history.is_disliked
     -- nor is a film that is named twice
     qualify
         row_number() over (
@@ -22,34 +22,64 @@ history as (
         ) = 1
 ),
 
-neighbours as (
-    select * from int_item_neighbours
-),
-
--- the terms whose sum is recent_similarity in pair_features
-terms as (
+totals as (
     select
-        history.user_id,
-        neighbours.other_item_id,
-        history.item_id,
-        neighbours.similarity * history.weight as term
-    from history
-    inner join neighbours using (item_id)
-    where neighbours.similarity > 0
+        item_id,
+        sum(similarity) as similarity
+    from int_item_neighbours
+    group by item_id
 ),
 
--- the three largest terms per list entry; of equal ones the minus prefers the lower id
-reasons as (
+-- an item that is like many says little about one of them
+neighbours as (
+    select
+        near.item_id,
+        near.other_item_id,
+        near.similarity * sqrt(near.similarity / totals.similarity) as specificity
+    from int_item_neighbours as near
+    inner join totals on near.item_id = totals.item_id
+    where near.similarity > 0
+),
+
+-- what the user did not like is a reason only where little else is
+terms as (
     select
         ranked.user_id,
         ranked.rank,
-        max(row(terms.term, -terms.item_id), 3) as strongest
+        history.item_id,
+        neighbours.specificity
+        * history.slow_weight
+        * if(history.is_liked, 1, 0.05) as strength
     from ranked
-    inner join terms
+    inner join neighbours on ranked.item_id = neighbours.other_item_id
+    inner join history
         on
-            ranked.user_id = terms.user_id
-            and ranked.item_id = terms.other_item_id
-    group by ranked.user_id, ranked.rank
+            ranked.user_id = history.user_id
+            and neighbours.item_id = history.item_id
+),
+
+-- of 20 entries, what a page shows, an item speaks for the three that it fits best;
+-- for others less and less
+placed as (
+    select
+        *,
+        row_number() over (
+            partition by user_id, item_id, (rank - 1) // 20
+            order by strength desc, rank asc
+        ) as place
+    from terms
+),
+
+-- the three strongest per list entry; of equal ones the minus prefers the lower id
+reasons as (
+    select
+        user_id,
+        rank,
+        max(
+            row(strength * pow(least(1, 3.0 / place), 4), -item_id), 3
+        ) as strongest
+    from placed
+    group by user_id, rank
 ),
 
 explained as (

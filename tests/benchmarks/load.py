@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ SCRIPT = """
 local paths = {}
 init = function(args)
     math.randomseed(tonumber(args[1]))
-    for i = 1, tonumber(args[2]) do
-        paths[i] = wrk.format("GET", "/recommend/" .. i)
+    for path in io.lines(args[2]) do
+        paths[#paths + 1] = wrk.format("GET", path)
     end
 end
 request = function() return paths[math.random(#paths)] end
@@ -68,24 +68,34 @@ class Server:
 
 def load(
     server: Server,
-    n_users: int,
+    paths: Sequence[str],
     seconds: float,
     *,
     seed: int = 1,
     connections: int = 64,
 ) -> Load:
-    """Request random users on many connections at once."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+    """Request random ones of some paths on many connections at once."""
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".lua") as script,
+        tempfile.NamedTemporaryFile("w") as lines,
+    ):
         script.write(SCRIPT)
+        lines.write("\n".join(paths))
         script.flush()
+        lines.flush()
         options = f"-t1 -c{connections} -d{seconds:g}s --timeout 60s --latency"
         command = [find_wrk(), *options.split(), "-s", script.name]
-        command += [f"http://127.0.0.1:{server.port}", "--", str(seed), str(n_users)]
+        command += [f"http://127.0.0.1:{server.port}", "--", str(seed), lines.name]
         before = _cpu_seconds(server.pid)
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         used = _cpu_seconds(server.pid) - before
     found = json.loads(done.stdout.splitlines()[-1])
     return Load(**found, cpu=used / (found["rps"] * seconds) * 1e6)
+
+
+def users(n: int) -> list[str]:
+    """Return the paths of the first users' lists."""
+    return [f"/recommend/{user_id}" for user_id in range(1, n + 1)]
 
 
 @contextmanager

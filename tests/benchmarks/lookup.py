@@ -23,7 +23,7 @@ import redis
 
 from lookup.settings import K_DEFAULT
 from tests.benchmarks import frame
-from tests.benchmarks.load import Load, find_wrk, load, megabytes, served
+from tests.benchmarks.load import Load, find_wrk, load, megabytes, served, users
 from tests.conftest import publish, running
 
 N_USERS = 10_000
@@ -85,9 +85,9 @@ def measure_all(
         bare = stack.enter_context(served(*constant, environ=environ))
         turns = [
             {
-                "bare": load(bare, N_HOT, seconds, seed=seed),
-                "hot": load(hot, N_HOT, seconds, seed=seed),
-                "cold": load(cold, N_USERS, seconds, seed=seed),
+                "bare": load(bare, users(N_HOT), seconds, seed=seed),
+                "hot": load(hot, users(N_HOT), seconds, seed=seed),
+                "cold": load(cold, users(N_USERS), seconds, seed=seed),
             }
             for seed in range(n_turns)
         ]
@@ -137,8 +137,8 @@ def on_request(raw: Path) -> float | None:
         return None
     plain = ("tests.benchmarks.on_request", "PORT", str(raw))
     with served(*plain, environ=os.environ, patience=600) as server:
-        load(server, 900, 5, connections=2)
-        return load(server, 900, 20, connections=8).rps
+        load(server, users(900), 5, connections=2)
+        return load(server, users(900), 20, connections=8).rps
 
 
 def show(results: Mapping[str, float | None]) -> None:

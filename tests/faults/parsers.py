@@ -14,7 +14,7 @@ from lookup.http import errors, query_params
 from lookup.http.errors import ApiError
 from lookup.http.listing import because_json, page_positions, rated_items
 from lookup.http.query_params import Query
-from lookup.http.routes import RECOMMEND
+from lookup.http.recommend import SESSION, USERS
 from lookup.shared import contract
 from lookup.shared.contract import IdKind
 from lookup.store.errors import CorruptGeneration
@@ -29,7 +29,7 @@ ITEMS = {
     for i in range(1, 10)
 }
 GENERATION = Generation(KEYS.of("g"), META, ITEMS, [])
-QUERY = Query(None, 0, frozenset(), frozenset({3}), fallback=True, because=True)
+QUERY = Query(None, 0, frozenset(), frozenset({3}), (), (), True, True)
 
 
 def no_constant(text: str) -> None:
@@ -47,13 +47,14 @@ def text_of(data: bytes) -> str:
 
 def parameters(data: bytes) -> None:
     """Parse a query for three kinds of routes."""
-    for known in ((), query_params.PAGE):
+    for known in ((), query_params.PAGE, USERS):
         with suppress(ApiError):
             query_params.parse(data, known, TOP_N, IdKind.POSITIVE)
-    found = query_params.parse(data, RECOMMEND, TOP_N, IdKind.POSITIVE)
+    found = query_params.parse(data, SESSION, TOP_N, IdKind.POSITIVE)
     assert 1 <= found.size(TOP_N, 5) <= TOP_N
     assert 0 <= found.offset < 10**18
-    assert all(int(item_id) > 0 for item_id in found.exclude)
+    assert all(int(item_id) > 0 for item_id in (*found.exclude, *found.items))
+    assert len(found.items) <= query_params.MAX_IDS
     assert "" not in found.genres
 
 

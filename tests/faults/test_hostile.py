@@ -18,7 +18,7 @@ from tests.lookup.programs import ask
 
 OURS = re.compile(
     r"recs:(current|blocked|forgotten)|recs:g1:(meta|items|popular|trending|new|about)"
-    r"|recs:g1:(user|because|history|similar):[1-9][0-9]{0,999}"
+    r"|recs:g1:(user|because|history|similar|next):[1-9][0-9]{0,999}"
 )
 """The keys that a request may make a lookup read."""
 VERBS = {"GET", "LRANGE", "HGETALL", "SMEMBERS"}

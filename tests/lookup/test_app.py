@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
-    "path", ["/static", "/nothing", "/recommend", "/popular/", "/popular/4"]
+    "path", ["/static", "/nothing", "/sessions", "/popular/", "/popular/4"]
 )
 async def test_unknown_routes(api: httpx.AsyncClient, path: str) -> None:
     """404 in the form of every error, no redirects."""

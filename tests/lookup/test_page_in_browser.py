@@ -106,6 +106,9 @@ def write(client: "redis.Redis") -> None:
     client.rpush(KEYS.of("g1").because(42), *reasons)
     client.rpush(KEYS.of("g1").similar(50), *contract.encode([(181, 0.9)]))
     client.rpush(KEYS.of("g1").similar(181), *contract.encode([(50, 0.9)]))
+    client.rpush(KEYS.of("g1").similar(300), *contract.encode([(73, 0.9), (258, 0.1)]))
+    trending = contract.encode([(258, 9.5), (50, 1.5)])
+    client.rpush(KEYS.of("g1").catalogue("trending"), *trending)
     client.set(KEYS.of("g1").about, contract.encode_about(ABOUT))
     client.set(KEYS.current, "g1")
 
@@ -134,7 +137,9 @@ def test_lists_appear_side_by_side_with_explanations(page: Page) -> None:
     first = page.all("#list li")[0].text
     assert "Star Wars" in first
     assert "1977 · Action · Sci-Fi" in first
-    assert "3.14" in first
+    score, *_, last = page.all("#list .score")
+    assert score.get_attribute("title") == "score 3.14"
+    assert score.size["width"] == bar_of(score) > bar_of(last)
     assert "Because they rated <img src=x onerror=alert(1)>" in first
     assert "because" not in page.all("#list li")[2].text.lower()
     assert page.all("#main img") == page.all("#main script") == []
@@ -142,6 +147,11 @@ def test_lists_appear_side_by_side_with_explanations(page: Page) -> None:
     assert left["x"] + left["width"] <= right["x"]
     assert page.browser.current_url.endswith("/?user=42")
     assert page.logged() == []
+
+
+def bar_of(score: WebElement) -> int:
+    """Return the length of a score's bar."""
+    return int(score.find_element(By.CSS_SELECTOR, ".bar").size["width"])
 
 
 def test_a_user_can_be_picked_and_left_again(page: Page) -> None:
@@ -152,6 +162,96 @@ def test_a_user_can_be_picked_and_left_again(page: Page) -> None:
     page.browser.back()
     page.until(lambda: page["welcome"].is_displayed())
     page.open_user()
+
+
+def test_films_can_be_picked(page: Page) -> None:
+    """By keys and by clicks; the address keeps the picks, and Back undoes the last."""
+    page.open()
+    page.until(lambda: page.ids("list") == [181, 50, 258, 73])
+    assert page["picker-title"].text == "Not a user? Pick films you like"
+    find = page["find"]
+    find.send_keys("star")
+    page.until(lambda: find.get_attribute("aria-expanded") == "true")
+    find.send_keys(Keys.ARROW_DOWN)
+    reached = page[str(find.get_attribute("aria-activedescendant"))]
+    assert (reached.text, reached.get_attribute("role")) == ("Star Wars 1977", "option")
+    find.send_keys(Keys.ENTER)
+    page.until(lambda: page.ids("list") == [181])
+    assert page.ids("picks") == [50]
+    assert page.browser.current_url.endswith("/?items=50")
+    assert "Because you picked Star Wars" in page["list"].text
+    find.send_keys("alert")
+    page.until(lambda: page.all("#found li"))
+    assert page["found"].text.startswith("<img src=x onerror=alert(1)>")
+    page.all("#found li")[0].click()
+    page.until(lambda: sorted(page.ids("list")) == [73, 181, 258])
+    assert page.browser.current_url.endswith("/?items=50,300")
+    page.all("#list [data-item='181'] .plain")[0].click()
+    page.until(lambda: page.ids("picks") == [50, 300, 181])
+    page.browser.back()
+    page.until(lambda: page.ids("picks") == [50, 300])
+    page.all("#picks button")[0].click()
+    page.until(lambda: page.ids("list") == [73, 258])
+    assert page.browser.switch_to.active_element == page.all("#picks button")[0]
+    page.all("#picks button")[0].click()
+    page.until(lambda: page["welcome"].is_displayed())
+    assert page.all("#main img") == page.all("#main script") == []
+    assert page.logged() == []
+
+
+def test_a_link_holds_picks(page: Page) -> None:
+    """Unknown ones are left out, and nothing at all gives the popular list."""
+    page.open("/?items=300,999,50")
+    page.until(lambda: page.ids("picks") == [300, 50])
+    page.until(lambda: sorted(page.ids("list")) == [73, 181, 258])
+    page.open("/?items=999")
+    page.until(lambda: page.ids("list") == [181, 50, 258, 73])
+
+
+def test_picks_may_have_ids_of_text(page: Page, redis_client: "redis.Redis") -> None:
+    """One that holds a comma is one id."""
+    own, names = KEYS.of("g1"), ["50,181", "b&c"]
+    redis_client.hset(own.meta, "item_ids", "text")
+    for name in names:
+        redis_client.hset(own.items, name, '{"title": "T", "genres": [], "year": 1}')
+    redis_client.rpush(own.similar("50,181"), *contract.encode([("73", 0.5)]))
+    page.open("/?items=50%2C181&items=b%26c")
+    page.until(lambda: page.ids("list") == [73])
+    chips = [chip.get_attribute("data-item") for chip in page.all("#picks li")]
+    assert chips == names
+    page.all("#list .plain")[0].click()
+    page.until(lambda: len(page.all("#picks li")) == 3)
+    assert page.browser.current_url.endswith("/?items=50%2C181&items=b%26c&items=73")
+
+
+def test_trending_and_new_are_beside_the_popular_list(page: Page) -> None:
+    page.open()
+    page.until(lambda: page.all("#catalogue [aria-current]"))
+    _, trending, new = page.all("#catalogue a")
+    trending.click()
+    page.until(lambda: page.ids("list") == [258, 50])
+    assert page.browser.current_url.endswith("/?list=trending")
+    assert page["recommended-title"].text == "Trending"
+    new.click()
+    page.until(lambda: page["recommended-title"].text == "New")
+    assert page.ids("list") == []  # of a generation from before there was a list
+
+
+def test_users_can_be_leafed_through(page: Page, redis_client: "redis.Redis") -> None:
+    """Up to those with the next id, over gaps, and to any of the examples."""
+    history = contract.encode_history(History(1, [(50, 5.0)], [(50, 5.0)]))
+    for user_id in (7, 9):
+        redis_client.set(KEYS.of("g1").history(user_id), history)
+    page.open("/?user=7")
+    page.until(lambda: page["rated-title"].text == "User 7 rated")
+    page["next"].click()
+    page.until(lambda: page["rated-title"].text == "User 9 rated")
+    page["next"].click()
+    page.until(lambda: "no user beside" in page["rated-note"].text)
+    page["previous"].click()
+    page.until(lambda: page["rated-title"].text == "User 7 rated")
+    page["random"].click()
+    page.until(lambda: page["rated-title"].text == "User 42 rated")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +334,12 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page) -> None:
     page.open_user()
     width = page.browser.execute_script("return document.documentElement.scrollWidth")
     assert width <= 360
-    assert page["recommended"].rect["y"] < page["rated"].rect["y"]
+    assert page["recommended-title"].rect["y"] < 740
+    assert not page["highest"].is_displayed()
+    page["rated-title"].click()
+    assert page["highest"].is_displayed()
+    assert page["highest"].rect["y"] < 740
+    assert page.all("#metrics .bar")[0].is_displayed()
 
 
 def test_dark_is_dark_and_light_is_light(page: Page) -> None:
@@ -262,6 +367,9 @@ def test_data_without_ratings_and_films_have_no_stars_and_items(
     assert page.ids("last") == [258, 300]
     shown = [one for one in page.all(".stars, #highest") if one.is_displayed()]
     assert shown == []
+    page.open()
+    page.until(lambda: page["picker-title"].text == "Not a user? Pick items you like")
+    assert "films" not in page["main"].text
 
 
 def test_an_unknown_user_gets_the_popular_list_and_a_note(page: Page) -> None:

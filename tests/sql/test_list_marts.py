@@ -226,7 +226,7 @@ def explanations(
     connection: Connection, history: list[Row], near: list[Row], ranked: list[Row]
 ) -> list[Row]:
     """Explain rows of (user_id, rank, item_id)."""
-    columns = "user_id item_id weight is_disliked"
+    columns = "user_id item_id slow_weight is_liked is_disliked n_back"
     given(connection, "int_history", columns, history)
     films(connection)
     given(connection, "int_item_neighbours", NEIGHBOURS, near)
@@ -234,28 +234,46 @@ def explanations(
     return fetched(connection, "marts/explanations")
 
 
-def test_explanations_are_the_largest_terms_of_recent_similarity(
-    connection: Connection,
-) -> None:
-    """Similarity times weight: 0.3 × 1 before 0.32 × 0.9; then by item."""
+def test_explanations_speak_for_their_item(connection: Connection) -> None:
+    """Similarity and weight count, and the share that an item has of its kin.
+
+    10 and 20 are as like 50 as 30 is, but 10 is like 60 too, and 20 was not liked.
+    """
     history: list[Row] = [
-        (1, 10, 1.0, False),
-        (1, 20, 0.9, False),
-        (1, 30, 0.5, False),
-        (1, 40, 0.5, False),
-        (2, 40, 1.0, False),
+        (1, 10, 1.0, True, False, 0),
+        (1, 20, 1.0, False, False, 1),
+        (1, 30, 0.9, True, False, 2),
+        (2, 40, 1.0, True, False, 0),
     ]
-    near: list[Row] = [(10, 50, 0.3), (20, 50, 0.32), (30, 50, 0.4), (40, 50, 0.4)]
-    near.append((10, 60, 0.1))
+    near: list[Row] = [(item, 50, 0.3) for item in (10, 20, 30, 40)]
+    near.append((10, 60, 0.4))
     expect(
         explanations(connection, history, near, [(1, 1, 60), (1, 2, 50), (2, 1, 50)]),
-        [(1, 1, "10"), (1, 2, "10,20,30"), (2, 1, "40")],
+        [(1, 1, "10"), (1, 2, "30,10,20"), (2, 1, "40")],
     )
+
+
+def test_an_item_is_seldom_repeated_within_twenty_entries(
+    connection: Connection,
+) -> None:
+    """10 is more like all of them, so that it speaks first where it is named anew."""
+    history: list[Row] = [(1, 10, 1.0, True, False, 0), (1, 20, 1.0, True, False, 1)]
+    near: list[Row] = [(10, item, 0.3) for item in range(100, 121)]
+    near += [(20, item, 0.2) for item in range(105, 121)]
+    ranked: list[Row] = [(1, 1 + i, 100 + i) for i in range(21)]
+    found = explanations(connection, history, near, ranked)
+    reasons = {rank: why for _, rank, why in found}
+    expected = ["10"] * 5 + ["20,10"] * 15 + ["10,20"]
+    assert reasons == dict(enumerate(expected, start=1))
 
 
 def test_an_item_without_an_explanation_has_a_row(connection: Connection) -> None:
     """The user rated no neighbour of it, or long ago, or disliked it."""
-    history: list[Row] = [(1, 10, 0.0, False), (1, 20, 1.0, True), (1, 30, 1.0, False)]
+    history: list[Row] = [
+        (1, 10, 0.1, True, False, 100),
+        (1, 20, 1.0, False, True, 0),
+        (1, 30, 1.0, True, False, 1),
+    ]
     near: list[Row] = [(10, 50, 0.3), (20, 50, 0.3), (30, 60, 0.0)]
     expect(
         explanations(connection, history, near, [(1, 1, 50), (1, 2, 60), (1, 3, 70)]),
@@ -266,11 +284,11 @@ def test_an_item_without_an_explanation_has_a_row(connection: Connection) -> Non
 def test_a_film_that_was_rated_twice_is_one_reason(connection: Connection) -> None:
     """As the id that stands for it, or else the other one."""
     history: list[Row] = [
-        (1, 70, 1.0, False),
-        (1, 10, 0.5, False),
-        (1, 20, 0.1, False),
-        (2, 10, 1.0, True),
-        (2, 70, 0.9, False),
+        (1, 70, 1.0, True, False, 0),
+        (1, 10, 0.5, True, False, 1),
+        (1, 20, 0.1, True, False, 2),
+        (2, 10, 1.0, False, True, 0),
+        (2, 70, 0.9, True, False, 1),
     ]
     near: list[Row] = [(10, 50, 0.3), (20, 50, 0.3), (70, 50, 0.3)]
     expect(

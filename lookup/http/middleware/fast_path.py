@@ -1,7 +1,7 @@
-"""Answers most requests before the router: cached responses and `/recommend/{user_id}`.
+"""Answers most requests before the router: cached responses, users and sessions.
 
-A cached response needs no routing and no lists from Redis; a user's list needs no
-search through the other routes.
+A cached response needs no routing and no lists from Redis; the lists of users and of
+sessions need no search through the other routes.
 """
 
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lookup.http import errors
 from lookup.http.cache import ResponseCache, cache_key
 from lookup.http.errors import ApiError
-from lookup.http.routes import Routes
+from lookup.http.recommend import RecommendRoutes
 from lookup.store.errors import StoreError
 from lookup.store.store import Store
 
@@ -27,14 +27,16 @@ class FastPathMiddleware:
         app: ASGIApp,
         store: Store,
         cache: ResponseCache,
-        routes: Routes,
+        routes: RecommendRoutes,
         recommend: Route,
+        session: Route,
     ) -> None:
         self.app = app
         self._store = store
         self._cache = cache
         self._routes = routes
         self._recommend = recommend
+        self._session = session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -52,6 +54,9 @@ class FastPathMiddleware:
         if cached is not None and cached.generation is await self._store.generation():
             return cached
         path: str = scope["path"]
+        if path == self._session.path:
+            scope["route"] = self._session
+            return await self._routes.session(Request(scope))
         user_id = path[len(PREFIX) :]
         if not path.startswith(PREFIX) or not user_id:
             return None

@@ -20,7 +20,7 @@ from batch.model.registry import Record, Registry
 from batch.settings import Settings
 from lookup.shared import contract
 from lookup.shared.contract import IdKind
-from lookup.shared.keys import CATALOGUE
+from lookup.shared.keys import CATALOGUE, ITEM_KINDS
 from tests import shop
 from tests.conftest import KEYS
 from tests.lookup.serving import serving
@@ -122,7 +122,7 @@ async def test_the_shops_ids_are_in_redis_in_files_and_in_answers(
             assert not UNLISTED & {item["item_id"] for item in found}
         user = (await api.get("/users/cust-0007")).json()
         assert {item["item_id"] for item in user["last"]} <= bought["cust-0007"]
-    for form in ("similar", *CATALOGUE):
+    for form in (*ITEM_KINDS, *CATALOGUE):
         found = lists(redis_client, form)
         assert found
         assert not UNLISTED & {other for others in found.values() for other in others}

@@ -1,6 +1,7 @@
 import re
 from dataclasses import astuple, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from batch.evaluation.report import N_FEATURES, Report, render
 from batch.scoring.ranking import Ranking
 from tests import worlds
 from tests.batch.evaluation.conftest import HoldOut, rated
+from tests.lookup.browser import chromium, resize
 from tests.worlds import World
 
 HOSTILE = "</title></li><script>alert('x')</script> & <b>\"Co\"</b> (1995)"
-VOID = {"meta", "rect", "line"}
+VOID = {"meta", "rect", "line", "br"}
 """Elements without an end tag: HTML's, and those of SVG that end in `/>` here."""
 
 
@@ -57,6 +59,7 @@ def report_of(hold_out: HoldOut, world: World) -> Report:
         made_at="2026-11-24 01:30 UTC",
         evaluation=evaluation,
         importances={f"feature_{i}": 1 / i for i in range(1, 40)},
+        parameters={"max_depth": "4", "features": HOSTILE},
         examples=examples.read(connection, evaluation.lists, evaluation.held_out),
         profile=data_profile.read(connection),
     )
@@ -85,15 +88,20 @@ def test_all_sections_and_numbers(report: Report) -> None:
         "2026-11-24 01:30 UTC",
         f"fifth: {evaluation.split}",
         f"{low:.4f} to {high:.4f}",
-        f"feature_{N_FEATURES}",
+        *(f"feature_{i}" for i in range(1, 40)),
+        f"The other {39 - N_FEATURES}",
+        "max_depth",
+        "By popularity of the item",
     ]
     for metrics in evaluation.rankers.values():
         lines += [f"{value:.4f}" for value in astuple(metrics)]
     lines += [f"{bias.gini:.4f}" for bias in evaluation.popularity_bias.values()]
     assert set(lines) <= set(text.splitlines())
     for length, bucket in evaluation.by_history_length.items():
-        assert f"\n{length}, {bucket['n_users']} user" in text
-    assert f"feature_{N_FEATURES + 1}" not in text
+        assert f"\n{length}\n{bucket['n_users']} user" in text
+    for name, bucket in evaluation.by_popularity.items():
+        assert f"\n{name}\n{bucket['n_held_out']} rating" in text
+        assert f"\n{bucket['model']:.4f}\n" in text
     assert text.count("Recommended\n") == 10
     assert "prod" not in text
 
@@ -153,3 +161,20 @@ def test_comparison_of_a_served_model_with_prod(report: Report) -> None:
     assert text.count("prod (version 6)\n") == 4
     assert "+0.0000 to +0.0000\n" in text
     assert "it looks better here than it is" in text
+
+
+@pytest.mark.slow
+def test_a_phone_scrolls_tables_with_their_bars(report: Report, tmp_path: Path) -> None:
+    """The page itself does not scroll sideways; a table's box does, by keys too."""
+    path = tmp_path / "evaluation.html"
+    path.write_text(render(report), encoding="utf-8")
+    with chromium(tmp_path / "chromium") as browser:
+        resize(browser, 360, 740)
+        browser.get(path.as_uri())
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 360
+        boxes = browser.find_elements("css selector", ".wide")
+        assert {box.get_attribute("tabindex") for box in boxes} == {"0"}
+        bars = browser.find_elements("css selector", ".wide > table svg")
+        assert len(bars) > 20
+        assert all(bar.size["width"] >= 60 for bar in bars if bar.is_displayed())

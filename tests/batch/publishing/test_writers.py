@@ -154,14 +154,15 @@ def test_keys_that_existed_are_refused(
 @pytest.mark.parametrize(
     ("key", "found"),
     [
-        ("user:1", "56 of 57 keys"),
-        ("because:3", "56 of 57 keys"),
-        ("history:2", "56 of 57 keys"),
-        ("similar:7", "56 of 57 keys"),
-        ("popular", "56 of 57 keys"),
-        ("new:Drama", "56 of 57 keys"),
-        ("about", "56 of 57 keys"),
-        ("meta", "56 of 57 keys"),
+        ("user:1", "96 of 97 keys"),
+        ("because:3", "96 of 97 keys"),
+        ("history:2", "96 of 97 keys"),
+        ("similar:7", "96 of 97 keys"),
+        ("next:7", "96 of 97 keys"),
+        ("popular", "96 of 97 keys"),
+        ("new:Drama", "96 of 97 keys"),
+        ("about", "96 of 97 keys"),
+        ("meta", "96 of 97 keys"),
         ("items", "0 of 2 items"),
     ],
 )
@@ -178,15 +179,19 @@ def test_a_lost_key_is_missed(
     monkeypatch.setattr(pipeline, "KEYS_PER_TRIP", 7)
     write(board, redis_client, path, list(map(ranking, range(1, 4))))
     shared_keys.write_items(single, "g", ITEMS)
-    lists = shared_keys.write_catalogue(single, "g", board, 5, SAME)
-    similar = shared_keys.write_similar(single, "g", board, 5, SAME)
-    lists += map(KEYS.of("g").similar, similar)
+    written = shared_keys.write_catalogue(single, "g", board, 5, SAME)
+    lists = {
+        KEYS.of("g").similar: shared_keys.read_similar(board, 5),
+        KEYS.of("g").next: shared_keys.read_next(board),
+    }
+    for key_of, some in lists.items():
+        written += shared_keys.write_lists(single, key_of, some, SAME)
     shared_keys.write_about(single, "g", ABOUT)
     shared_keys.write_meta(single, "g", META)
-    verify.verify(single, "g", [1, 2, 3], len(ITEMS), lists)
+    verify.verify(single, "g", [1, 2, 3], len(ITEMS), written)
     assert single.redis.delete(f"recs:g:{key}") == 1
     with pytest.raises(BatchError, match=f"{found}.*maxmemory-policy"):
-        verify.verify(single, "g", [1, 2, 3], len(ITEMS), lists)
+        verify.verify(single, "g", [1, 2, 3], len(ITEMS), written)
 
 
 def test_more_items_than_a_trip_takes(
@@ -202,10 +207,10 @@ def test_similar_items_are_lists_like_others(
     board: Connection, single: Client, redis_client: redis.Redis
 ) -> None:
     """Of one colour, best first, each item but itself."""
-    found = shared_keys.write_similar(single, "g", board, 5, SAME)
-    assert found == [str(item_id) for item_id in range(1, 41)]
-    for item_id in map(int, found):
-        key = KEYS.of("g").similar(item_id)
+    key_of, lists = KEYS.of("g").similar, shared_keys.read_similar(board, 5)
+    found = shared_keys.write_lists(single, key_of, lists, SAME)
+    assert found == [key_of(item_id) for item_id in range(1, 41)]
+    for item_id, key in enumerate(found, start=1):
         pairs = contract.decode(entries(redis_client, key))
         others = [other for other, _ in pairs]
         assert len(others) == 5
@@ -250,8 +255,32 @@ def test_without_items_there_are_empty_lists(single: Client, tmp_path: Path) -> 
     assert [entries(single.redis, key) for key in keys] == 3 * [[contract.NO_ITEMS]]
 
 
+def test_next_items_are_eligible_films_that_follow(tmp_path: Path) -> None:
+    """Item 1 is followed by 2, 3 and 4: but 2 is the film of 1, and 3 is sold out."""
+    ratings = [
+        (user, item, 4.0, 100 * position)
+        for user in range(1, 31)
+        for position, item in enumerate([5, 1, 2, 3, 4] if user < 29 else [1, 2])
+    ]
+    items: list[tuple[int, int | None, list[str]]]
+    items = [(item, 1990, []) for item in range(1, 8)]
+    with warehouse.connect(tmp_path) as connection:
+        worlds.stage(connection, worlds.World(ratings, items, []))
+        connection.execute("update stg_items set title = 'T' where item_id <= 2")
+        connection.execute("update stg_items set is_listed = item_id != 3")
+        tables.build(connection, n_cuts=0, merges_films=True)
+        found = {one.user_id: one for one in shared_keys.read_next(connection)}
+    assert set(found) <= {1, 2, 3, 4, 5}  # nobody rated 6 and 7
+    assert found[1].item_ids.tolist()[0] == found[2].item_ids.tolist()[0] == 4
+    for one in found.values():
+        assert not {2, 3, one.user_id} & set(one.item_ids.tolist())
+        assert one.scores.tolist() == sorted(one.scores.tolist(), reverse=True)
+        assert (one.scores > 0).all()
+    assert 1 not in found[2].item_ids
+
+
 def test_a_small_world(single: Client, tmp_path: Path) -> None:
-    """Genres are sorted, examples spread over users; items are similar by genres."""
+    """Genres are sorted, and items are similar by genres."""
     metrics = {"ndcg_at_10": 0.25}
     items: list[tuple[int, int | None, list[str]]] = [
         (1, 1990, ["War", "Drama"]),
@@ -264,10 +293,11 @@ def test_a_small_world(single: Client, tmp_path: Path) -> None:
             connection, range(1, 25), "by time", metrics, SAME
         )
         tables.build(connection, n_cuts=0)
-        similar = shared_keys.write_similar(single, "g", connection, 5, SAME)
-        assert similar == ["1", "2"]
+        similar = shared_keys.read_similar(connection, 5)
+        assert [one.user_id for one in similar] == [1, 2]
+        assert list(shared_keys.read_next(connection)) == []
         years = [item.year for item in shared_keys.read_items(connection, SAME)]
-    examples = [1, 4, 7, 10, 13, 16, 19, 22]
+    examples = list(range(1, 25))
     by_ranker = {"model": metrics}
     words = ["Drama", "War"]
     expected = About(24, 3, words, examples, "by time", by_ranker, False, False)

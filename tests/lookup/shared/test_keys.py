@@ -20,6 +20,7 @@ def test_keys_are_those_of_the_contract() -> None:
     assert KEYS.of("g").catalogue("new", "Sci-Fi") == "recs:g:new:Sci-Fi"
     assert KEYS.of("g").items == "recs:g:items"
     assert KEYS.of("g").similar(50) == "recs:g:similar:50"
+    assert KEYS.of("g").next(50) == "recs:g:next:50"
     assert KEYS.of("g").because(42) == "recs:g:because:42"
     assert KEYS.of("g").history(42) == "recs:g:history:42"
     assert KEYS.of("g").about == "recs:g:about"
@@ -30,7 +31,7 @@ def test_each_key_of_a_generation_is_known_by_its_form(prefix: str) -> None:
     keys = Keys(prefix)
     own = keys.of(NAME)
     found = [own.meta, own.popular, own.items, own.about, own.user(42)]
-    found += [own.because(42), own.history(42), own.similar(42)]
+    found += [own.because(42), own.history(42), own.similar(42), own.next(42)]
     found += [own.catalogue("trending"), own.catalogue("popular", "a:b/c\n")]
     assert {keys.generation_of(key) for key in found} == {NAME}
     for other in {"recs", "shop.recs", "recs:b", "shop-recs", NAME} - {prefix}:
