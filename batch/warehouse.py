@@ -32,9 +32,9 @@ MODELS = (
     "intermediate/int_cooccurrence_users",
     "intermediate/int_item_counts",
     "intermediate/int_cooccurrence_ratings",
+    "intermediate/int_voters",
     "intermediate/int_modelled_items",
     "intermediate/int_item_pairs",
-    "intermediate/int_item_transitions",
     "intermediate/int_item_neighbours",
     "intermediate/int_item_sequences",
     "intermediate/int_user_genres",
@@ -47,7 +47,7 @@ MODELS = (
 )
 """Built from the staging tables in this order, for one cutoff at a time."""
 
-IN_PARTS = ("intermediate/int_item_pairs", "intermediate/int_item_transitions")
+IN_PARTS = ("intermediate/int_item_pairs",)
 RATINGS_PER_PART = 50_000
 """Both models join each user's ratings with themselves. In small parts, whose groups
 fit into the processor's cache, that takes a third of the time and bounded memory."""
@@ -64,6 +64,7 @@ ON_DEMAND = (
     "marts/scorer_users",
     "marts/scorer_histories",
     "marts/scorer_genres",
+    "marts/rated_in_order",
     "marts/pair_features",
     "marts/catalogue_lists",
     "marts/popular_rankings",
@@ -84,9 +85,14 @@ Item models, training pairs and XGBoost need as much on top of it."""
 MEMORY_PER_THREAD = 256 * 2**20
 """Bytes that a thread needs for the parts of joins and sums that cannot spill."""
 
-LIMITS: Mapping[str, int] = {"n_cooccurrences": 1_000_000_000, "n_compared": 4_000}
+LIMITS: Mapping[str, int] = {
+    "n_cooccurrences": 1_000_000_000,
+    "n_compared": 4_000,
+    "n_votes": 1_000_000,
+}
 """Bound the time and memory of a cutoff: how many pairs of ratings co-occurrences are
-counted from, and how many of the most rated items count. ml-1m stays below both."""
+counted from, how many of the most rated items count, and how many ratings vote in the
+state kernels. ml-1m stays below all."""
 
 OWN = "process-"
 """The prefix of the folders that processes spill into."""

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from batch import warehouse
-from batch.features import candidates, tables
+from batch.features import base_scores, candidates, tables
 from batch.features.columns import FEATURES
 from batch.ingest import load, release
-from batch.model import train
+from batch.model import base_margin, train
 from batch.scoring import compiled, forest, rank, tested_sql
 from tests import movielens, worlds
 from tests.batch.scoring.cells import MAX_VALUES, differing_cells
@@ -109,7 +109,9 @@ def differing_lists(connection: Connection, user_ids: Sequence[int]) -> str:
     drawn = np.random.default_rng(0).integers(0, 6, len(pairs)).astype(np.float32)
     labelled = replace(pairs, labels=drawn)
     booster = train.train([labelled], None, {"min_child_weight": 0.0}, 50).booster
-    scorer = compiled.Scorer(connection, forest.lay_out(booster, FEATURES))
+    weights = tuple(np.random.default_rng(0).normal(size=len(base_scores.COLUMNS)))
+    base_margin.write(booster, weights)
+    scorer = compiled.Scorer(connection, forest.lay_out(booster, FEATURES), weights)
     try:
         rank.compare(connection, booster, scorer, user_ids, top_n=100)
     except forest.UnsupportedError as error:

@@ -47,20 +47,27 @@ MAX_USERS = 3_000
 N_NEXT = 3
 """Number of a user's last ratings that are the future in the latest training window."""
 
-WINDOWS = ((1, N_NEXT), (2, 0))
-REFIT_WINDOWS = ((0, N_NEXT), (1, 0))
-"""The cutoffs of the training windows, as n_cuts and n_next of `tables.build`. One
+WINDOWS = ((2, 0),)
+SPARSE_WINDOWS = ((1, N_NEXT), (2, 0))
+"""The cutoffs of the training windows, as n_cuts and n_next of `tables.build`. A
 window's future is the last fifth of the ratings before the hold-out, as in the
-evaluation protocol. The other's is the last three ratings before the hold-out. The
-refit has no hold-out: its windows are one cut later."""
+evaluation protocol. Where most users have too few ratings for that, another's is the
+last three ratings before the hold-out. The refit has no hold-out: its windows are one
+cut later."""
+
+IS_SPARSE = """
+    select coalesce(median(n_ratings) < 6, false)
+    from (select count(*) as n_ratings from stg_ratings group by user_id)
+"""
+"""A user with six ratings has a past and a future at the cutoffs of WINDOWS."""
 
 SHORT_SHARE = 0.1
-"""The share of users who teach the latest window with their first one to five ratings
-only."""
+"""The share of users who teach the window of the last three ratings with their first
+one to five ratings only."""
 
 SAMPLE: dict[str, str | int | float | bool] = {
     "windows": repr(WINDOWS),
-    "refit_windows": repr(REFIT_WINDOWS),
+    "sparse_windows": repr(SPARSE_WINDOWS),
     "sample_max_users": MAX_USERS,
     "sample_short_share": SHORT_SHARE,
     "sample_max_pairs": candidates.MAX_PAIRS,
@@ -176,6 +183,7 @@ def train_within_run(
     one has the same parameters, refitted on all ratings, so no hold-out is left to
     measure it. Afterwards the connection holds the tables as of the hold-out's cutoff.
     """
+    from batch.model import base_margin
     from batch.model.train import CURVE_SHARE
     from batch.model.train import train as fit_model
 
@@ -185,16 +193,16 @@ def train_within_run(
     log.info("building the features to train with")
     windows = sample_windows(connection, watch, scale, names)
     write_pairs(connection, windows, settings)
-    later = [
-        sample_window(connection, watch, *window, scale, names)
-        for window in REFIT_WINDOWS
-    ]
+    later = sample_windows(connection, watch, scale, names, earlier=0)
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), max(w.n_users for w in windows)
         log.info("training on %d pairs of %d users", n_pairs, n_users)
         liked_from = scale.liked_from
         fit: Fit = partial(fit_model, liked_from=liked_from, **chosen)
         trained = fit(windows, later[-1].of_every(CURVE_SHARE))
+        # the tables of the last window are as of the hold-out's cutoff
+        weights = base_margin.fit(connection) if profile.has_order else None
+        base_margin.write(trained.booster, weights)
         windows.clear()  # the evaluation needs the memory
         # joins leave half a core idle: refit while evaluating
         with ThreadPoolExecutor(max_workers=1) as executor:
@@ -202,9 +210,11 @@ def train_within_run(
             refitting = executor.submit(fit, later)
             measurement = measure(connection, trained.booster, "evaluated", settings)
             served = refitting.result().booster
+        base_margin.write(served, weights)
         example = later[-1].values.slice(0, 5)
         counts = {"n_training_pairs": n_pairs, "n_training_users": n_users}
-        trained = replace(trained, parameters=trained.parameters | SAMPLE | counts)
+        logged = trained.parameters | SAMPLE | counts | base_margin.named(weights)
+        trained = replace(trained, parameters=logged)
         version = register(registry, tags, trained, served, example, measurement)
     evaluation = measurement.evaluation
     log.info(
@@ -233,10 +243,13 @@ def sample_windows(
     watch: Stopwatch,
     scale: RatingScale = DEFAULT_SCALE,
     names: Sequence[str] = FEATURES,
+    earlier: int = 1,
 ) -> list[Pairs]:
-    """Sample the training windows of the evaluated model."""
+    """Sample the training windows of the evaluated model, or with 0 of the refit."""
+    ((is_sparse,),) = connection.sql(IS_SPARSE).fetchall()
     return [
-        sample_window(connection, watch, *window, scale, names) for window in WINDOWS
+        sample_window(connection, watch, n_cuts - 1 + earlier, n_next, scale, names)
+        for n_cuts, n_next in (SPARSE_WINDOWS if is_sparse else WINDOWS)
     ]
 
 

@@ -12,9 +12,9 @@ from batch import warehouse
 from batch.features import columns, item_models
 from batch.features.columns import FEATURES
 
-NEGATIVE_SHARE = 0.25
-MIN_NEGATIVES = 400
-MAX_PAIRS = 500_000
+NEGATIVE_SHARE = 0.125
+MIN_NEGATIVES = 200
+MAX_PAIRS = 250_000
 """Size of a training sample: the share of negatives to keep, the minimum of negatives
 per user, and the maximum of pairs."""
 

@@ -10,13 +10,16 @@ items; they forget a history at different rates (after the transitions of Choi a
 others, Session-aware Linear Item-Item Models, 2021).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from batch.machine import limits
 
 CREATE = "create or replace table int_item_weights as select * from solved"
 SCORES_TABLE = "linear_scores"
@@ -33,6 +36,12 @@ SCORES = {
 }
 """Column of `linear_scores` → its model, and the column of `user_states` to apply the
 model to."""
+
+FADES = {"near": (0.9, 0.5), "far": (0.97, 0.97), "soon": (0.5, 0.3)}
+"""How the states and targets of the others fade; see `batch.features.transitions`."""
+
+DIAGONAL = "ease_diagonal"
+"""The column of `int_item_weights` with the diagonal of the inverse Gram matrix."""
 
 PENALTIES = {"ease": 200.0, "near": 200.0, "far": 200.0, "soon": 100.0}
 """L2 regularization."""
@@ -64,35 +73,39 @@ def build(connection: duckdb.DuckDBPyConnection) -> None:
 
     Args:
         connection: holds the cutoff's `int_modelled_items`, `int_item_pairs` and
-            `int_item_transitions`.
+            `int_cooccurrence_ratings`.
     """
+    from batch.features import transitions  # with numba, which takes half a second
+
     items = connection.table("int_modelled_items").to_arrow_table()
     item_ids = items["item_id"].to_numpy()
     n_ratings = items["n_ratings"].to_numpy().astype(np.float64)
-    columns = {"item_id": pa.array(item_ids, pa.int32())}
-    for name, weights in solve(connection, item_ids, n_ratings):
-        whole = np.rint(weights / UNIT).astype(np.int32).ravel()
+    gram = dense(connection.table("int_item_pairs"), "n_both", item_ids)
+    ratings = transitions.read(connection, item_ids)
+
+    def solve_ease() -> tuple[Matrix, Matrix]:
+        inverse = inverted(gram + np.diag(n_ratings), PENALTIES["ease"])
+        return ease(inverse), np.diag(inverse)
+
+    def solve_next(name: str) -> Matrix:
+        states, targets = transitions.products(ratings, len(item_ids), *FADES[name])
+        states += np.diag(n_ratings + PENALTIES[name])
+        return np.asarray(np.linalg.solve(states, targets), np.float64)
+
+    # two at a time, because BLAS has one thread and the matrices are large
+    with ThreadPoolExecutor(min(2, limits.cores())) as pool:
+        eased = pool.submit(solve_ease)
+        solved = dict(zip(FADES, pool.map(solve_next, FADES), strict=True))
+    solved["ease"], diagonal = eased.result()
+    columns = {"item_id": pa.array(item_ids, pa.int32()), DIAGONAL: pa.array(diagonal)}
+    for name in MODELS:
+        whole = np.rint(solved[name] / UNIT).astype(np.int32).ravel()
         columns[name] = pa.FixedSizeListArray.from_arrays(
             pa.array(whole), max(1, len(item_ids))
         )
     connection.register("solved", pa.table(columns))
     connection.execute(CREATE)
     connection.unregister("solved")
-
-
-def solve(
-    connection: duckdb.DuckDBPyConnection, item_ids: Ids, n_ratings: Matrix
-) -> Iterator[tuple[str, Matrix]]:
-    """Yield each model's name and weights, of shape (n_modelled, n_modelled)."""
-    pairs = connection.table("int_item_pairs")
-    gram = dense(pairs, "n_both", item_ids) + np.diag(n_ratings)
-    yield "ease", ease(gram, PENALTIES["ease"])
-    transitions = connection.table("int_item_transitions")
-    for name in MODELS[1:]:
-        gram = dense(transitions, f"{name}_together", item_ids)
-        gram = gram + gram.T + np.diag(n_ratings + PENALTIES[name])
-        targets = dense(transitions, f"{name}_next", item_ids)
-        yield name, np.asarray(np.linalg.solve(gram, targets), np.float64)
 
 
 def dense(pairs: duckdb.DuckDBPyRelation, name: str, item_ids: Ids) -> Matrix:
@@ -107,9 +120,17 @@ def dense(pairs: duckdb.DuckDBPyRelation, name: str, item_ids: Ids) -> Matrix:
     return matrix
 
 
-def ease(gram: Matrix, penalty: float) -> Matrix:
-    """Solve for the weights that predict each item from all others."""
-    inverse = np.linalg.inv(gram + penalty * np.eye(len(gram)))
+def inverted(gram: Matrix, penalty: float) -> Matrix:
+    """Return the inverse of a Gram matrix with a penalty on its diagonal."""
+    return np.asarray(np.linalg.inv(gram + penalty * np.eye(len(gram))), np.float64)
+
+
+def ease(inverse: Matrix) -> Matrix:
+    """Return the weights that predict each item from all others.
+
+    Args:
+        inverse: see `inverted`.
+    """
     weights: Matrix = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0)
     return weights
@@ -127,6 +148,12 @@ def read(connection: duckdb.DuckDBPyConnection) -> Weights:
         for name in MODELS
     }
     return Weights(item_ids, models)
+
+
+def ease_diagonal(connection: duckdb.DuckDBPyConnection) -> npt.NDArray[np.float64]:
+    """Read the diagonal of the inverse from which EASE's weights were made."""
+    table = connection.table("int_item_weights").select(DIAGONAL).to_arrow_table()
+    return np.asarray(table[DIAGONAL].to_numpy(), np.float64)
 
 
 def scores(weights: Weights, user_ids: Sequence[int], states: pa.Table) -> pa.Table:

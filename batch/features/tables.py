@@ -17,6 +17,14 @@ from batch.settings import DEFAULT_SCALE, RatingScale
 EXEMPT = {"eligible_items", "films"}
 """Models that choose pairs but compute nothing about them."""
 
+FEATURES = (
+    "marts/pair_features",
+    "marts/user_states",
+    "marts/scorer_histories",
+    "intermediate/int_voters",
+)
+"""The models from which the trees' features and the base margin are computed."""
+
 WORD = re.compile(r"\w+")
 
 
@@ -71,10 +79,10 @@ def fingerprint() -> str:
 def features_fingerprint() -> str:
     """Return a digest of the computation of the features: must a model be retrained?
 
-    It covers all that `candidates.pairs` runs and the models that this reads, but the
-    staging models; and LIMITS. Neither comments nor white space count.
+    It covers FEATURES and the models that they read, but the staging models; and
+    LIMITS. Neither comments nor white space count.
     """
-    found = digests("marts/pair_features", "marts/user_states")
+    found = digests(*FEATURES)
     return digest_of(found | {"limits": repr(warehouse.LIMITS)})
 
 
@@ -104,7 +112,14 @@ def digests(*models: str) -> dict[str, str]:
 
 def linear_models() -> str:
     """Return the code of the linear models without comments and docstrings."""
-    text = Path(item_models.__file__).read_text(encoding="utf-8")
+    folder = Path(item_models.__file__).parent
+    names = ("item_models.py", "transitions.py", "base_scores.py", "loops.py")
+    return "\n".join(code_of(folder / name) for name in names)
+
+
+def code_of(path: Path) -> str:
+    """Return a module's code without comments and docstrings."""
+    text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     for token in tokenize.generate_tokens(StringIO(text).readline):
         if token.type == tokenize.COMMENT:

@@ -26,11 +26,11 @@ PARAMETERS: dict[str, str | int | float | bool] = {
     "colsample_bynode": 0.2,
     "seed": 42,
 }
-N_ROUNDS = 200
+N_ROUNDS = 160
 N_STAGES = 10
-NEGATIVE_SHARE = 0.2
+NEGATIVE_SHARE = 0.4
 MIN_NEGATIVES = 80
-"""Each stage samples a fifth of a window's negatives, or 80 per user if that is more.
+"""Each stage samples two fifths of a window's negatives, or 80 per user if it is more.
 It costs as much as training on few negatives and generalises as if on many."""
 
 CURVE_SHARE = 20

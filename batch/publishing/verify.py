@@ -49,13 +49,13 @@ def verify_held(client: Client, generation: str) -> None:
         }
     )
     found["items"] = client.redis.hlen(own.items)
-    shared = {"popular", "about"} & found.keys()
+    lost = [key for key in (own.popular, own.about) if not client.redis.exists(key)]
     wanted = dict.fromkeys(USER_KINDS, int(meta["n_users"]))
     wanted["items"] = int(meta["n_items"])
     lacking = {kind: (found[kind], n) for kind, n in wanted.items() if found[kind] != n}
-    if lacking or len(shared) < 2:
+    if lacking or lost:
         counts = ", ".join(f"{n} of {of} {kind}" for kind, (n, of) in lacking.items())
         raise BatchError(
-            f"{generation} is not whole: Redis holds {counts or 'no popular list'}; "
+            f"{generation} is not whole: Redis holds {counts or 'no ' + lost[0]}; "
             "the served lists have not changed"
         )

@@ -147,6 +147,7 @@ def read_users(
     genre_places = places(genres["genre"], catalogue.genres)
     names = [name.removeprefix("user_") for name in columns.USER]
     return Users(
+        ids=np.asarray(user_ids, np.int64),
         floats=np.column_stack([floats(table, name) for name in names]),
         doubles=np.column_stack([doubles(table, name) for name in USER_ATTRIBUTES]),
         places=np.column_stack(
@@ -174,6 +175,7 @@ def split(users: Users, size: int) -> Iterator[Users]:
         states = users.state_starts[first : last + 1]
         genres = users.genre_starts[first : last + 1]
         yield Users(
+            ids=users.ids[own],
             floats=users.floats[own],
             doubles=users.doubles[own],
             places=users.places[own],

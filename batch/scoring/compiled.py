@@ -4,13 +4,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from batch.features import base_scores
+from batch.features.base_scores import Base, Histories
 from batch.machine import limits
+from batch.model import base_margin
+from batch.model.base_margin import Weights
 from batch.scoring import arrays, kernels
 from batch.scoring.kernels import Forest, Items, Scratch, Users
 from batch.scoring.ranking import Ranking
@@ -26,13 +30,34 @@ Ranked = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.in
 of the users' lists, of shape (n_users,)."""
 
 
-class Scorer:
-    """Ranks the items of a cutoff with a model whose features are FEATURES."""
+class Start(NamedTuple):
+    """What the base margins are made from, for a model that has some."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, forest: Forest) -> None:
+    base: Base
+    weights: Weights
+
+
+class Scorer:
+    """Ranks the items of a cutoff with a model whose features are FEATURES.
+
+    Args:
+        connection: holds the tables of the cutoff.
+        forest: the model's trees.
+        weights: of the model's base margin; None if its trees are the whole model.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        forest: Forest,
+        weights: Weights | None = None,
+    ) -> None:
         self._connection = connection
         self.forest = forest
         self.catalogue = arrays.read_catalogue(connection, forest)
+        self.start = None
+        if weights is not None:
+            self.start = Start(Base.read(connection), weights)
 
     def rank_users(
         self, user_ids: Sequence[int], top_n: int, workers: "Workers | None" = None
@@ -95,6 +120,7 @@ class Threads:
     def __init__(self, scorer: Scorer) -> None:
         self._items = scorer.catalogue.items
         self._forest = scorer.forest
+        self._start = scorer.start
         self._pool = ThreadPoolExecutor(limits.cores())
 
     def __enter__(self) -> Self:
@@ -105,16 +131,33 @@ class Threads:
 
     def submit(self, users: Users, top_n: int) -> Future[Ranked]:
         """Start to rank users in a thread."""
-        return self._pool.submit(rank, users, self._items, self._forest, top_n)
+        return self._pool.submit(
+            rank, users, self._items, self._forest, self._start, top_n
+        )
 
 
-def rank(users: Users, items: Items, forest: Forest, top_n: int) -> Ranked:
+def rank(
+    users: Users, items: Items, forest: Forest, start: Start | None, top_n: int
+) -> Ranked:
     """Rank every unseen item for some users."""
     n = len(users.floats)
+    margins = np.full((n, items.codes.shape[1]), forest.base)
+    if start is not None:
+        own = Histories(
+            users.ids,
+            users.history_starts,
+            users.history[:, 0],
+            users.history[:, 2] > 0,
+        )
+        margins = base_margin.margins(start.base, own, start.weights)
+        # larger sums have larger rounding errors
+        size = float(np.abs(margins).max(initial=0)) * len(forest.leaves)
+        slack = forest.slack + 2 * size * float(np.finfo(np.float32).eps)
+        forest = forest._replace(slack=slack)
     places, scores = np.zeros((n, top_n), np.int32), np.zeros((n, top_n), np.float32)
     n_best = np.zeros(n, np.int64)
     scratch = scratch_for(items, forest)
-    kernels.rank(users, items, forest, scratch, places, scores, n_best)
+    kernels.rank(users, items, forest, margins, scratch, places, scores, n_best)
     return places, scores, n_best
 
 
@@ -195,9 +238,17 @@ def warm_up() -> None:
         films=ints(1), ineligible=ints(0), rows=longs(7), scales=longs(2, 7),
     )  # fmt: skip
     users = Users(
-        floats=np.zeros((0, 1), np.float32), doubles=np.zeros((0, 1)),
+        ids=longs(0), floats=np.zeros((0, 1), np.float32), doubles=np.zeros((0, 1)),
         places=longs(0, 3), history_starts=longs(1), history=ints(0, 7),
         state_starts=longs(1), states=ints(0, 6), genre_starts=longs(1),
         genres=longs(0, 6),
     )  # fmt: skip
-    rank(users, items, stump(), top_n=1)
+    base = Base(
+        item_ids=ints(1), n_ratings=np.zeros(1, np.float32),
+        sums=np.zeros((4, 1), np.float32), by_item=np.zeros((5, 1), np.float32),
+        genres=np.zeros((1, 0), np.float32), voter_ids=ints(0), starts=longs(1),
+        items=ints(0), modelled=ints(1), modelled_items=ints(1), weights=ints(1, 1),
+    )  # fmt: skip
+    one_rating = Histories(longs(1), np.array([0, 1]), ints(1), np.zeros(1, np.bool_))
+    base_scores.scores(base, one_rating)
+    rank(users, items, stump(), None, top_n=1)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from batch.errors import BatchError
+from batch.features import base_scores
+from batch.model import base_margin
 from batch.scoring import compiled, kernels
-from batch.scoring.compiled import USERS_PER_BLOCK, Ranked, Scorer
+from batch.scoring.compiled import USERS_PER_BLOCK, Ranked, Scorer, Start
 from batch.scoring.kernels import Forest, Items, Users
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ TASKS_PER_THREAD = 4
 
 POLL_SECONDS = 2.0
 
-Shared = tuple[Items, Forest]
+Shared = tuple[Items, Forest, Start | None]
 
 
 class Cluster:
@@ -44,7 +46,7 @@ class Cluster:
 
     def __init__(self, address: str, scorer: Scorer) -> None:
         self._address = address
-        shared = scorer.catalogue.items, scorer.forest
+        shared = scorer.catalogue.items, scorer.forest, scorer.start
         self._pickled = pickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL)
         self._name = hashlib.sha256(self._pickled).hexdigest()
 
@@ -146,10 +148,9 @@ def connect(address: str) -> "Client":
 
 def code_digest() -> str:
     """Return a digest of the code that runs on the workers."""
-    sources = (compiled.__file__, kernels.__file__)
-    return hashlib.sha256(
-        b"\0".join(Path(path).read_bytes() for path in sources)
-    ).hexdigest()
+    modules = (compiled, kernels, base_scores, base_margin)
+    sources = (Path(str(module.__file__)).read_bytes() for module in modules)
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
 # --- on the workers ------------------------------------------------------------------
@@ -160,8 +161,8 @@ _unpickled: dict[str, Shared] = {}
 
 def work(packed: bytes, shared: bytes, name: str, top_n: int) -> Ranked:
     """Unpickle users and rank the unseen items for them."""
-    items, forest = unpickled(shared, name)
-    return compiled.rank(pickle.loads(packed), items, forest, top_n)  # noqa: S301 - ours
+    users = pickle.loads(packed)  # noqa: S301 - ours
+    return compiled.rank(users, *unpickled(shared, name), top_n)
 
 
 def unpickled(shared: bytes, name: str) -> Shared:

@@ -16,12 +16,12 @@ arrays rather than the tuples that hold them, because the compilation time grows
 each array that is passed on.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from batch.machine.native import compiled
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 Floats = npt.NDArray[np.float32]
@@ -87,6 +87,7 @@ class Items(NamedTuple):
 class Users(NamedTuple):
     """The data of a block of users."""
 
+    ids: Longs  # (n_users,)
     floats: Floats  # (n_users, n user features)
     doubles: Doubles  # (n_users, n attributes)
     places: Longs  # (n_users, 3): week, audiences by age and by occupation
@@ -125,19 +126,12 @@ class Encoder(NamedTuple):
     missing: np.unsignedinteger[Any]
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function at its first call and cache the machine code on disk."""
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no writable folder for the cache
-        return njit(nogil=True, error_model="numpy")(function)
-
-
 @compiled
 def rank(
     users: Any,
     items: Any,
     forest: Any,
+    margins: Any,
     scratch: Any,
     best_items: Any,
     best_scores: Any,
@@ -145,7 +139,8 @@ def rank(
 ) -> None:
     """Rank the unseen items for each user.
 
-    Fills `best_items` (places of items, best first) and `best_scores`, both of shape
+    The sums of leaves begin at `margins`, of shape (n_users, n_items). Fills
+    `best_items` (places of items, best first) and `best_scores`, both of shape
     (n_users, top_n), and `n_best`, the length of each user's list.
     """
     row, n_rows = items.first_code, len(items.codes)
@@ -154,8 +149,8 @@ def rank(
         encode_user(u, users, items, forest, scratch)
         seen = users.history[users.history_starts[u] : users.history_starts[u + 1], 0]
         n_best[u] = rank_items(
-            forest, items.ineligible, items.films, seen, scratch, best_items[u],
-            best_scores[u],
+            forest, margins[u], items.ineligible, items.films, seen, scratch,
+            best_items[u], best_scores[u],
         )  # fmt: skip
 
 
@@ -431,6 +426,7 @@ def as_float(whole: Any, scale: Any) -> Any:
 @compiled
 def rank_items(
     forest: Any,
+    margin: Any,
     ineligible: Any,
     films: Any,
     seen: Any,
@@ -455,7 +451,7 @@ def rank_items(
         if not is_excluded[i]:
             n_left -= 1
         is_excluded[i] = True
-    n_scored = score_items(forest, n_left, len(scores), scratch)
+    n_scored = score_items(forest, margin, n_left, len(scores), scratch)
     for i in seen:
         is_excluded[films[i]] = False
     for i in ineligible:
@@ -469,7 +465,7 @@ def rank_items(
 
 
 @compiled
-def score_items(forest: Any, n_left: Any, top_n: Any, scratch: Any) -> Any:
+def score_items(forest: Any, margin: Any, n_left: Any, top_n: Any, scratch: Any) -> Any:
     """Score the items that can be among the best, and drop the others on the way.
 
     The first half of the trees scores every item. The other half scores the leaders,
@@ -483,7 +479,7 @@ def score_items(forest: Any, n_left: Any, top_n: Any, scratch: Any) -> Any:
     n_trees = len(forest.remaining) - 1
     is_small = n_left <= 2 * top_n or n_trees < MIN_TREES_TO_COMPACT
     first = n_trees if is_small else n_trees // 2
-    scores[:] = forest.base
+    scores[:] = margin
     add_trees(forest, 0, first, scratch.codes, scores, scratch.buffers)
     n = 0
     if is_small:

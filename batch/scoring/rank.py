@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 
 from batch.features.columns import FEATURES
+from batch.model import base_margin
 from batch.scoring import plain, popularity, tested_sql, warm_up
 from batch.scoring.ranking import Ranking
 
@@ -110,7 +111,9 @@ def compiled_scorer(
         explain(f"numba cannot be used here: {error}")
         return None
     try:
-        found = compiled.Scorer(connection, forest.lay_out(booster, FEATURES))
+        laid_out = forest.lay_out(booster, FEATURES)
+        weights = base_margin.read(booster)
+        found = compiled.Scorer(connection, laid_out, weights)
         some = some_users(connection, user_ids)
         compare(connection, booster, found, some, top_n)
     except forest.UnsupportedError as error:

@@ -1,6 +1,6 @@
--- one row per item that the linear models cover: the 2000 most rated ones, or up to
--- 3000 if they hold less than nine tenths of the ratings; of those, the ones that at
--- least five co-occurrence users rated
+-- one row per item that the linear models cover: the 2000 most rated ones, and up to
+-- 1000 more until they hold 99 of 100 ratings; of those, the ones that at least five
+-- co-occurrence users rated
 with counts as (
     select * from int_item_counts
 ),
@@ -28,7 +28,7 @@ modelled as (
         n_sampled >= 5
         and (
             popularity_rank <= 2000
-            or (popularity_rank <= 3000 and n_above < 0.9 * n_all)
+            or (popularity_rank <= 3000 and n_above < 0.99 * n_all)
         )
     order by item_id
 )

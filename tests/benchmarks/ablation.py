@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 
 from batch import warehouse
 from batch.commands.stopwatch import Stopwatch
@@ -19,7 +21,7 @@ from batch.evaluation.metrics import K, Metrics, measure
 from batch.features import candidates, columns, tables
 from batch.features.candidates import Pairs
 from batch.features.columns import FEATURES
-from batch.model import train
+from batch.model import base_margin, train
 from batch.scoring import plain
 from tests.benchmarks import frame, quality
 
@@ -55,7 +57,7 @@ def measure_all(
     connection: duckdb.DuckDBPyConnection,
 ) -> Iterator[tuple[str, Metrics]]:
     """Train without each thing in turn, and measure on the same candidates."""
-    near, fifth = sample_windows(connection, Stopwatch())
+    windows = sample_windows(connection, Stopwatch())
     tables.build(connection, n_cuts=1)
     user_ids = warehouse.user_ids(connection)
     every_pair = Pairs.joined(
@@ -66,24 +68,31 @@ def measure_all(
     )
     held_out = read_held_out(connection, user_ids)
     n_items = warehouse.count(connection, "stg_items")
+    weights = base_margin.fit(connection)
+    assert weights is not None
+    starts = plain.Margins(connection, weights).of(user_ids, every_pair)
 
     def measured(
-        windows: Sequence[Pairs], names: Sequence[str] = FEATURES, seed: int = 42
+        names: Sequence[str] = FEATURES,
+        seed: int = 42,
+        start: npt.NDArray[np.float32] | None = starts,
     ) -> Metrics:
         chosen = [only(window, names) for window in windows]
         booster = train.train(chosen, parameters={"seed": seed}).booster
-        scores = plain.predict(booster, only(every_pair, names))
+        return of_scores(plain.predict(booster, only(every_pair, names), start))
+
+    def of_scores(scores: npt.NDArray[np.float32]) -> Metrics:
         ranked = plain.rank_pairs(user_ids, every_pair, scores, K)
         lists = {ranking.user_id: ranking.item_ids.tolist() for ranking in ranked}
         return measure(lists, held_out, n_items)
 
-    yield "all", measured([near, fifth])
-    yield "all, another seed", measured([near, fifth], seed=1_000)
-    yield "without the window of the last three ratings", measured([fifth])
-    yield "without the window of the last fifth", measured([near])
+    yield "all", measured()
+    yield "all, another seed", measured(seed=1_000)
+    yield "without the base margin", measured(start=None)
+    yield "the base margin alone", of_scores(starts)
     for name, family in FAMILIES.items():
         rest = [feature for feature in FEATURES if feature not in family]
-        yield f"without {name}", measured([near, fifth], rest)
+        yield f"without {name}", measured(rest)
 
 
 def only(pairs: Pairs, names: Sequence[str]) -> Pairs:

@@ -10,7 +10,12 @@ from pathlib import Path
 import duckdb
 
 from batch import warehouse
+from batch.commands.stopwatch import Stopwatch
+from batch.commands.train import sample_windows
+from batch.features import tables
 from batch.ingest import load, release
+from batch.model import base_margin, train
+from batch.model.train import Trained
 
 
 def parsed(
@@ -41,6 +46,17 @@ def staged(path: Path) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
         with warehouse.connect(Path(scratch) / "spill") as connection:
             load.read(connection, raw)
             yield raw.name, connection
+
+
+def trained(connection: duckdb.DuckDBPyConnection) -> Trained:
+    """Train the evaluated model of a release as `train` does.
+
+    Afterwards the connection holds the tables as of the hold-out's cutoff.
+    """
+    found = train.train(sample_windows(connection, Stopwatch()))
+    tables.build(connection, n_cuts=1)
+    base_margin.write(found.booster, base_margin.fit(connection))
+    return found
 
 
 def header(*cells: str) -> None:

@@ -11,12 +11,9 @@ from itertools import chain
 import duckdb
 
 from batch import warehouse
-from batch.commands.stopwatch import Stopwatch
-from batch.commands.train import sample_windows
 from batch.evaluation import baselines
 from batch.evaluation.metrics import K, mean_ndcg
 from batch.features import tables
-from batch.model import train
 from batch.scoring import rank
 from tests.benchmarks import frame
 
@@ -64,7 +61,7 @@ def measure_all(
     for user_id, n_kept, item_id, rating in rows:
         ratings = held_out.setdefault(n_kept, {}).setdefault(user_id, {})
         ratings[item_id] = rating
-    booster = train.train(sample_windows(connection, Stopwatch())).booster
+    booster = frame.trained(connection).booster
     tables.build(connection, n_cuts=0)
     user_ids = sorted(user_id for users in held_out.values() for user_id in users)
     rankings = chain.from_iterable(rank.rank_users(connection, booster, user_ids, K))

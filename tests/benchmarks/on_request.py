@@ -20,10 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from batch.commands.stopwatch import Stopwatch
-from batch.commands.train import sample_windows
 from batch.features import tables
-from batch.model import train
 from batch.scoring import rank
 from tests.benchmarks import frame
 
@@ -53,7 +50,7 @@ def main() -> None:
     """Train, then serve until stopped."""
     port, raw = int(sys.argv[1]), Path(sys.argv[2])
     with frame.staged(raw) as (_, connection):
-        booster = train.train(sample_windows(connection, Stopwatch())).booster
+        booster = frame.trained(connection).booster
         tables.build(connection, n_cuts=0)
         app = create_app(connection, booster, _items(connection))
         uvicorn.run(app, port=port, access_log=False, log_level="warning")

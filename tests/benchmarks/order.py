@@ -101,7 +101,8 @@ def baselines(sequences: Sequences) -> dict[str, Ranks]:
     for row, sequence in enumerate(sequences):
         seen[row, [column[item] for item in sequence[:-1]]] = 1
     last = np.array([column[sequence[-1]] for sequence in sequences])
-    weights = item_models.ease(seen.T @ seen, item_models.PENALTIES["ease"])
+    inverse = item_models.inverted(seen.T @ seen, item_models.PENALTIES["ease"])
+    weights = item_models.ease(inverse)
     return {
         "popularity": ranks_of(last, np.where(seen, -np.inf, seen.sum(axis=0))),
         "EASE": ranks_of(last, np.where(seen, -np.inf, seen @ weights)),

@@ -15,12 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from batch import warehouse
-from batch.commands.stopwatch import Stopwatch
-from batch.commands.train import sample_windows
 from batch.evaluation.evaluation import evaluate, read_held_out
 from batch.evaluation.metrics import K, Metrics, measure
-from batch.features import tables
-from batch.model import train
 from batch.scoring import rank
 from tests.benchmarks import frame
 
@@ -50,8 +46,7 @@ def columns(metrics: Metrics) -> tuple[float, ...]:
 
 def measure_all(connection: duckdb.DuckDBPyConnection) -> dict[str, Metrics]:
     """Measure the baselines, the libraries' models and this one on the hold-out."""
-    trained = train.train(sample_windows(connection, Stopwatch()))
-    tables.build(connection, n_cuts=1)
+    trained = frame.trained(connection)
     user_ids = warehouse.user_ids(connection)
     rankings = chain.from_iterable(
         rank.rank_users(connection, trained.booster, user_ids, K)

@@ -27,10 +27,7 @@ import numpy as np
 import xgboost
 
 from batch import warehouse
-from batch.commands.stopwatch import Stopwatch
-from batch.commands.train import sample_windows
 from batch.features import candidates, columns, item_models, tables
-from batch.model import train
 from batch.scoring import arrays, compiled, forest, kernels, plain, rank
 from batch.scoring.ranking import Ranking
 from tests.benchmarks import frame
@@ -91,7 +88,7 @@ def read_or_train(
     """Read a model, or train one."""
     if path is not None:
         return xgboost.Booster(model_file=path)
-    return train.train(sample_windows(connection, Stopwatch())).booster
+    return frame.trained(connection).booster
 
 
 def time_both(
@@ -223,7 +220,7 @@ def share_of_features(
         kernels.encode_user(u, users, catalogue.items, trees, scratch)
     features = time.thread_time() - start
     start = time.thread_time()
-    compiled.rank(users, catalogue.items, trees, TOP_N)
+    compiled.rank(users, catalogue.items, trees, None, TOP_N)
     return min(1.0, features / (time.thread_time() - start))
 
 

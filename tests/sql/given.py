@@ -40,9 +40,7 @@ TYPES: dict[str, str] = {
     "int_item_pairs": "item_id integer, other_item_id integer, n_both bigint, "
     "n_both_liked bigint, n_same_session bigint, n_next double, n_previous double",
     "int_modelled_items": "item_id integer, n_ratings bigint",
-    "int_item_transitions": "item_id integer, other_item_id integer, "
-    "near_together double, near_next double, far_together double, far_next double, "
-    "soon_together double, soon_next double",
+    "int_voters": "user_id integer, item_id integer",
     "int_item_neighbours": "item_id integer, other_item_id integer, "
     "similarity decimal(7, 6), liked_similarity decimal(7, 6)",
     "int_item_sequences": "item_id integer, other_item_id integer, "

@@ -2,6 +2,7 @@
 
 import pytest
 
+from batch import warehouse
 from tests.sql.given import Connection, Row, constant, expect, fetched, given
 
 MODEL = "intermediate/{}".format
@@ -77,7 +78,7 @@ def test_modelled_items_are_the_most_rated_with_five_ratings(
     [
         # the ratings are on the first items, or spread over 2,500 or 4,000
         (4000, 100, 2000),
-        (2500, 2500, 2250),
+        (2500, 2500, 2475),
         (4000, 4000, 3000),
     ],
 )
@@ -86,7 +87,7 @@ def test_more_items_are_modelled_where_ratings_spread_over_more(
 ) -> None:
     names = "item_id n_sampled popularity_rank n_ratings"
     counts = [
-        (item, 5, item, 5000 if item <= n_head else 5) for item in range(1, n_items + 1)
+        (item, 5, item, 5000 if item <= n_head else 1) for item in range(1, n_items + 1)
     ]
     given(connection, "int_item_counts", names, counts)
     modelled = fetched(connection, MODEL("int_modelled_items"), "item_id")
@@ -148,79 +149,27 @@ def test_the_parts_of_pairs_are_all_pairs(connection: Connection) -> None:
     )
 
 
-# --- transitions ---------------------------------------------------------------------
+# --- voters ---------------------------------------------------------------------------
 
 
-def transitions(
+def test_voters_are_whole_users_in_the_order_of_their_ratings(
     connection: Connection,
-    ratings: list[Row],
-    modelled: range,
-    columns: str | None = None,
-    part: int = 0,
-    n_parts: int = 1,
-) -> list[Row]:
-    """Compute the transitions of ratings given as (user_id, item_id, position)."""
-    items = [(item, 5) for item in modelled]
-    given(connection, "int_modelled_items", "item_id n_ratings", items)
+) -> None:
+    """As many as have at most so many ratings together, drawn by a hash."""
+    ratings: list[Row] = [
+        (user, item, 10 - item) for user in range(1, 21) for item in (3, 1, 2)
+    ]
     names = "user_id item_id position"
     given(connection, "int_cooccurrence_ratings", names, ratings)
-    model = MODEL("int_item_transitions")
-    return fetched(connection, model, columns, part=part, n_parts=n_parts)
-
-
-def test_transitions_fade_with_the_distance(connection: Connection) -> None:
-    """By hand, for each of the three pairs of decays.
-
-    `next` at distance two: the sum over the state that ends at the first rating and the
-    state that ends at the rating between them.
-    """
-    one = (0.9, 0.5, 0.97, 0.03, 0.5, 0.7)
-    two = (
-        0.81,
-        0.5 * (0.9 + 0.5),
-        0.9409,
-        0.03 * (0.97 + 0.97),
-        0.25,
-        0.7 * (0.5 + 0.3),
-    )
-    ratings: list[Row] = [(1, 10, 1), (1, 20, 2), (1, 30, 3), (2, 10, 1), (2, 20, 2)]
-    expect(
-        transitions(connection, ratings, range(10, 31, 10)),
-        [
-            (10, 20, *(2 * value for value in one)),  # of two users
-            (20, 30, *one),
-            (10, 30, *two),
-        ],
-    )
-
-
-def test_transitions_are_of_modelled_items_within_a_hundred_ratings(
-    connection: Connection,
-) -> None:
-    """An item between them that is not modelled counts for the distance."""
-    ratings: list[Row] = [(1, 10, 1), (1, 99, 2), (1, 20, 101), (1, 30, 102)]
-    names = "item_id other_item_id near_together"
-    expect(
-        transitions(connection, ratings, range(10, 31, 10), names),
-        [(10, 20, 0.00002656), (20, 30, 0.9)],  # decimals of eight places
-    )
-
-
-@pytest.mark.parametrize("part", [0, 1])
-def test_a_part_of_transitions_has_the_items_whose_id_leaves_it(
-    connection: Connection, part: int
-) -> None:
-    """Across every hundred of ratings."""
-    ratings: list[Row] = [(1, item, item) for item in range(1, 251)]
-    expect(
-        transitions(connection, ratings, range(1, 251), PAIR, part=part, n_parts=2),
-        [
-            (item, other)
-            for item in range(1, 251)
-            if item % 2 == part
-            for other in range(item + 1, min(item + 100, 250) + 1)
-        ],
-    )
+    warehouse.build(connection, "intermediate/int_voters", {"n_votes": 60})
+    every = connection.table("int_voters").fetchall()
+    assert every == [(user, item) for user in range(1, 21) for item in (3, 2, 1)]
+    warehouse.build(connection, "intermediate/int_voters", {"n_votes": 32})
+    some = connection.table("int_voters").fetchall()
+    users = sorted({user for user, _ in some})
+    assert some == [(user, item) for user in users for item in (3, 2, 1)]
+    assert len(users) == 10
+    assert users not in ([*range(1, 11)], [*range(11, 21)])
 
 
 # --- the nearest ---------------------------------------------------------------------

@@ -30,13 +30,9 @@ def sums(connection: Connection, n_ratings: Sequence[int]) -> None:
     given(connection, "int_modelled_items", "item_id n_ratings", known)
     both = [(10, 30, 2), (30, 10, 2), (10, 99, 7), (99, 30, 7)]
     given(connection, "int_item_pairs", "item_id other_item_id n_both", both)
-    given(
-        connection,
-        "int_item_transitions",
-        "item_id other_item_id near_together near_next far_together far_next "
-        "soon_together soon_next",
-        [(10, 30, 1.5, 0.75, 1.25, 0.5, 1.0, 0.25)],
-    )
+    ratings = [(1, 10, 1), (1, 30, 2), (2, 10, 4), (2, 99, 5), (2, 30, 6)]
+    names = "user_id item_id position"
+    given(connection, "int_cooccurrence_ratings", names, ratings)
 
 
 # --- the models ----------------------------------------------------------------------
@@ -45,7 +41,9 @@ def sums(connection: Connection, n_ratings: Sequence[int]) -> None:
 def test_ease_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     draw = np.random.default_rng(0)
     rated = (draw.random((30, 6)) < 0.4).astype(float)
-    weights = item_models.ease(rated.T @ rated, penalty=2.0)
+    weights = item_models.ease(
+        np.linalg.inv(rated.T @ rated + 2 * np.eye(len(rated.T)))
+    )
     for item in range(6):
         others = [other for other in range(6) if other != item]
         x = rated[:, others]
@@ -63,12 +61,11 @@ def test_models_of_two_items(connection: Connection) -> None:
     assert tuple(weights.models) == MODELS
     a, b, c = 40 + PENALTIES["ease"], 60 + PENALTIES["ease"], 2
     assert whole([[0, c / a], [c / b, 0]]) == weights.models["ease"].tolist()
-    for name, together, following in (
-        ("near", 1.5, 0.75),
-        ("far", 1.25, 0.5),
-        ("soon", 1.0, 0.25),
-    ):
+    for name, (before, after) in item_models.FADES.items():
         a, b = 40 + PENALTIES[name], 60 + PENALTIES[name]
+        together = before + before**2
+        # at distance two, of the states that end at the first rating and at item 99
+        following = (1 - after) * (1 + before + after)
         solved = following / (a * b - together**2)
         found = weights.models[name].tolist()
         assert found == whole([[0, b * solved], [0, -together * solved]])
@@ -82,23 +79,33 @@ def whole(weights: Sequence[Sequence[float]]) -> list[list[float]]:
 def test_models_of_transitions_solve_the_normal_equations(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """(together + penalty) · weights = next."""
+    """(states × states + penalty) · weights = states × targets, by the definition."""
     monkeypatch.setattr(warehouse, "SCAFFOLDING", ())
     worlds.stage(connection, RAGGED)
     tables.build(connection, n_cuts=1)
     known = dict(connection.table("int_modelled_items").fetchall())
     places = {item: place for place, item in enumerate(sorted(known))}
-    rows = connection.table("int_item_transitions").to_arrow_table().to_pylist()
-    assert len(known) > 10
-    assert len(rows) > 100
+    rated = connection.table("int_cooccurrence_ratings").order("user_id, position")
+    users: dict[int, list[tuple[int, int]]] = {}
+    for user, item, position in rated.select(
+        "user_id", "item_id", "position"
+    ).fetchall():
+        if item in known:
+            users.setdefault(user, []).append((item, position))
     weights = item_models.read(connection)
-    for name in MODELS[1:]:
+    for name, (before, after) in item_models.FADES.items():
         gram, following = np.zeros((2, len(known), len(known)))
-        for row in rows:
-            one, other = places[row["item_id"]], places[row["other_item_id"]]
-            gram[one, other] += row[f"{name}_together"]
-            gram[other, one] += row[f"{name}_together"]
-            following[one, other] = row[f"{name}_next"]
+        for ratings in users.values():
+            for one, position in ratings:
+                for other, later in ratings:
+                    distance = later - position
+                    if not 0 < distance <= 100:
+                        continue
+                    gram[places[one], places[other]] += before**distance
+                    following[places[one], places[other]] += (1 - after) * sum(
+                        before**n * after ** (distance - 1 - n) for n in range(distance)
+                    )
+        gram += gram.T
         gram += np.diag([known[item] + PENALTIES[name] for item in sorted(known)])
         left = gram @ weights.models[name] * UNIT
         # a weight is rounded by half a unit, and rows of the gram sum to some hundreds

@@ -29,8 +29,8 @@ from batch.scoring import rank
 from tests import worlds
 from tests.worlds import Connection, Cutoff
 
-WINDOWS = tuple(Cutoff(*window) for window in training.WINDOWS)
-"""The windows that the evaluated model is trained on."""
+WINDOWS = tuple(Cutoff(*window) for window in training.SPARSE_WINDOWS)
+"""The windows that the evaluated model is trained on where histories are short."""
 ONE_THREAD: dict[str, str | int | float] = {"nthread": 1}
 """Threads cost more than they save with few pairs."""
 

@@ -1,11 +1,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pytest
 import xgboost
 
 from batch import warehouse
-from batch.features import tables
-from batch.model import train
+from batch.features import base_scores, tables
+from batch.model import base_margin, train
 from batch.scoring import rank
 from tests import worlds
 from tests.worlds import Connection
@@ -55,7 +56,10 @@ def ragged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
 
 @pytest.fixture(scope="package")
 def booster(tmp_path_factory: pytest.TempPathFactory) -> xgboost.Booster:
-    """Train a model that looks at many features."""
+    """Train a model that looks at many features, and begins at base margins."""
     pairs = worlds.ragged_pairs(tmp_path_factory.mktemp("spill"))
     parameters = {"nthread": 1, "min_child_weight": 0.0}
-    return train.train([pairs], pairs, parameters, n_rounds=30).booster
+    booster = train.train([pairs], pairs, parameters, n_rounds=30).booster
+    draw = np.random.default_rng(0)
+    base_margin.write(booster, tuple(draw.normal(size=len(base_scores.COLUMNS))))
+    return booster

@@ -63,7 +63,10 @@ def ranked(
     places, scores = np.zeros(top_n, np.int32), np.zeros(top_n, np.float32)
     ineligible, scratch = seen[:1], scratch_for(trees, values)  # one may be both
     films = np.arange(len(values), dtype=np.int32)
-    n = kernels.rank_items(trees, ineligible, films, seen[1:], scratch, places, scores)
+    margin = np.full(len(values), trees.base)
+    n = kernels.rank_items(
+        trees, margin, ineligible, films, seen[1:], scratch, places, scores
+    )
     return list(zip(places[:n].tolist(), scores[:n].tolist(), strict=True))
 
 

@@ -1,0 +1,124 @@
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from batch import warehouse
+from batch.features import base_scores, candidates, columns, tables
+from batch.features.base_scores import (
+    COLUMNS,
+    EASE,
+    ITEM,
+    KERNELS,
+    Base,
+    Histories,
+)
+from tests import worlds
+from tests.worlds import Connection, Cutoff
+
+Doubles = npt.NDArray[np.float64]
+
+RAGGED = worlds.ragged()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """Build the tables of a ragged world as of the hold-out."""
+    with warehouse.connect(tmp_path_factory.mktemp("spill")) as connection:
+        worlds.stage(connection, RAGGED)
+        tables.build(connection, n_cuts=1)
+        yield connection
+
+
+def read(connection: Connection, user_ids: Sequence[int]) -> tuple[Base, Histories]:
+    base = Base.read(connection)
+    return base, base_scores.read_histories(connection, base.item_ids, user_ids)
+
+
+def votes(base: Base, user_id: int, history: Sequence[int], kernel: Doubles) -> Doubles:
+    """Sum votes by the definition, over the prefixes of every other user."""
+    fade, sharpness, slow_fade, slow_sharpness, gain = kernel
+    found = np.zeros((2, len(base.n_ratings)))
+    for voter in range(len(base.voter_ids)):
+        if base.voter_ids[voter] == user_id:
+            continue
+        items = base.items[base.starts[voter] : base.starts[voter + 1]].tolist()
+        later = 0.0
+        for n in range(1, len(items)):
+            x = 0.0
+            for weight, faded in ((sharpness, fade), (slow_sharpness, slow_fade)):
+                own = {item: faded**at for at, item in enumerate(history)}
+                other = {item: faded**at for at, item in enumerate(items[:n][::-1])}
+                product = sum(own.get(item, 0) * of for item, of in other.items())
+                lengths = [sum(w * w for w in s.values()) for s in (own, other)]
+                x += weight * product / np.sqrt(lengths[0] * lengths[1])
+            vote = (1 + x / 16) ** 16 - 1
+            later = gain * later + vote
+            found[0, items[n]] += vote
+            found[1, items[n]] += later
+    return found
+
+
+def test_state_kernels_are_sums_over_the_prefixes_of_others(built: Connection) -> None:
+    user_ids = warehouse.user_ids(built)[::6]
+    base, histories = read(built, user_ids)
+    found = base_scores.scores(base, histories)
+    for row, user_id in enumerate(user_ids):
+        own = slice(histories.starts[row], histories.starts[row + 1])
+        for k, kernel in enumerate(KERNELS):
+            expected = votes(base, user_id, histories.items[own].tolist(), kernel)
+            shares = expected / expected.sum(axis=1, keepdims=True) * expected.shape[1]
+            # weights below a ten-thousandth are left out of a state
+            assert np.allclose(
+                found[row, 2 * k : 2 * k + 2], np.log1p(shares), rtol=0.01, atol=0.002
+            )
+            assert shares.max() > 2
+
+
+def test_ease_is_that_of_the_features(built: Connection) -> None:
+    """Of all four states, for each candidate that the linear models cover."""
+    user_ids = warehouse.user_ids(built)[:10]
+    base, histories = read(built, user_ids)
+    found = base_scores.scores(base, histories)
+    pairs = candidates.pairs(built, user_ids)
+    rows = np.searchsorted(user_ids, pairs.user_ids)
+    places = np.searchsorted(base.item_ids, pairs.item_ids)
+    names = [name for name in columns.LINEAR if name.endswith("ease_score")]
+    assert names == list(COLUMNS[EASE:ITEM])
+    for column, name in enumerate(names, start=EASE):
+        values = pairs.values[name].to_numpy()
+        covered = ~np.isnan(values)
+        assert covered.sum() > 50
+        # the features' states are rounded to ten-thousandths
+        own = found[rows, column, places]
+        assert np.allclose(own[covered], values[covered], rtol=0, atol=2e-4)
+        assert (own[~covered] == 0).all()
+
+
+def test_scores_do_not_depend_on_who_else_is_asked_for(built: Connection) -> None:
+    """To the last bit, in blocks that cross the lanes of the kernels."""
+    user_ids = warehouse.user_ids(built)
+    assert len(user_ids) > 20
+    base, histories = read(built, user_ids)
+    together = base_scores.scores(base, histories)
+    for row, user_id in enumerate(user_ids[::3]):
+        alone = base_scores.scores(*read(built, [user_id]))
+        assert np.array_equal(alone[0], together[3 * row])
+
+
+def test_the_future_moves_no_score(connection: Connection, cutoff: Cutoff) -> None:
+    other = worlds.change(RAGGED, cutoff, worlds.rewrite_future)
+    found = []
+    for world in (RAGGED, other):
+        worlds.stage(connection, world)
+        tables.build(connection, *cutoff)
+        base, histories = read(connection, warehouse.user_ids(connection))
+        found.append(base_scores.scores(base, histories))
+    before, after = found
+    assert np.array_equal(before, after)
+    past = worlds.change(RAGGED, cutoff, worlds.rewrite_past)
+    worlds.stage(connection, past)
+    tables.build(connection, *cutoff)
+    base, histories = read(connection, warehouse.user_ids(connection))
+    assert not np.array_equal(before, base_scores.scores(base, histories))
