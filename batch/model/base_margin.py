@@ -72,12 +72,22 @@ def named(weights: Weights | None) -> dict[str, float]:
 
 
 def read(booster: "xgboost.Booster") -> Weights | None:
-    """Return a booster's weights; None if its trees are the whole model."""
+    """Return a booster's weights; None if its trees are the whole model.
+
+    Raises:
+        ValueError: its attribute holds no weights.
+    """
     text = booster.attr(ATTRIBUTE)
     if text is None:
         return None
-    named = json.loads(text)
-    return tuple(float(named[name]) for name in COLUMNS)
+    try:
+        named = json.loads(text)
+        weights = tuple(float(named[name]) for name in COLUMNS)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"its attribute {ATTRIBUTE} holds no weights") from error
+    if not np.isfinite(weights).all():
+        raise ValueError(f"its attribute {ATTRIBUTE} holds infinite weights")
+    return weights
 
 
 def margins(base: Base, histories: Histories, weights: Weights) -> Floats:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import yaml
 
+from batch.model import base_margin
+
 if TYPE_CHECKING:
     import xgboost
 
@@ -98,6 +100,10 @@ def check(booster: "xgboost.Booster") -> None:
         raise UnfitError("it gives several scores a pair")
     if not np.isfinite(scores).all():
         raise UnfitError("its scores are not finite")
+    try:
+        base_margin.read(booster)
+    except ValueError as error:
+        raise UnfitError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xgboost
 
+from batch.features.base_scores import COLUMNS
 from batch.model import model_file
 from batch.model.model_file import UnfitError
 from tests.batch.model.test_registry import VALUES, trained
@@ -81,9 +82,23 @@ def infinite() -> xgboost.Booster:
     return model_file.load(content)
 
 
+def with_margin(text: str) -> Callable[[], xgboost.Booster]:
+    def make() -> xgboost.Booster:
+        booster = trained()
+        booster.set_attr(base_margin=text)
+        return booster
+
+    return make
+
+
+INFINITE = json.dumps(dict.fromkeys(COLUMNS, float("inf")))
+
+
 @pytest.mark.parametrize(
     ("booster", "expected"),
     [
+        *((with_margin(text), "holds no weights") for text in ("{", "[1]", '{"a": 1}')),
+        (with_margin(INFINITE), "holds infinite weights"),
         (without_names, "its features have no names"),
         (with_categories, "second is a category, not a number"),
         (several_targets, "it gives several scores a pair"),
