@@ -109,7 +109,8 @@ def differing_lists(connection: Connection, user_ids: Sequence[int]) -> str:
     drawn = np.random.default_rng(0).integers(0, 6, len(pairs)).astype(np.float32)
     labelled = replace(pairs, labels=drawn)
     booster = train.train([labelled], None, {"min_child_weight": 0.0}, 50).booster
-    weights = tuple(np.random.default_rng(0).normal(size=len(base_scores.COLUMNS)))
+    shape = 2, len(base_scores.COLUMNS)
+    weights = np.random.default_rng(0).normal(size=shape)
     base_margin.write(booster, weights)
     scorer = compiled.Scorer(connection, forest.lay_out(booster, FEATURES), weights)
     try:

@@ -26,49 +26,59 @@ if TYPE_CHECKING:
 ATTRIBUTE = "base_margin"
 """The booster's attribute that holds the weights, as JSON."""
 
-N_MOMENTS = 4_000
-EARLIEST = 0.4
-"""Moments are drawn from a history's last part, from this share on."""
+SHORT = 5
+"""Up to so many ratings, a history is short, and has weights of its own: popularity
+says more beside one rating than beside a hundred."""
 
-SHORT_SHARE = 0.1
-"""The share of moments after a user's first one to five ratings."""
+N_MOMENTS = (1_500, 4_000)
+"""How many moments teach the weights of short histories, and those of others."""
+
+EARLIEST = 0.4
+"""Moments of others are drawn from a history's last part, from this share on."""
 
 N_CANDIDATES = 128
 """The items among which a moment's next ratings are to be found: the best by a fixed
 sum of strong scores. Easier ones teach nothing."""
 
-N_NEXT, GAIN_OF_LATER, GAIN_OF_LIKED = 10, 0.05, 4 / 3
-"""How many next ratings count; those after the first moment's second count less, since
-their order is known; liked ones count more."""
+N_NEXT, GAINS_OF_LATER, GAIN_OF_LIKED = (20, 10), (1.0, 0.05), 4 / 3
+"""How many next ratings count, after short histories and after others. Of others, those
+after the first moment's second count less; liked ones count more."""
 
 PENALTY = 1e-3
 
-SCALE = 1.5
-"""How much the margin counts beside the trees, which were trained to rank alone: less
-suits the last fifth of ratings, more the very next one."""
+SCALES = (3.0, 1.5)
+"""How much the margins of short histories, and those of others, count beside the trees,
+which were trained to rank alone and on long histories: less suits the last fifth of
+ratings, more the very next one."""
 
 SEED = 42
 MIN_MOMENTS = 100
 
 Floats = npt.NDArray[np.float32]
+Lessons = tuple[Floats, Floats]
 Longs = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
-Weights = tuple[float, ...]
-"""One for each of COLUMNS."""
+Weights = Doubles
+"""Of shape (2, len(COLUMNS)): of short histories, and of others."""
 
 
 def write(booster: "xgboost.Booster", weights: Weights | None) -> None:
     """Store weights, if there are any, in a booster: one file is the whole model."""
     if weights is None:
         return
-    named = dict(zip(COLUMNS, weights, strict=True))
+    named = {name: weights[:, i].tolist() for i, name in enumerate(COLUMNS)}
     booster.set_attr(**{ATTRIBUTE: json.dumps(named)})
 
 
 def named(weights: Weights | None) -> dict[str, float]:
     """Return the weights by name, as MLflow logs them."""
-    pairs = zip(COLUMNS, weights or (), strict=weights is not None)
-    return {f"base_margin_{name}": weight for name, weight in pairs}
+    if weights is None:
+        return {}
+    return {
+        f"base_margin_{kind}{name}": float(weight)
+        for kind, of_kind in zip(("short_", ""), weights, strict=True)
+        for name, weight in zip(COLUMNS, of_kind, strict=True)
+    }
 
 
 def read(booster: "xgboost.Booster") -> Weights | None:
@@ -82,20 +92,22 @@ def read(booster: "xgboost.Booster") -> Weights | None:
         return None
     try:
         named = json.loads(text)
-        weights = tuple(float(named[name]) for name in COLUMNS)
+        columns = [named[name] for name in COLUMNS]
+        weights = np.array(columns, np.float64).T
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"its attribute {ATTRIBUTE} holds no weights") from error
-    if not np.isfinite(weights).all():
-        raise ValueError(f"its attribute {ATTRIBUTE} holds infinite weights")
+    if weights.shape != (2, len(COLUMNS)) or not np.isfinite(weights).all():
+        raise ValueError(f"its attribute {ATTRIBUTE} holds other than finite weights")
     return weights
 
 
 def margins(base: Base, histories: Histories, weights: Weights) -> Floats:
     """Return the base margins, of shape (n_users, n_items)."""
     found = base_scores.scores(base, histories)
+    own = weights[(np.diff(histories.starts) > SHORT).astype(np.int64)]
     total = np.zeros((found.shape[0], found.shape[2]))
-    for column, weight in enumerate(weights):  # in this order: the same sums anywhere
-        total += np.float64(weight) * found[:, column]
+    for column in range(len(COLUMNS)):  # in this order: the same sums anywhere
+        total += own[:, column, None] * found[:, column]
     return total.astype(np.float32)
 
 
@@ -139,48 +151,45 @@ def fit(connection: duckdb.DuckDBPyConnection, seed: int = SEED) -> Weights | No
     from batch.features import loops  # with numba, which takes half a second
 
     ratings, base = Ratings(connection), Base.read(connection)
-    rows, lengths = moments(ratings, seed)
-    if len(rows) < MIN_MOMENTS:
-        return None
     diagonal = item_models.ease_diagonal(connection)
-    blocks = range(0, len(rows), loops.LANES)
+    fitted: list[Doubles] = []
+    for is_long, scale in enumerate(SCALES):
+        rows, lengths = moments(ratings, seed, is_long=bool(is_long))
+        if len(rows) < MIN_MOMENTS:
+            continue
 
-    def work(first: int) -> tuple[Floats, Floats]:
-        some = slice(first, first + loops.LANES)
-        return lessons(ratings, base, diagonal, rows[some], lengths[some])
+        def work(some: slice, rows: Longs = rows, lengths: Longs = lengths) -> Lessons:
+            return lessons(ratings, base, diagonal, rows[some], lengths[some])
 
-    with ThreadPoolExecutor(limits.cores()) as pool:
-        found = list(pool.map(work, blocks))
-    columns = np.concatenate([columns for columns, _ in found])
-    labels = np.concatenate([labels for _, labels in found])
-    return tuple(SCALE * weight for weight in conditional_logit(columns, labels))
+        starts = range(0, len(rows), loops.LANES)
+        with ThreadPoolExecutor(limits.cores()) as pool:
+            slices = [slice(start, start + loops.LANES) for start in starts]
+            columns, labels = zip(*pool.map(work, slices), strict=True)
+        weights = conditional_logit(np.concatenate(columns), np.concatenate(labels))
+        fitted.append(scale * weights)
+    return np.stack([fitted[0], fitted[-1]]) if fitted else None
 
 
-def moments(ratings: Ratings, seed: int) -> tuple[Longs, Longs]:
+def moments(ratings: Ratings, seed: int, *, is_long: bool) -> tuple[Longs, Longs]:
     """Draw moments: rows of users, and how many of their ratings are known then."""
     draw = np.random.default_rng(seed)
-    n = np.diff(ratings.starts)
-    able = np.flatnonzero(n >= 2)
-    if not len(able):
-        return able, able
-    each = max(1, -(-N_MOMENTS // len(able)))
-    rows = np.repeat(able, each)
-    if len(rows) > N_MOMENTS:
-        rows = np.sort(draw.choice(rows, N_MOMENTS, replace=False))
-    least = np.minimum(
-        np.maximum(1, (EARLIEST * n[rows]).astype(np.int64)), n[rows] - 1
-    )
-    lengths = least + (draw.random(len(rows)) * (n[rows] - least)).astype(np.int64)
-    is_short = draw.random(len(rows)) < SHORT_SHARE
-    short = np.minimum(1 + (draw.random(len(rows)) * 5).astype(np.int64), n[rows] - 1)
-    drawn = np.stack([rows, np.where(is_short, short, lengths)])
-    rows, lengths = np.unique(drawn, axis=1)
+    n, n_moments = np.diff(ratings.starts), N_MOMENTS[is_long]
+    rows = np.flatnonzero(n > (SHORT + 1 if is_long else 1))
+    rows = np.repeat(rows, -(-n_moments // max(1, len(rows))))
+    if len(rows) > n_moments:
+        rows = np.sort(draw.choice(rows, n_moments, replace=False))
+    if is_long:
+        least, most = np.maximum(SHORT + 1, (EARLIEST * n[rows]).astype(int)), n[rows]
+    else:
+        least, most = np.ones(len(rows), int), np.minimum(SHORT + 1, n[rows])
+    lengths = least + (draw.random(len(rows)) * (most - least)).astype(np.int64)
+    rows, lengths = np.unique(np.stack([rows, lengths]), axis=1)
     return rows, lengths
 
 
 def lessons(
     ratings: Ratings, base: Base, diagonal: Doubles, rows: Longs, lengths: Longs
-) -> tuple[Floats, Floats]:
+) -> Lessons:
     """Return strong scores of candidates at some moments, and which came next.
 
     Returns:
@@ -200,9 +209,10 @@ def lessons(
         sure[items[:n]] = -np.inf
         best = np.argsort(-sure, kind="stable")[:n_candidates]
         columns[i] = scores[i, :, best]
-        following = slice(own.start + n, min(own.stop, own.start + n + N_NEXT))
+        kind = int(n > SHORT)
+        following = slice(own.start + n, min(own.stop, own.start + n + N_NEXT[kind]))
         at = ratings.rated_at[following]
-        gains = np.where(at == at[0], 1, GAIN_OF_LATER)
+        gains = np.where(at == at[0], 1, GAINS_OF_LATER[kind])
         gains = gains * np.where(ratings.is_liked[following], GAIN_OF_LIKED, 1)
         of_items = np.zeros(scores.shape[2], np.float32)
         of_items[ratings.items[following]] = gains
@@ -259,7 +269,7 @@ def leave_out(
     scores[EASE : EASE + len(STATES), base.modelled_items] = found
 
 
-def conditional_logit(columns: Floats, labels: Floats) -> Weights:
+def conditional_logit(columns: Floats, labels: Floats) -> Doubles:
     """Fit weights by Newton's method, whose steps are halved until they gain.
 
     Args:
@@ -298,4 +308,4 @@ def conditional_logit(columns: Floats, labels: Floats) -> Weights:
         weights = weights + step
         if abs(best - former) < 1e-7:
             break
-    return tuple(float(weight) for weight in weights / spread)
+    return np.asarray(weights / spread, np.float64)

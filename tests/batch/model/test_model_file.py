@@ -91,14 +91,16 @@ def with_margin(text: str) -> Callable[[], xgboost.Booster]:
     return make
 
 
-INFINITE = json.dumps(dict.fromkeys(COLUMNS, float("inf")))
+INFINITE = json.dumps({name: [1.0, float("inf")] for name in COLUMNS})
+ONE_KIND = json.dumps({name: [1.0] for name in COLUMNS})
 
 
 @pytest.mark.parametrize(
     ("booster", "expected"),
     [
         *((with_margin(text), "holds no weights") for text in ("{", "[1]", '{"a": 1}')),
-        (with_margin(INFINITE), "holds infinite weights"),
+        (with_margin(INFINITE), "other than finite weights"),
+        (with_margin(ONE_KIND), "other than finite weights"),
         (without_names, "its features have no names"),
         (with_categories, "second is a category, not a number"),
         (several_targets, "it gives several scores a pair"),

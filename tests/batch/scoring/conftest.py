@@ -61,5 +61,5 @@ def booster(tmp_path_factory: pytest.TempPathFactory) -> xgboost.Booster:
     parameters = {"nthread": 1, "min_child_weight": 0.0}
     booster = train.train([pairs], pairs, parameters, n_rounds=30).booster
     draw = np.random.default_rng(0)
-    base_margin.write(booster, tuple(draw.normal(size=len(base_scores.COLUMNS))))
+    base_margin.write(booster, draw.normal(size=(2, len(base_scores.COLUMNS))))
     return booster
