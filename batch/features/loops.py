@@ -1,5 +1,6 @@
 """The loops of the features, which numba compiles to machine code."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ LEAST = 1e-4
 """What an item must weigh in a state to be in it."""
 
 
-@compiled
+@partial(compiled, is_fused=True)
 def sum_votes(
     starts: Any,
     items: Any,
@@ -42,9 +43,10 @@ def sum_votes(
     fill_states(user_starts, user_items, kernel, states, sharpness)
     fast, slow = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     later, b = np.zeros(LANES, np.float32), np.zeros((2, LANES), np.float32)
+    lengths = np.zeros((2, np.diff(starts).max() if len(starts) > 1 else 0), np.float32)
+    fill_lengths(kernel, lengths)
     votes[:] = 0
     for voter in range(len(starts) - 1):
-        square, slow_square = 0.0, 0.0
         for lane in range(LANES):
             fast[lane] = slow[lane] = later[lane] = 0
             is_other = own[lane] != voter
@@ -52,16 +54,14 @@ def sum_votes(
             b[1, lane] = sharpness[1, lane] * is_other
         for at in range(starts[voter], starts[voter + 1] - 1):
             item, following = items[at], items[at + 1]
-            square = square * kernel[0] * kernel[0] + 1
-            slow_square = slow_square * kernel[2] * kernel[2] + 1
-            length = np.float32(1 / np.sqrt(square))
-            slow_length = np.float32(1 / np.sqrt(slow_square))
+            place = at - starts[voter]
+            length, slow_length = lengths[0, place], lengths[1, place]
             for lane in range(LANES):
                 fast[lane] = fade * fast[lane] + states[item, 0, lane]
                 slow[lane] = slow_fade * slow[lane] + states[item, 1, lane]
                 x = one + fast[lane] * length * b[0, lane]
                 x = x + slow[lane] * slow_length * b[1, lane]
-                # (1 + x / 16) ** 16 in place of exp(x): the same on all machines
+                # (1 + x / 16) ** 16 in place of exp(x), as products are faster
                 x = x * x
                 x = x * x
                 x = x * x
@@ -88,6 +88,16 @@ def fill_states(
                     break
             if square > 0:
                 sharpness[s, user] = kernel[2 * s + 1] / 16 / np.sqrt(square)
+
+
+@compiled
+def fill_lengths(kernel: Any, lengths: Any) -> None:
+    """Fill in one over the lengths of states of so many items, fast and slow ones."""
+    for s in range(2):
+        square = 0.0
+        for n in range(lengths.shape[1]):
+            square = square * kernel[2 * s] * kernel[2 * s] + 1
+            lengths[s, n] = 1 / np.sqrt(square)
 
 
 @compiled
