@@ -49,8 +49,8 @@ MODELS = (
 
 IN_PARTS = ("intermediate/int_item_pairs",)
 RATINGS_PER_PART = 50_000
-"""Both models join each user's ratings with themselves. In small parts, whose groups
-fit into the processor's cache, that takes a third of the time and bounded memory."""
+"""The model joins each user's ratings with themselves. In small parts, whose groups fit
+into the processor's cache, that takes a third of the time and bounded memory."""
 
 SCAFFOLDING = ("intermediate/int_cooccurrence_ratings", *IN_PARTS)
 """Large tables that only other models read."""
@@ -260,8 +260,7 @@ def build_models(
     """Build MODELS as of a cutoff; see `batch.features.tables.build`."""
     parameters: dict[str, object] = {**LIMITS, "n_cuts": n_cuts, "n_next": n_next}
     parameters |= {"liked_from": liked_from, "disliked_to": disliked_to}
-    parameters["merges_films"] = merges_films
-    parameters["short_share"] = short_share
+    parameters |= {"merges_films": merges_films, "short_share": short_share}
     drop(connection, *MODELS)  # the tables of two cutoffs need twice the memory
     for model in MODELS:
         if model in IN_PARTS:

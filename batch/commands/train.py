@@ -44,11 +44,9 @@ if TYPE_CHECKING:
     from batch.model.train import Trained
 
 MAX_USERS = 3_000
-N_NEXT = 3
-"""Number of a user's last ratings that are the future in the latest training window."""
 
 WINDOWS = ((2, 0),)
-SPARSE_WINDOWS = ((1, N_NEXT), (2, 0))
+SPARSE_WINDOWS = ((1, 3), (2, 0))
 """The cutoffs of the training windows, as n_cuts and n_next of `tables.build`. A
 window's future is the last fifth of the ratings before the hold-out, as in the
 evaluation protocol. Where most users have too few ratings for that, another's is the
@@ -197,8 +195,7 @@ def train_within_run(
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), max(w.n_users for w in windows)
         log.info("training on %d pairs of %d users", n_pairs, n_users)
-        liked_from = scale.liked_from
-        fit: Fit = partial(fit_model, liked_from=liked_from, **chosen)
+        fit: Fit = partial(fit_model, liked_from=scale.liked_from, **chosen)
         trained = fit(windows, later[-1].of_every(CURVE_SHARE))
         # the tables of the last window are as of the hold-out's cutoff
         weights = base_margin.fit(connection) if profile.has_order else None

@@ -85,6 +85,8 @@ class Base(NamedTuple):
     sums: Floats  # (len(SUMS), n_items): over the ratings of an item
     by_item: Floats  # (GAP - ITEM, n_items): the scores that users share
     genres: Floats  # (n_items, n_genres): 1 for each genre of an item
+    n_genres: Floats  # (n_items,): how many each item has, at least 1
+    genre_shares: Floats  # (n_genres,): genres per rating, of all histories
     voter_ids: Ints  # (n_voters,), ascending
     starts: Longs  # (n_voters + 1,): where each one's items start
     items: Ints  # the items of all voters, in the order of their ratings
@@ -106,12 +108,15 @@ class Base(NamedTuple):
         n_ratings = items["n_ratings"].to_numpy().astype(np.float32)
         averages = np.stack([items[name].to_numpy() for name in SUMS])
         sums = np.nan_to_num(averages.astype(np.float64) * n_ratings).astype(np.float32)
+        genres = read_genres(connection)
         return cls(
             item_ids=item_ids,
             n_ratings=n_ratings,
             sums=sums,
             by_item=by_item(n_ratings, sums),
-            genres=read_genres(connection),
+            genres=genres,
+            n_genres=np.maximum(genres.sum(axis=1), 1),
+            genre_shares=n_ratings @ genres / max(1.0, n_ratings.sum()),
             voter_ids=ids.astype(np.int32),
             starts=np.append(starts, len(voters)).astype(np.int64),
             items=np.searchsorted(item_ids, voters["item_id"].to_numpy()).astype(
@@ -193,8 +198,7 @@ def scores(base: Base, histories: Histories) -> Floats:
     for user in range(n):
         own = slice(histories.starts[user], histories.starts[user + 1])
         items, is_liked = histories.items[own], histories.is_liked[own]
-        last = base.by_item[1, items[:10]].mean(dtype=np.float64)
-        found[user, GAP] = np.abs(base.by_item[1] - last)
+        found[user, GAP] = position_gaps(base.by_item[1], items[:10])
         found[user, GENRE:] = genre_scores(base, items, is_liked)
     return found
 
@@ -205,6 +209,12 @@ def by_item(n_ratings: Floats, sums: Floats) -> Floats:
     shrunk = (sums + SHRINKAGE * means[:, None]) / (n_ratings + SHRINKAGE)
     shrunk[-1] = np.log(shrunk[-1] + 1)
     return np.vstack([np.log(n_ratings + PRIOR), shrunk]).astype(np.float32)
+
+
+def position_gaps(positions: Floats, latest: Ints) -> npt.NDArray[np.float64]:
+    """Return how far items' positions are from the mean of a user's latest items."""
+    gaps = np.abs(positions - positions[latest].mean(dtype=np.float64))
+    return np.asarray(gaps, np.float64)
 
 
 def genre_scores(
@@ -221,13 +231,9 @@ def genre_scores(
     recent = 0.9 ** np.arange(len(items)) / 10
     shares = np.vstack([np.full(len(items), 1 / n), recent, is_liked / n])
     shares = shares @ base.genres[items]
-    overall = base.n_ratings @ base.genres / max(1.0, base.n_ratings.sum())
-    lift = shares[0] / np.maximum(overall, 1e-9)
-    lengths = np.maximum(base.genres.sum(axis=1), 1)
-    scores: npt.NDArray[np.float64] = (
-        np.vstack([shares, lift]) @ base.genres.T / lengths
-    )
-    return scores
+    lift = shares[0] / np.maximum(base.genre_shares, 1e-9)
+    found = np.vstack([shares, lift]) @ base.genres.T / base.n_genres
+    return np.asarray(found, np.float64)
 
 
 def vote(base: Base, histories: Histories, found: Floats) -> None:

@@ -249,8 +249,8 @@ def leave_out(
     sums[2, items] -= is_liked
     sums[3, items] -= len(items)
     scores[ITEM:GAP] = base_scores.by_item(rated, np.maximum(sums, 0))
-    last = scores[ITEM + 1, items[max(0, n - 10) : n]].mean(dtype=np.float64)
-    scores[GAP] = np.abs(scores[ITEM + 1] - last)
+    latest = items[max(0, n - 10) : n]
+    scores[GAP] = base_scores.position_gaps(scores[ITEM + 1], latest)
     places = base.modelled[items]
     known = places >= 0
     back = n - 1.0 - np.arange(len(items))
@@ -280,7 +280,7 @@ def conditional_logit(columns: Floats, labels: Floats) -> Doubles:
     labels, columns = labels[usable].astype(np.float64), columns[usable]
     flat = columns.reshape(-1, columns.shape[2]).astype(np.float64)
     spread = flat.std(axis=0) + 1e-6
-    scaled = ((columns - flat.mean(axis=0)) / spread).astype(np.float64)
+    scaled = (columns - flat.mean(axis=0)) / spread
     flat = scaled.reshape(flat.shape)
     weights, n = np.zeros(flat.shape[1]), len(labels)
 

@@ -246,7 +246,8 @@ def warm_up() -> None:
     base = Base(
         item_ids=ints(1), n_ratings=np.zeros(1, np.float32),
         sums=np.zeros((4, 1), np.float32), by_item=np.zeros((5, 1), np.float32),
-        genres=np.zeros((1, 0), np.float32), voter_ids=ints(0), starts=longs(1),
+        genres=np.zeros((1, 0), np.float32), n_genres=np.ones(1, np.float32),
+        genre_shares=np.zeros(0, np.float32), voter_ids=ints(0), starts=longs(1),
         items=ints(0), modelled=ints(1), modelled_items=ints(1), weights=ints(1, 1),
     )  # fmt: skip
     one_rating = Histories(longs(1), np.array([0, 1]), ints(1), np.zeros(1, np.bool_))
