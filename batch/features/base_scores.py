@@ -244,19 +244,20 @@ def vote(base: Base, histories: Histories, found: Floats) -> None:
     own = np.full(loops.LANES, -1, np.int64)  # a user's own prefixes have no vote
     known = np.isin(histories.user_ids, base.voter_ids)
     own[: len(places)][known] = places[known]
-    votes = np.zeros((2, len(base.n_ratings), loops.LANES), np.float32)
-    for k, kernel in enumerate(KERNELS):
-        loops.sum_votes(
-            base.starts,
-            base.items,
-            own,
-            histories.starts,
-            histories.items,
-            kernel,
-            votes,
-        )
-        # over all lanes: how numpy adds depends on the shape
-        total = np.maximum(votes.sum(axis=1, dtype=np.float64), 1e-20)
-        shares = votes * (votes.shape[1] / total)[:, None].astype(np.float32)
-        of_users = shares.transpose(2, 0, 1)[: len(found)]
-        found[:, 2 * k : 2 * k + 2] = np.log1p(of_users)
+    shape = (len(base.n_ratings), 2, len(KERNELS), loops.LANES)
+    votes = np.zeros(shape, np.float32)
+    loops.sum_votes(
+        base.starts,
+        base.items,
+        own,
+        histories.starts,
+        histories.items,
+        KERNELS,
+        votes.reshape(len(votes), -1),
+    )
+    # over all lanes: how numpy adds depends on the shape
+    total = np.maximum(votes.sum(axis=0, dtype=np.float64), 1e-20)
+    votes *= (len(votes) / total).astype(np.float32)
+    np.log1p(votes, out=votes)
+    of_users = votes.transpose(3, 2, 1, 0)[: len(found)]
+    found[:, :EASE] = of_users.reshape(len(found), EASE, -1)

@@ -7,25 +7,33 @@ import numpy as np
 
 from batch.machine.native import compiled
 
+fused = partial(compiled, is_fused=True)
+
 LANES = 16
-"""Number of users whom a state kernel serves at once. A processor adds so many 32-bit
+"""Number of users whom the state kernels serve at once. A processor adds so many 32-bit
 floats in one or two instructions; and the numbers of a user never depend on others."""
+
+CHUNK = 32
+"""Number of prefixes whose votes are weighed at once, in the processor's first cache."""
 
 LEAST = 1e-4
 """What an item must weigh in a state to be in it."""
 
+TINY = np.float32(1e-20)
+"""Keeps fading numbers from becoming so small that a processor is slow with them."""
 
-@partial(compiled, is_fused=True)
+
+@fused
 def sum_votes(
     starts: Any,
     items: Any,
     own: Any,
     user_starts: Any,
     user_items: Any,
-    kernel: Any,
+    kernels: Any,
     votes: Any,
 ) -> None:
-    """Sum the votes of all prefixes for next items, `votes[0]`, and for later ones.
+    """Sum the votes of all prefixes for next items and for later ones.
 
     Args:
         starts: where each voter's items start, of shape (n_voters + 1,).
@@ -33,71 +41,112 @@ def sum_votes(
         own: the voter that each user is, or -1, of shape (LANES,).
         user_starts: where each of at most LANES users' items start.
         user_items: the users' items, of each the latest first.
-        kernel: a row of KERNELS.
-        votes: of shape (2, n_items, LANES).
+        kernels: KERNELS.
+        votes: of shape (n_items, 2 * len(kernels) * LANES): of each kernel those for
+            next items, then of each kernel those for later ones.
     """
-    fade, slow_fade = np.float32(kernel[0]), np.float32(kernel[2])
-    gain, one = np.float32(kernel[4]), np.float32(1)
-    states = np.zeros((votes.shape[1], 2, LANES), np.float32)
-    sharpness = np.zeros((2, LANES), np.float32)
-    fill_states(user_starts, user_items, kernel, states, sharpness)
-    fast, slow = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
-    later, b = np.zeros(LANES, np.float32), np.zeros((2, LANES), np.float32)
-    lengths = np.zeros((2, np.diff(starts).max() if len(starts) > 1 else 0), np.float32)
-    fill_lengths(kernel, lengths)
+    width = len(kernels) * LANES  # one number for each kernel and user
+    states = np.full((2, len(votes), width), TINY, np.float32)
+    longest = np.diff(starts).max() if len(starts) > 1 else 0
+    lengths = np.zeros((2, longest, width), np.float32)
+    fades, gains = np.zeros((2, width), np.float32), np.zeros(width, np.float32)
+    for k in range(len(kernels)):
+        lanes = slice(k * LANES, (k + 1) * LANES)
+        gains[lanes] = kernels[k, 4]
+        for s in range(2):
+            fades[s, lanes] = kernels[k, 2 * s]
+            fill_states(
+                user_starts, user_items, kernels[k, 2 * s :], states[s, :, lanes]
+            )
+            fill_lengths(kernels[k, 2 * s], lengths[s, :, lanes])
+    fast = np.zeros((CHUNK + 1, width), np.float32)
+    slow, later = np.zeros_like(fast), np.zeros_like(fast)
+    weights = np.zeros((CHUNK, width), np.float32)
     votes[:] = 0
     for voter in range(len(starts) - 1):
-        for lane in range(LANES):
-            fast[lane] = slow[lane] = later[lane] = 0
-            is_other = own[lane] != voter
-            b[0, lane] = sharpness[0, lane] * is_other
-            b[1, lane] = sharpness[1, lane] * is_other
-        for at in range(starts[voter], starts[voter + 1] - 1):
-            item, following = items[at], items[at + 1]
-            place = at - starts[voter]
-            length, slow_length = lengths[0, place], lengths[1, place]
+        fast[0], slow[0], later[0] = TINY, TINY, TINY
+        last = starts[voter + 1] - 1
+        for first in range(starts[voter], last, CHUNK):
+            n = min(CHUNK, last - first)
+            for i in range(n):
+                item = items[first + i]
+                fade(fast[i], fades[0], states[0, item], fast[i + 1])
+                fade(slow[i], fades[1], states[1, item], slow[i + 1])
+            known = slice(first - starts[voter], first - starts[voter] + n)
+            weigh_prefixes(
+                fast[1 : n + 1].reshape(-1),
+                lengths[0, known].reshape(-1),
+                slow[1 : n + 1].reshape(-1),
+                lengths[1, known].reshape(-1),
+                weights[:n].reshape(-1),
+            )
             for lane in range(LANES):
-                fast[lane] = fade * fast[lane] + states[item, 0, lane]
-                slow[lane] = slow_fade * slow[lane] + states[item, 1, lane]
-                x = one + fast[lane] * length * b[0, lane]
-                x = x + slow[lane] * slow_length * b[1, lane]
-                # (1 + x / 16) ** 16 in place of exp(x), as products are faster
-                x = x * x
-                x = x * x
-                x = x * x
-                x = x * x
-                weight = x - one
-                later[lane] = gain * later[lane] + weight
-                votes[0, following, lane] += weight
-                votes[1, following, lane] += later[lane]
+                if own[lane] == voter:
+                    weights[:n, lane::LANES] = 0
+            for i in range(n):
+                following = votes[items[first + i + 1]]
+                fade(later[i], gains, weights[i], later[i + 1])
+                add_to(following[:width], weights[i])
+                add_to(following[width:], later[i + 1])
+            fast[0], slow[0], later[0] = fast[n], slow[n], later[n]
 
 
-@compiled
-def fill_states(
-    user_starts: Any, user_items: Any, kernel: Any, states: Any, sharpness: Any
+# Loops over all of a row's numbers, which compile to vector instructions.
+
+
+@fused
+def fade(former: Any, fades: Any, more: Any, found: Any) -> None:
+    """Fill in `found`: what is left of `former`, and more."""
+    for i in range(len(found)):
+        found[i] = fades[i] * former[i] + more[i]
+
+
+@fused
+def add_to(row: Any, more: Any) -> None:
+    """Add to a row."""
+    for i in range(len(row)):
+        row[i] += more[i]
+
+
+@fused
+def weigh_prefixes(
+    fast: Any, lengths: Any, slow: Any, slow_lengths: Any, weights: Any
 ) -> None:
-    """Fill in the users' fast and slow states, and how sharply each is compared."""
-    for user in range(len(user_starts) - 1):
-        for s in range(2):
-            weight, square = 1.0, 0.0
-            for at in range(user_starts[user], user_starts[user + 1]):
-                states[user_items[at], s, user] = weight
-                square += weight * weight
-                weight *= kernel[2 * s]
-                if weight < LEAST:
-                    break
-            if square > 0:
-                sharpness[s, user] = kernel[2 * s + 1] / 16 / np.sqrt(square)
+    """Fill in exp(x) - 1, nearly, where x are the cosines of two states."""
+    one = np.float32(1)
+    for i in range(len(weights)):
+        x = one + fast[i] * lengths[i] + slow[i] * slow_lengths[i]
+        # (1 + x / 16) ** 16 in place of exp(x), as products are faster
+        x = x * x
+        x = x * x
+        x = x * x
+        x = x * x
+        weights[i] = x - one + TINY
 
 
 @compiled
-def fill_lengths(kernel: Any, lengths: Any) -> None:
-    """Fill in one over the lengths of states of so many items, fast and slow ones."""
-    for s in range(2):
-        square = 0.0
-        for n in range(lengths.shape[1]):
-            square = square * kernel[2 * s] * kernel[2 * s] + 1
-            lengths[s, n] = 1 / np.sqrt(square)
+def fill_states(user_starts: Any, user_items: Any, kernel: Any, states: Any) -> None:
+    """Fill in the users' states, of which each length is 1/16 of the sharpness."""
+    for user in range(len(user_starts) - 1):
+        own = user_items[user_starts[user] : user_starts[user + 1]]
+        weight, square, n = 1.0, 0.0, 0
+        while n < len(own) and weight >= LEAST:
+            square += weight * weight
+            weight *= kernel[0]
+            n += 1
+        weight = kernel[1] / 16 / np.sqrt(square) if n else 0.0
+        for item in own[:n]:
+            states[item, user] = weight
+            weight *= kernel[0]
+
+
+@compiled
+def fill_lengths(fade: float, lengths: Any) -> None:
+    """Fill in one over the length of a state of so many items, from one on."""
+    square = 0.0
+    for n in range(len(lengths)):
+        square = square * fade * fade + 1
+        lengths[n] = 1 / np.sqrt(square)
 
 
 @compiled
