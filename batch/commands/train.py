@@ -27,9 +27,9 @@ from batch.errors import BatchError
 from batch.evaluation import comparison, data_profile
 from batch.evaluation.comparison import Comparison
 from batch.evaluation.data_profile import Profile
-from batch.features import candidates, item_models, tables
+from batch.features import base_scores, candidates, item_models, tables
 from batch.features.candidates import Pairs
-from batch.features.columns import FEATURES, UNORDERED
+from batch.features.columns import UNORDERED
 from batch.model.alias import Prod
 from batch.publishing import parquet
 from batch.publishing.external_ids import Ids
@@ -187,18 +187,21 @@ def train_within_run(
 
     scale, profile = settings.scale, data_profile.read(connection)
     log_profile(profile)
-    names = FEATURES if profile.has_order else UNORDERED
     log.info("building the features to train with")
-    windows = sample_windows(connection, watch, scale, names)
+    windows = sample_windows(connection, watch, scale, has_order=profile.has_order)
     write_pairs(connection, windows, settings)
-    later = sample_windows(connection, watch, scale, names, earlier=0)
+    later = sample_windows(
+        connection, watch, scale, earlier=0, has_order=profile.has_order
+    )
     with watch.stage("train"):
         n_pairs, n_users = sum(map(len, windows)), max(w.n_users for w in windows)
         log.info("training on %d pairs of %d users", n_pairs, n_users)
-        fit: Fit = partial(fit_model, liked_from=scale.liked_from, **chosen)
-        trained = fit(windows, later[-1].of_every(CURVE_SHARE))
         # the tables of the last window are as of the hold-out's cutoff
         weights = base_margin.fit(connection) if profile.has_order else None
+        fit: Fit = partial(
+            fit_model, weights=weights, liked_from=scale.liked_from, **chosen
+        )
+        trained = fit(windows, later[-1].of_every(CURVE_SHARE))
         base_margin.write(trained.booster, weights)
         windows.clear()  # the evaluation needs the memory
         # joins leave half a core idle: refit while evaluating
@@ -239,13 +242,14 @@ def sample_windows(
     connection: Connection,
     watch: Stopwatch,
     scale: RatingScale = DEFAULT_SCALE,
-    names: Sequence[str] = FEATURES,
+    *,
     earlier: int = 1,
+    has_order: bool = True,
 ) -> list[Pairs]:
     """Sample the training windows of the evaluated model, or with 0 of the refit."""
     ((is_sparse,),) = connection.sql(IS_SPARSE).fetchall()
     return [
-        sample_window(connection, watch, n_cuts - 1 + earlier, n_next, scale, names)
+        sample_window(connection, watch, n_cuts - 1 + earlier, n_next, scale, has_order)
         for n_cuts, n_next in (SPARSE_WINDOWS if is_sparse else WINDOWS)
     ]
 
@@ -266,7 +270,7 @@ def sample_window(
     n_cuts: int,
     n_next: int,
     scale: RatingScale,
-    names: Sequence[str],
+    has_order: bool,
 ) -> Pairs:
     """Build the tables of a cutoff, and sample the pairs to learn from."""
     with watch.stage("features"):
@@ -275,7 +279,11 @@ def sample_window(
         tables.build(connection, n_cuts, n_next, scale, short_share)
         able = warehouse.users_with_future(connection)
         user_ids = candidates.evenly_spaced(able, MAX_USERS)
-        return candidates.sample(connection, user_ids, names)
+        if not has_order:
+            return candidates.sample(connection, user_ids, UNORDERED)
+        pairs = candidates.sample(connection, user_ids)
+        strong = base_scores.of_pairs(connection, pairs.user_ids, pairs.item_ids)
+        return replace(pairs, strong=strong)
 
 
 def compare(

@@ -16,6 +16,7 @@ mean of all items. *Genres*: how much of the user's history they make up.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
 import duckdb
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from batch import warehouse
 from batch.features import item_models
+from batch.machine import limits
 
 KERNELS = np.array(
     [
@@ -68,6 +70,9 @@ PRIOR, SHRINKAGE = 20, 10
 
 SUMS = ("avg_position_share", "last_ten_share", "liked_share", "avg_n_history")
 """The averages over an item's ratings, as `item_features` names them."""
+
+USERS_AT_ONCE = 64
+"""Bounds the memory: a user has len(COLUMNS) scores for each item."""
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -155,6 +160,22 @@ class Histories(NamedTuple):
         )
 
 
+class Strong(NamedTuple):
+    """The strong scores of candidate pairs.
+
+    Attributes:
+        scores: of shape (n_pairs, len(COLUMNS)).
+        n_history: of shape (n_pairs,); how many ratings each pair's user has.
+    """
+
+    scores: Floats
+    n_history: Longs
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Self:
+        """Select pairs by number, in the given order."""
+        return type(self)(self.scores[rows], self.n_history[rows])
+
+
 def read_genres(connection: duckdb.DuckDBPyConnection) -> Floats:
     """Read which item has which genre, of shape (n_items, n_genres)."""
     of_items = connection.table("stg_items").order("item_id").select("genres")
@@ -201,6 +222,33 @@ def scores(base: Base, histories: Histories) -> Floats:
         found[user, GAP] = position_gaps(base.by_item[1], items[:10])
         found[user, GENRE:] = genre_scores(base, items, is_liked)
     return found
+
+
+def of_pairs(
+    connection: duckdb.DuckDBPyConnection, user_ids: Ints, item_ids: Ints
+) -> Strong:
+    """Return the strong scores of pairs, as of the cutoff of the tables.
+
+    Args:
+        connection: holds the tables.
+        user_ids: in ascending order.
+        item_ids: the item of each pair.
+    """
+    base = Base.read(connection)
+    users, rows = np.unique(user_ids, return_inverse=True)
+    histories = read_histories(connection, base.item_ids, users.tolist())
+    columns = np.searchsorted(base.item_ids, item_ids)
+    found = np.zeros((len(rows), len(COLUMNS)), np.float32)
+
+    def fill(first: int) -> None:
+        last = min(first + USERS_AT_ONCE, len(users))
+        own = slice(*np.searchsorted(rows, (first, last)))
+        of_users = scores(base, histories.block(first, last))
+        found[own] = of_users[rows[own] - first, :, columns[own]]
+
+    with ThreadPoolExecutor(limits.cores()) as pool:
+        list(pool.map(fill, range(0, len(users), USERS_AT_ONCE)))
+    return Strong(found, np.diff(histories.starts)[rows])
 
 
 def by_item(n_ratings: Floats, sums: Floats) -> Floats:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from batch import warehouse
 from batch.features import columns, item_models
+from batch.features.base_scores import Strong
 from batch.features.columns import FEATURES
 
 NEGATIVE_SHARE = 0.125
@@ -50,12 +51,14 @@ class Pairs:
         item_ids: of shape (n_pairs,).
         labels: of shape (n_pairs,); the rating in the user's future, else 0.
         values: the features, of n_pairs rows; 32-bit floats, null where unknown.
+        strong: what the base margin is made from, if there is one to start from.
     """
 
     user_ids: Ids
     item_ids: Ids
     labels: npt.NDArray[np.float32]
     values: pa.Table
+    strong: Strong | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -82,6 +85,7 @@ class Pairs:
             self.item_ids[rows],
             self.labels[rows],
             self.values.take(rows),
+            self.strong and self.strong.take(rows),
         )
 
     def in_order(self) -> "Pairs":

@@ -14,7 +14,7 @@ LANES = 16
 floats in one or two instructions; and the numbers of a user never depend on others."""
 
 CHUNK = 32
-"""Number of prefixes whose votes are weighed at once, in the processor's first cache."""
+"""Number of prefixes whose votes are weighed at once, in the first cache."""
 
 LEAST = 1e-4
 """What an item must weigh in a state to be in it."""
@@ -54,11 +54,10 @@ def sum_votes(
         lanes = slice(k * LANES, (k + 1) * LANES)
         gains[lanes] = kernels[k, 4]
         for s in range(2):
-            fades[s, lanes] = kernels[k, 2 * s]
-            fill_states(
-                user_starts, user_items, kernels[k, 2 * s :], states[s, :, lanes]
-            )
-            fill_lengths(kernels[k, 2 * s], lengths[s, :, lanes])
+            of_state = kernels[k, 2 * s :]
+            fades[s, lanes] = of_state[0]
+            fill_states(user_starts, user_items, of_state, states[s, :, lanes])
+            fill_lengths(of_state[0], lengths[s, :, lanes])
     fast = np.zeros((CHUNK + 1, width), np.float32)
     slow, later = np.zeros_like(fast), np.zeros_like(fast)
     weights = np.zeros((CHUNK, width), np.float32)
@@ -80,15 +79,21 @@ def sum_votes(
                 lengths[1, known].reshape(-1),
                 weights[:n].reshape(-1),
             )
-            for lane in range(LANES):
-                if own[lane] == voter:
-                    weights[:n, lane::LANES] = 0
+            silence(own, voter, weights[:n])
             for i in range(n):
                 following = votes[items[first + i + 1]]
                 fade(later[i], gains, weights[i], later[i + 1])
                 add_to(following[:width], weights[i])
                 add_to(following[width:], later[i + 1])
             fast[0], slow[0], later[0] = fast[n], slow[n], later[n]
+
+
+@compiled
+def silence(own: Any, voter: int, weights: Any) -> None:
+    """Set to 0 what a voter's prefixes weigh for the user that the voter is."""
+    for lane in range(len(own)):
+        if own[lane] == voter:
+            weights[:, lane::LANES] = 0
 
 
 # Loops over all of a row's numbers, which compile to vector instructions.

@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from batch import warehouse
 from batch.features import base_scores, item_models
-from batch.features.base_scores import COLUMNS, EASE, GAP, ITEM, STATES, Base, Histories
+from batch.features.base_scores import (
+    COLUMNS,
+    EASE,
+    GAP,
+    ITEM,
+    STATES,
+    Base,
+    Histories,
+    Strong,
+)
 from batch.machine import limits
 
 if TYPE_CHECKING:
@@ -46,10 +55,9 @@ after the first moment's second count less; liked ones count more."""
 
 PENALTY = 1e-3
 
-SCALES = (3.0, 1.5)
-"""How much the margins of short histories, and those of others, count beside the trees,
-which were trained to rank alone and on long histories: less suits the last fifth of
-ratings, more the very next one."""
+SCALE = 1.4
+"""How much more the margin counts in scoring than when the trees were trained. They
+learn to predict a fifth of a history: less suits that, more the very next ratings."""
 
 SEED = 42
 MIN_MOMENTS = 100
@@ -104,10 +112,22 @@ def read(booster: "xgboost.Booster") -> Weights | None:
 def margins(base: Base, histories: Histories, weights: Weights) -> Floats:
     """Return the base margins, of shape (n_users, n_items)."""
     found = base_scores.scores(base, histories)
-    own = weights[(np.diff(histories.starts) > SHORT).astype(np.int64)]
-    total = np.zeros((found.shape[0], found.shape[2]))
+    return weighted(
+        found.transpose(1, 0, 2), np.diff(histories.starts)[:, None], weights
+    )
+
+
+def to_train_from(strong: Strong, weights: Weights) -> Floats:
+    """Return the margins of training pairs, of shape (n_pairs,): less by SCALE."""
+    return weighted(strong.scores.T, strong.n_history, weights / SCALE)
+
+
+def weighted(scores: Floats, n_history: Longs, weights: Weights) -> Floats:
+    """Sum weighted scores over their first axis, by the lengths of histories."""
+    own = weights[(n_history > SHORT).astype(np.int64)]
+    total = np.zeros(scores.shape[1:])
     for column in range(len(COLUMNS)):  # in this order: the same sums anywhere
-        total += own[:, column, None] * found[:, column]
+        total += own[..., column] * scores[column]
     return total.astype(np.float32)
 
 
@@ -153,8 +173,8 @@ def fit(connection: duckdb.DuckDBPyConnection, seed: int = SEED) -> Weights | No
     ratings, base = Ratings(connection), Base.read(connection)
     diagonal = item_models.ease_diagonal(connection)
     fitted: list[Doubles] = []
-    for is_long, scale in enumerate(SCALES):
-        rows, lengths = moments(ratings, seed, is_long=bool(is_long))
+    for is_long in (False, True):
+        rows, lengths = moments(ratings, seed, is_long=is_long)
         if len(rows) < MIN_MOMENTS:
             continue
 
@@ -166,7 +186,7 @@ def fit(connection: duckdb.DuckDBPyConnection, seed: int = SEED) -> Weights | No
             slices = [slice(start, start + loops.LANES) for start in starts]
             columns, labels = zip(*pool.map(work, slices), strict=True)
         weights = conditional_logit(np.concatenate(columns), np.concatenate(labels))
-        fitted.append(scale * weights)
+        fitted.append(SCALE * weights)
     return np.stack([fitted[0], fitted[-1]]) if fitted else None
 
 

@@ -8,6 +8,7 @@ import xgboost
 
 from batch.errors import NothingToLearn
 from batch.features.candidates import Pairs
+from batch.model import base_margin
 from batch.progress import Progress
 from batch.settings import DEFAULT_SCALE
 
@@ -15,19 +16,19 @@ PARAMETERS: dict[str, str | int | float | bool] = {
     "objective": "rank:ndcg",
     "eval_metric": "ndcg@10",
     "ndcg_exp_gain": False,
-    "lambdarank_pair_method": "topk",
-    "lambdarank_num_pair_per_sample": 20,
+    "lambdarank_pair_method": "mean",
+    "lambdarank_num_pair_per_sample": 1,
     "tree_method": "hist",
     "max_depth": 4,
     "eta": 0.1,
-    "min_child_weight": 10,
+    "min_child_weight": 5,
     "lambda": 5,
     "subsample": 0.8,
     "colsample_bynode": 0.2,
     "seed": 42,
 }
-N_ROUNDS = 160
-N_STAGES = 10
+N_ROUNDS = 150
+N_STAGES = 4
 NEGATIVE_SHARE = 0.4
 MIN_NEGATIVES = 80
 """Each stage samples two fifths of a window's negatives, or 80 per user if it is more.
@@ -81,6 +82,7 @@ def train(
     parameters: Parameters | None = None,
     n_rounds: int = N_ROUNDS,
     liked_from: float = DEFAULT_SCALE.liked_from,
+    weights: base_margin.Weights | None = None,
 ) -> Trained:
     """Train a booster to rank each user's next ratings above other items.
 
@@ -94,6 +96,8 @@ def train(
         parameters: xgboost's parameters that override PARAMETERS.
         n_rounds: the number of trees.
         liked_from: the lowest label of an item that the user liked.
+        weights: of the base margin from which the trees start; without them they rank
+            alone.
     """
     chosen = PARAMETERS | dict(parameters or {})
     # sorted: the order of rows decides the samples and how gradients are summed
@@ -109,13 +113,16 @@ def train(
     for stage in range(N_STAGES):
         seed = int(chosen["seed"]) + stage
         sample = sample_negatives(usable[stage % len(usable)], seed)
-        matrix = to_matrix(sample, bins, liked_from)
+        matrix = to_matrix(sample, bins, liked_from, weights)
         if bins is None:
             bins = matrix
             if validation is not None and len(validation):
                 training = usable[0].of_every(CURVE_SHARE)
                 named = ((training, "training"), (validation.in_order(), "validation"))
-                sets = [(to_matrix(few, bins, liked_from), name) for few, name in named]
+                sets = [
+                    (to_matrix(few, bins, liked_from, weights), name)
+                    for few, name in named
+                ]
         n_more = n_rounds * (stage + 1) // N_STAGES - n_done
         # with one seed for all, each stage would sample the columns of the first again
         settings, former = chosen | {"seed": seed}, booster if stage else None
@@ -124,7 +131,8 @@ def train(
         if sets:
             add_points(curve, booster, sets)
             progress.show(n_done, n_rounds)
-    if not booster.get_score():  # all scores are equal, so the order is that of the ids
+    # all scores are equal, so the order is that of the ids
+    if not booster.get_score() and weights is None:
         raise NothingToLearn(
             f"nothing to learn from in {sum(map(len, windows))} training pairs: the "
             "trees find nothing that tells items apart"
@@ -160,13 +168,18 @@ def to_matrix(
     pairs: Pairs,
     bins: xgboost.QuantileDMatrix | None = None,
     liked_from: float = DEFAULT_SCALE.liked_from,
+    weights: base_margin.Weights | None = None,
 ) -> xgboost.QuantileDMatrix:
     """Return sorted pairs with their gains, in new bins or in those of `bins`."""
+    start = None
+    if weights is not None and pairs.strong is not None:
+        start = base_margin.to_train_from(pairs.strong, weights)
     grades = np.where(pairs.labels >= liked_from, GAIN_OF_LIKED, GAIN_OF_RATED)
     return xgboost.QuantileDMatrix(
         pairs.values,
         label=np.where(pairs.labels > 0, grades, 0).astype(np.float32),
         qid=pairs.user_ids,
+        base_margin=start,
         feature_names=list(pairs.values.column_names),
         ref=bins,
     )

@@ -75,11 +75,16 @@ def measure_all(
     def measured(
         names: Sequence[str] = FEATURES,
         seed: int = 42,
-        start: npt.NDArray[np.float32] | None = starts,
+        is_from_margin: bool = True,
     ) -> Metrics:
         chosen = [only(window, names) for window in windows]
-        booster = train.train(chosen, parameters={"seed": seed}).booster
-        return of_scores(plain.predict(booster, only(every_pair, names), start))
+        found = train.train(
+            chosen,
+            parameters={"seed": seed},
+            weights=weights if is_from_margin else None,
+        )
+        start = starts if is_from_margin else None
+        return of_scores(plain.predict(found.booster, only(every_pair, names), start))
 
     def of_scores(scores: npt.NDArray[np.float32]) -> Metrics:
         ranked = plain.rank_pairs(user_ids, every_pair, scores, K)
@@ -88,7 +93,7 @@ def measure_all(
 
     yield "all", measured()
     yield "all, another seed", measured(seed=1_000)
-    yield "without the base margin", measured(start=None)
+    yield "without the base margin", measured(is_from_margin=False)
     yield "the base margin alone", of_scores(starts)
     for name, family in FAMILIES.items():
         rest = [feature for feature in FEATURES if feature not in family]

@@ -53,9 +53,11 @@ def trained(connection: duckdb.DuckDBPyConnection) -> Trained:
 
     Afterwards the connection holds the tables as of the hold-out's cutoff.
     """
-    found = train.train(sample_windows(connection, Stopwatch()))
+    windows = sample_windows(connection, Stopwatch())
     tables.build(connection, n_cuts=1)
-    base_margin.write(found.booster, base_margin.fit(connection))
+    weights = base_margin.fit(connection)
+    found = train.train(windows, weights=weights)
+    base_margin.write(found.booster, weights)
     return found
 
 

@@ -23,13 +23,10 @@ from statistics import median
 import duckdb
 
 from batch import warehouse
-from batch.commands.stopwatch import Stopwatch
-from batch.commands.train import sample_windows
 from batch.evaluation import baselines
 from batch.evaluation.evaluation import read_held_out
 from batch.evaluation.metrics import K, Lists, mean_ndcg
 from batch.features import tables
-from batch.model import train
 from batch.publishing import connections, shared_keys
 from batch.publishing.external_ids import Ids
 from batch.publishing.generations import Meta
@@ -56,8 +53,7 @@ def main() -> None:
     find_wrk()
     results: dict[str, float] = {}
     with frame.staged(arguments.raw) as (name, connection):
-        booster = train.train(sample_windows(connection, Stopwatch())).booster
-        tables.build(connection, n_cuts=1)
+        booster = frame.trained(connection).booster
         user_ids = warehouse.user_ids(connection)
         held_out = read_held_out(connection, user_ids)
         histories = read_histories(connection)
