@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch import warehouse
-from batch.features import columns, item_models
+from batch.features import columns
 from batch.features.columns import FEATURES
 
 NEGATIVE_SHARE = 0.125
@@ -124,13 +124,10 @@ def sample(
     n_items = max(1, warehouse.count(connection, "stg_items"))
     wanted = max(NEGATIVE_SHARE, MIN_NEGATIVES / n_items)
     share = min(1.0, wanted, MAX_PAIRS / max(1, len(user_ids) * n_items))
-    weights = item_models.read(connection)
     # sorted block by block: a sort of all pairs would copy them
     return Pairs.joined(
         [
-            pairs(
-                connection, block, negative_share=share, names=names, weights=weights
-            ).in_order()
+            pairs(connection, block, negative_share=share, names=names).in_order()
             for block in blocks(connection, user_ids, share)
         ]
     )
@@ -165,7 +162,6 @@ def pairs(
     *,
     negative_share: float = 1.0,
     names: Sequence[str] = FEATURES,
-    weights: item_models.Weights | None = None,
 ) -> Pairs:
     """Compute the features of each of the users × each unseen item.
 
@@ -174,20 +170,13 @@ def pairs(
         user_ids: in rising order.
         negative_share: the share of pairs with label 0 to keep, in 0-1.
         names: the features to return, in this order.
-        weights: the cutoff's item models; read from the connection if not given.
 
     Raises:
         BatchError: `pair_features.sql` lacks one of these features.
     """
     parameters = {"user_ids": list(user_ids), "negative_share": negative_share}
     warehouse.build(connection, "marts/candidate_pairs", parameters)
-    states = warehouse.fetch(connection, "marts/user_states", parameters)
-    scores = item_models.scores(
-        weights or item_models.read(connection), user_ids, states
-    )
-    connection.register(item_models.SCORES_TABLE, scores)
     table = warehouse.fetch(connection, "marts/pair_features", {})
-    connection.unregister(item_models.SCORES_TABLE)
     columns.require(names, table.column_names)
     return Pairs(
         user_ids=table["user_id"].to_numpy(),
