@@ -18,15 +18,10 @@ MAX_PAIRS = 250_000
 """Size of a training sample: the share of negatives to keep, the minimum of negatives
 per user, and the maximum of pairs."""
 
-PAIRS_PER_BLOCK = 250_000
+PAIRS_PER_BLOCK = 500_000
 MIN_BLOCK_SHARE = 0.5
-"""Bound the memory of a block. A pair takes 230 bytes, and 2000 in SQL, whose joins
-cannot spill; the scores of the linear models take 40 bytes even for pairs that a sample
-drops."""
-
-SMALL_CATALOGUE = 2000
-"""With at most this many items, blocks of all pairs are twice as large, because half of
-them have no similarities to sum. That saves a quarter of the time."""
+"""Bound the memory of a block. A pair takes 190 bytes, and 600 in SQL, whose joins
+cannot spill; a user's genres and last items take memory whatever a sample drops."""
 
 N_SEEN = """
     with listed as (select film_id from films where is_eligible),
@@ -149,9 +144,7 @@ def blocks(
         share: the share of their candidates that is kept, in 0-1.
     """
     n_items = max(1, warehouse.count(connection, "stg_items"))
-    is_twice = n_items <= SMALL_CATALOGUE and share == 1
-    n_pairs = PAIRS_PER_BLOCK * (2 if is_twice else 1)
-    size = max(1, int(n_pairs / (n_items * max(share, MIN_BLOCK_SHARE))))
+    size = max(1, int(PAIRS_PER_BLOCK / (n_items * max(share, MIN_BLOCK_SHARE))))
     for start in range(0, max(1, len(user_ids)), size):
         yield user_ids[start : start + size]
 
