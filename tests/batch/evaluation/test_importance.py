@@ -23,7 +23,8 @@ def connection(hold_out: HoldOut) -> Connection:
 def booster(connection: Connection) -> xgboost.Booster:
     """Train on the board, whose colours what comes next predicts."""
     users = warehouse.user_ids(connection)
-    matrix = to_matrix(candidates.pairs(connection, users, names=NAMES))
+    pairs = candidates.pairs(connection, users, names=NAMES).in_order()
+    matrix = to_matrix(pairs)
     return xgboost.train({"objective": "rank:ndcg", "nthread": 1}, matrix, 5)
 
 
