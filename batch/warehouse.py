@@ -57,9 +57,7 @@ SCAFFOLDING = ("intermediate/int_cooccurrence_ratings", *IN_PARTS)
 
 ON_DEMAND = (
     "marts/candidate_pairs",
-    "marts/user_states",
     "marts/scorer_items",
-    "marts/scorer_neighbours",
     "marts/scorer_sequences",
     "marts/scorer_users",
     "marts/scorer_histories",

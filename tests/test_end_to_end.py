@@ -91,7 +91,7 @@ def test_features_are_exported(clone: Clone) -> None:
     tables = {path.stem: pq.read_table(clone.folder / path) for path in paths}
     assert len(tables["user_features"]) == 40
     assert len(tables["item_features"]) == 60
-    assert {"window", "user_id", "item_id", "label", "next_share", "far_score"} <= set(
+    assert {"window", "user_id", "item_id", "label", "next_share", "genre_lift"} <= set(
         tables["training_pairs"].column_names
     )
 

@@ -38,19 +38,19 @@ RECIPE = {
             "items.avg_rated_at::float as item_avg_rated_at,",
         ),
         (
-            "tastes.similarity::float as similarity,",
-            "(tastes.similarity * items.n_ratings)::float as popular_similarity,",
+            "sequences.next_share::float as next_share,",
+            "(sequences.next_share * items.n_ratings)::float as popular_share,",
         ),
     ],
     "batch/features/columns.py": [
         ('"user_n_ratings",', '"user_avg_rating",'),
         ('"item_n_ratings",', '"item_avg_rated_at",'),
-        ('"similarity",', '"popular_similarity",'),
+        ('"next_share",', '"popular_share",'),
     ],
 }
 """File → pairs of a line and one to write after it."""
 
-ADDED = {"user_avg_rating", "item_avg_rated_at", "popular_similarity"}
+ADDED = {"user_avg_rating", "item_avg_rated_at", "popular_share"}
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ SAMPLE: dict[str, str | int | float | bool] = {
     "sample_negative_share": candidates.NEGATIVE_SHARE,
     "sample_min_negatives": candidates.MIN_NEGATIVES,
     **{f"limit_{name}": limit for name, limit in warehouse.LIMITS.items()},
-    **{f"penalty_{name}": penalty for name, penalty in item_models.PENALTIES.items()},
+    "penalty_ease": item_models.PENALTY,
 }
 """What makes the training pairs, as MLflow logs it."""
 

@@ -25,7 +25,7 @@ def read(
     """Return baseline → user_id → item_ids, best first."""
     lists: dict[str, dict[int, list[int]]] = {name: {} for name in LABELS}
     ordered, models = sorted(user_ids), item_models.read(connection)
-    weights = models.models["ease"].astype(np.float64)
+    weights = models.ease.astype(np.float64)
     films = connection.table("films").filter("is_eligible")
     eligible = films.to_arrow_table()["item_id"]
     is_eligible = np.isin(models.item_ids, eligible.to_numpy())
@@ -34,8 +34,10 @@ def read(
         table = warehouse.fetch(connection, "marts/baseline_lists", {"user_ids": block})
         for row in table.to_pylist():
             lists[row["baseline"]].setdefault(row["user_id"], []).append(row["item_id"])
-        states = warehouse.fetch(connection, "marts/user_states", {"user_ids": block})
-        lists["ease"] |= ease(weights, models.item_ids, is_eligible, block, states)
+        rated = warehouse.fetch(
+            connection, "marts/scorer_histories", {"user_ids": block}
+        )
+        lists["ease"] |= ease(weights, models.item_ids, is_eligible, block, rated)
     return lists
 
 
@@ -44,22 +46,22 @@ def ease(
     item_ids: Ids,
     is_eligible: npt.NDArray[np.bool_],
     user_ids: Sequence[int],
-    states: pa.Table,
+    rated: pa.Table,
 ) -> dict[int, list[int]]:
     """Return user_id → the unseen items that EASE ranks highest.
 
-    It ranks the eligible items that the linear models cover. The weights are those
-    behind the feature `ease_score`.
+    It ranks the eligible items that EASE covers.
 
     Args:
         weights: of shape (n_modelled, n_modelled), rated × candidate.
         item_ids: of shape (n_modelled,), ascending.
         is_eligible: of shape (n_modelled,); which items lists may hold.
         user_ids: in ascending order.
-        states: the rows of `user_states` of these users.
+        rated: the user_id and item_id of these users' ratings.
     """
-    rows = np.searchsorted(user_ids, states["user_id"].to_numpy())
-    places = np.searchsorted(item_ids, states["item_id"].to_numpy())
+    known = np.isin(rated["item_id"].to_numpy(), item_ids)
+    rows = np.searchsorted(user_ids, rated["user_id"].to_numpy()[known])
+    places = np.searchsorted(item_ids, rated["item_id"].to_numpy()[known])
     is_rated = np.zeros((len(user_ids), len(item_ids)))
     is_rated[rows, places] = 1
     scores = np.where(is_rated, -np.inf, is_rated @ weights)

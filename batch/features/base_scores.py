@@ -129,7 +129,7 @@ class Base(NamedTuple):
             ),
             modelled=modelled,
             modelled_items=places.astype(np.int32),
-            weights=models.models["ease"],
+            weights=models.ease,
         )
 
 

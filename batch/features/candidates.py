@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch import warehouse
-from batch.features import columns, item_models
+from batch.features import columns
 from batch.features.base_scores import Strong
 from batch.features.columns import FEATURES
 
@@ -19,15 +19,10 @@ MAX_PAIRS = 250_000
 """Size of a training sample: the share of negatives to keep, the minimum of negatives
 per user, and the maximum of pairs."""
 
-PAIRS_PER_BLOCK = 250_000
+PAIRS_PER_BLOCK = 500_000
 MIN_BLOCK_SHARE = 0.5
-"""Bound the memory of a block. A pair takes 230 bytes, and 2000 in SQL, whose joins
-cannot spill; the scores of the linear models take 40 bytes even for pairs that a sample
-drops."""
-
-SMALL_CATALOGUE = 2000
-"""With at most this many items, blocks of all pairs are twice as large, because half of
-them have no similarities to sum. That saves a quarter of the time."""
+"""Bound the memory of a block. A pair takes 190 bytes, and 600 in SQL, whose joins
+cannot spill; a user's genres and last items take memory whatever a sample drops."""
 
 N_SEEN = """
     with listed as (select film_id from films where is_eligible),
@@ -128,13 +123,10 @@ def sample(
     n_items = max(1, warehouse.count(connection, "stg_items"))
     wanted = max(NEGATIVE_SHARE, MIN_NEGATIVES / n_items)
     share = min(1.0, wanted, MAX_PAIRS / max(1, len(user_ids) * n_items))
-    weights = item_models.read(connection)
     # sorted block by block: a sort of all pairs would copy them
     return Pairs.joined(
         [
-            pairs(
-                connection, block, negative_share=share, names=names, weights=weights
-            ).in_order()
+            pairs(connection, block, negative_share=share, names=names).in_order()
             for block in blocks(connection, user_ids, share)
         ]
     )
@@ -156,9 +148,7 @@ def blocks(
         share: the share of their candidates that is kept, in 0-1.
     """
     n_items = max(1, warehouse.count(connection, "stg_items"))
-    is_twice = n_items <= SMALL_CATALOGUE and share == 1
-    n_pairs = PAIRS_PER_BLOCK * (2 if is_twice else 1)
-    size = max(1, int(n_pairs / (n_items * max(share, MIN_BLOCK_SHARE))))
+    size = max(1, int(PAIRS_PER_BLOCK / (n_items * max(share, MIN_BLOCK_SHARE))))
     for start in range(0, max(1, len(user_ids)), size):
         yield user_ids[start : start + size]
 
@@ -169,7 +159,6 @@ def pairs(
     *,
     negative_share: float = 1.0,
     names: Sequence[str] = FEATURES,
-    weights: item_models.Weights | None = None,
 ) -> Pairs:
     """Compute the features of each of the users × each unseen item.
 
@@ -178,20 +167,13 @@ def pairs(
         user_ids: in rising order.
         negative_share: the share of pairs with label 0 to keep, in 0-1.
         names: the features to return, in this order.
-        weights: the cutoff's item models; read from the connection if not given.
 
     Raises:
         BatchError: `pair_features.sql` lacks one of these features.
     """
     parameters = {"user_ids": list(user_ids), "negative_share": negative_share}
     warehouse.build(connection, "marts/candidate_pairs", parameters)
-    states = warehouse.fetch(connection, "marts/user_states", parameters)
-    scores = item_models.scores(
-        weights or item_models.read(connection), user_ids, states
-    )
-    connection.register(item_models.SCORES_TABLE, scores)
     table = warehouse.fetch(connection, "marts/pair_features", {})
-    connection.unregister(item_models.SCORES_TABLE)
     columns.require(names, table.column_names)
     return Pairs(
         user_ids=table["user_id"].to_numpy(),

@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 
 from batch.errors import BatchError
-from batch.features import item_models
 
 USER = (
     "user_n_ratings",
@@ -48,14 +47,6 @@ GENRE = (
     "genre_liking",
     "genre_lift",
 )
-TASTE = (
-    "similarity",
-    "slow_similarity",
-    "recent_similarity",
-    "max_similarity",
-    "liked_similarity",
-    "disliked_similarity",
-)
 SEQUENCE = (
     "next_share",
     "next_similarity",
@@ -65,8 +56,7 @@ SEQUENCE = (
     "slow_previous_similarity",
     "session_similarity",
 )
-LINEAR = tuple(item_models.SCORES)
-FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + TASTE + SEQUENCE + LINEAR
+FEATURES = USER + ITEM + TREND + FIT + AUDIENCE + GENRE + SEQUENCE
 
 ORDER = (
     "user_history_seconds",
@@ -81,10 +71,7 @@ ORDER = (
     "position_share_gap",
     "position_gap",
     "recent_genre_share",
-    "slow_similarity",
-    "recent_similarity",
     *SEQUENCE,
-    *(name for name in LINEAR if name != "ease_score"),
 )
 """Features that depend on the order of a user's ratings. Where times do not give it, a
 hash does: its order is similar for all users, and a model would learn it."""

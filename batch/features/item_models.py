@@ -1,17 +1,12 @@
-"""Linear item-to-item models: EASE, and three that predict the next items.
+"""EASE, a linear item-to-item model.
 
-A model is a matrix of weights, from rated item to candidate item, solved in closed form
-from counts by SQL. A user's score for a candidate is a sum over the user's ratings: the
-rating's weight in the user's state times the weight from its item to the candidate.
-
-`ease` predicts an item from all other items that its raters rated, in any order (Steck,
-Embarrassingly Shallow Autoencoders, 2019). `near`, `far` and `soon` predict the next
-items; they forget a history at different rates (after the transitions of Choi and
-others, Session-aware Linear Item-Item Models, 2021).
+It is a matrix of weights, from rated item to candidate item, that predicts an item from
+all other items that its raters rated, in any order. It is solved in closed form from
+counts by SQL (Steck, Embarrassingly Shallow Autoencoders, 2019). A user's score for a
+candidate is a sum over the user's ratings: what the rating weighs in a state times the
+weight from its item to the candidate.
 """
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import duckdb
@@ -19,37 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch.machine import limits
-
 CREATE = "create or replace table int_item_weights as select * from solved"
-SCORES_TABLE = "linear_scores"
-
-MODELS = ("ease", "near", "far", "soon")
-SCORES = {
-    "ease_score": ("ease", "whole"),
-    "slow_ease_score": ("ease", "slow"),
-    "recent_ease_score": ("ease", "recent"),
-    "liked_ease_score": ("ease", "liked"),
-    "near_score": ("near", "recent"),
-    "far_score": ("far", "slow"),
-    "soon_score": ("soon", "soon"),
-}
-"""Column of `linear_scores` → its model, and the column of `user_states` to apply the
-model to."""
-
-FADES = {"near": (0.9, 0.5), "far": (0.97, 0.97), "soon": (0.5, 0.3)}
-"""How the states and targets of the others fade; see `batch.features.transitions`."""
 
 DIAGONAL = "ease_diagonal"
 """The column of `int_item_weights` with the diagonal of the inverse Gram matrix."""
 
-PENALTIES = {"ease": 200.0, "near": 200.0, "far": 200.0, "soon": 100.0}
+PENALTY = 200.0
 """L2 regularization."""
 
 UNIT = 1e-6
-STATE_UNIT = 1e-4
-"""Weights and states are whole numbers of these units. Sums of whole numbers are exact
-in any order, so a user's scores do not depend on who else is in the block."""
+"""Weights are whole numbers of this unit."""
 
 Matrix = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]
@@ -57,55 +31,39 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Weights:
-    """The models of one cutoff.
+    """The model of one cutoff.
 
     Attributes:
-        item_ids: of shape (n_modelled,), ascending; the items that the models cover.
-        models: name → of shape (n_modelled, n_modelled), rated × candidate, in UNITs.
+        item_ids: of shape (n_modelled,), ascending; the items that the model covers.
+        ease: of shape (n_modelled, n_modelled), rated × candidate, in UNITs.
     """
 
     item_ids: Ids
-    models: Mapping[str, npt.NDArray[np.int32]]
+    ease: npt.NDArray[np.int32]
 
 
 def build(connection: duckdb.DuckDBPyConnection) -> None:
-    """Solve the models of a cutoff and store them as the table `int_item_weights`.
+    """Solve the model of a cutoff and store it as the table `int_item_weights`.
 
     Args:
-        connection: holds the cutoff's `int_modelled_items`, `int_item_pairs` and
-            `int_cooccurrence_ratings`.
+        connection: holds the cutoff's `int_modelled_items` and `int_item_pairs`.
     """
-    from batch.features import transitions  # with numba, which takes half a second
-
-    items = connection.table("int_modelled_items").to_arrow_table()
-    item_ids = items["item_id"].to_numpy()
-    n_ratings = items["n_ratings"].to_numpy().astype(np.float64)
+    item_ids, n_ratings = modelled(connection)
     gram = dense(connection.table("int_item_pairs"), "n_both", item_ids)
-    ratings = transitions.read(connection, item_ids)
-
-    def solve_ease() -> tuple[Matrix, Matrix]:
-        inverse = inverted(gram + np.diag(n_ratings), PENALTIES["ease"])
-        return ease(inverse), np.diag(inverse)
-
-    def solve_next(name: str) -> Matrix:
-        states, targets = transitions.products(ratings, len(item_ids), *FADES[name])
-        states += np.diag(n_ratings + PENALTIES[name])
-        return np.asarray(np.linalg.solve(states, targets), np.float64)
-
-    # two at a time, because BLAS has one thread and the matrices are large
-    with ThreadPoolExecutor(min(2, limits.cores())) as pool:
-        eased = pool.submit(solve_ease)
-        solved = dict(zip(FADES, pool.map(solve_next, FADES), strict=True))
-    solved["ease"], diagonal = eased.result()
-    columns = {"item_id": pa.array(item_ids, pa.int32()), DIAGONAL: pa.array(diagonal)}
-    for name in MODELS:
-        whole = np.rint(solved[name] / UNIT).astype(np.int32).ravel()
-        columns[name] = pa.FixedSizeListArray.from_arrays(
-            pa.array(whole), max(1, len(item_ids))
-        )
+    inverse = inverted(gram + np.diag(n_ratings), PENALTY)
+    weights = pa.FixedSizeListArray.from_arrays(
+        pa.array(in_units(ease(inverse)).ravel()), max(1, len(item_ids))
+    )
+    columns = {"item_id": item_ids, "ease": weights, DIAGONAL: np.diag(inverse)}
     connection.register("solved", pa.table(columns))
     connection.execute(CREATE)
     connection.unregister("solved")
+
+
+def modelled(connection: duckdb.DuckDBPyConnection) -> tuple[Ids, Matrix]:
+    """Return the items that linear models cover, and how many ratings each has."""
+    items = connection.table("int_modelled_items").to_arrow_table()
+    return items["item_id"].to_numpy(), items["n_ratings"].to_numpy().astype(np.float64)
 
 
 def dense(pairs: duckdb.DuckDBPyRelation, name: str, item_ids: Ids) -> Matrix:
@@ -136,51 +94,23 @@ def ease(inverse: Matrix) -> Matrix:
     return weights
 
 
+def in_units(weights: Matrix) -> npt.NDArray[np.int32]:
+    """Round weights to whole UNITs."""
+    return np.rint(weights / UNIT).astype(np.int32)
+
+
 def read(connection: duckdb.DuckDBPyConnection) -> Weights:
-    """Read the cutoff's models; read them once for many blocks of users."""
+    """Read the cutoff's model."""
     table = connection.table("int_item_weights").to_arrow_table().combine_chunks()
     item_ids = table["item_id"].to_numpy()
     shape = (len(item_ids), len(item_ids))
-    models = {
-        name: table[name].chunk(0).flatten().to_numpy().reshape(shape)
-        if len(item_ids)
-        else np.zeros(shape, np.int32)
-        for name in MODELS
-    }
-    return Weights(item_ids, models)
+    if not len(item_ids):
+        return Weights(item_ids, np.zeros(shape, np.int32))
+    weights = table["ease"].chunk(0).flatten().to_numpy().reshape(shape)
+    return Weights(item_ids, weights)
 
 
 def ease_diagonal(connection: duckdb.DuckDBPyConnection) -> npt.NDArray[np.float64]:
     """Read the diagonal of the inverse from which EASE's weights were made."""
     table = connection.table("int_item_weights").select(DIAGONAL).to_arrow_table()
     return np.asarray(table[DIAGONAL].to_numpy(), np.float64)
-
-
-def scores(weights: Weights, user_ids: Sequence[int], states: pa.Table) -> pa.Table:
-    """Score each item that the models cover for each user.
-
-    Args:
-        weights: the cutoff's models.
-        user_ids: in ascending order.
-        states: the rows of `user_states` of these users.
-
-    Returns:
-        user_id, item_id and a column for each of SCORES.
-    """
-    rows = np.searchsorted(user_ids, states["user_id"].to_numpy())
-    places = np.searchsorted(weights.item_ids, states["item_id"].to_numpy())
-    rated_places, columns = np.unique(places, return_inverse=True)
-    n_users, n_modelled = len(user_ids), len(weights.item_ids)
-    table: dict[str, npt.NDArray[np.generic]] = {
-        "user_id": np.repeat(np.asarray(user_ids, np.int32), n_modelled),
-        "item_id": np.tile(weights.item_ids, n_users),
-    }
-    applied = {
-        model: weights.models[model][rated_places].astype(float) for model in MODELS
-    }
-    for name, (model, state) in SCORES.items():
-        rated = np.zeros((n_users, len(rated_places)))
-        rated[rows, columns] = states[state].to_numpy()
-        products = rated @ applied[model]
-        table[name] = (products * (UNIT * STATE_UNIT)).astype(np.float32).ravel()
-    return pa.table(table)

@@ -17,13 +17,11 @@ from batch.settings import DEFAULT_SCALE, RatingScale
 EXEMPT = {"eligible_items", "films"}
 """Models that choose pairs but compute nothing about them."""
 
-FEATURES = (
-    "marts/pair_features",
-    "marts/user_states",
-    "marts/scorer_histories",
-    "intermediate/int_voters",
-)
-"""The models from which the trees' features and the base margin are computed."""
+STRONG_SCORES = "strong_scores"
+"""Stands for the strong scores among the models, though Python computes them."""
+
+FEATURES = ("marts/pair_features", STRONG_SCORES)
+"""From what the trees' features and the base margin are computed."""
 
 WORD = re.compile(r"\w+")
 
@@ -66,14 +64,14 @@ def build(
 
 
 def fingerprint() -> str:
-    """Return a digest of all SQL and of the linear models: has anything changed?"""
+    """Return a digest of all SQL and of the strong scores: has anything changed?"""
     parts = {
         path.relative_to(warehouse.SQL).as_posix(): warehouse.normalized(
             warehouse.text_of(path)
         )
         for path in warehouse.SQL.rglob("*.sql")
     }
-    return digest_of(parts | {item_models.SCORES_TABLE: linear_models()})
+    return digest_of(parts | {STRONG_SCORES: strong_scores()})
 
 
 def features_fingerprint() -> str:
@@ -89,18 +87,16 @@ def features_fingerprint() -> str:
 def digests(*models: str) -> dict[str, str]:
     """Return file → digest of some models and of all models that these read.
 
-    The linear models are among them. Staging models, which depend on the form of the
-    raw files, are not.
+    Staging models, which depend on the form of the raw files, are not among them.
     """
     known = {m.rpartition("/")[2]: m for m in warehouse.MODELS + warehouse.ON_DEMAND}
-    known[item_models.SCORES_TABLE] = item_models.SCORES_TABLE
     found: dict[str, str] = {}
     todo, done = {*models}, set[str]()
     while todo:
         model = todo.pop()
         done.add(model)
-        if model == item_models.SCORES_TABLE:
-            file, text = "batch/features/item_models.py", linear_models()
+        if model == STRONG_SCORES:
+            file, text = "batch/features/base_scores.py", strong_scores()
         else:
             file = f"sql/{model}.sql"
             text = warehouse.normalized(warehouse.read(model))
@@ -110,10 +106,10 @@ def digests(*models: str) -> dict[str, str]:
     return found
 
 
-def linear_models() -> str:
-    """Return the code of the linear models without comments and docstrings."""
+def strong_scores() -> str:
+    """Return the code of the strong scores without comments and docstrings."""
     folder = Path(item_models.__file__).parent
-    names = ("item_models.py", "transitions.py", "base_scores.py", "loops.py")
+    names = ("item_models.py", "base_scores.py", "loops.py")
     return "\n".join(code_of(folder / name) for name in names)
 
 

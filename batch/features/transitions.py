@@ -1,7 +1,9 @@
-"""Counts what followed what in histories, for the linear models of the next items.
+"""The linear model of the next items, from what followed what in histories.
 
-A state is a history whose rating n positions back weighs `before ** n`. Its target is
-the future, whose nth rating weighs `(1 - after) * after ** (n - 1)`. The models need
+It is a matrix of weights, from rated item to following item, solved in closed form
+(after the transitions of Choi and others, Session-aware Linear Item-Item Models, 2021).
+A state is a history whose rating n positions back weighs `BEFORE ** n`. Its target is
+the future, whose nth rating weighs `(1 - AFTER) * AFTER ** (n - 1)`. The model needs
 the products of all states with all states, and with all targets: sums over pairs of a
 user's ratings, of what their distance is worth.
 """
@@ -12,13 +14,20 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch.features import loops
+from batch import warehouse
+from batch.features import item_models, loops
+from batch.features.item_models import Ids, Matrix
+
+BEFORE, AFTER = 0.9, 0.5
+"""How states and targets fade."""
+
+PENALTY = 200.0
+"""L2 regularization."""
+
+RATINGS = "intermediate/int_cooccurrence_ratings"
 
 MAX_DISTANCE = 100
 """Ratings further apart count for nothing."""
-
-Ids = npt.NDArray[np.int32]
-Matrix = npt.NDArray[np.float64]
 
 
 class Ratings(NamedTuple):
@@ -33,6 +42,28 @@ class Ratings(NamedTuple):
     starts: npt.NDArray[np.int64]
     places: Ids
     positions: Ids
+
+
+def solve(
+    connection: duckdb.DuckDBPyConnection,
+) -> tuple[Ids, npt.NDArray[np.int32]]:
+    """Solve the model of a cutoff.
+
+    Args:
+        connection: holds the cutoff's `int_modelled_items`, and what
+            `int_cooccurrence_ratings` is built from.
+
+    Returns:
+        The items that it covers, of shape (n_modelled,), ascending; and the weights, of
+        shape (n_modelled, n_modelled), rated × following, in UNITs of `item_models`.
+    """
+    item_ids, n_ratings = item_models.modelled(connection)
+    warehouse.build(connection, RATINGS, warehouse.LIMITS)
+    states, targets = products(read(connection, item_ids), len(item_ids))
+    warehouse.drop(connection, RATINGS)  # large
+    states += np.diag(n_ratings + PENALTY)
+    weights = np.asarray(np.linalg.solve(states, targets), np.float64)
+    return item_ids, item_models.in_units(weights)
 
 
 def read(connection: duckdb.DuckDBPyConnection, item_ids: Ids) -> Ratings:
@@ -54,22 +85,17 @@ def read(connection: duckdb.DuckDBPyConnection, item_ids: Ids) -> Ratings:
     )
 
 
-def products(
-    ratings: Ratings, n_items: int, before: float, after: float
-) -> tuple[Matrix, Matrix]:
+def products(ratings: Ratings, n_items: int) -> tuple[Matrix, Matrix]:
     """Return the products of states with states, and of states with targets.
 
     Both are of shape (n_items, n_items), rated × following; the former without its
     diagonal.
     """
     distances = np.arange(MAX_DISTANCE + 1)
-    together = before**distances
+    together = BEFORE**distances
     # summed over the states that end between the two ratings
-    if before == after:
-        following = (1 - after) * distances * before ** (distances - 1.0)
-    else:
-        spread = before**distances - after**distances
-        following = (1 - after) * spread / (before - after)
+    spread = BEFORE**distances - AFTER**distances
+    following = (1 - AFTER) * spread / (BEFORE - AFTER)
     states, targets = np.zeros((2, n_items, n_items))
     loops.count(*ratings, together, following, states, targets)
     return states + states.T, targets

@@ -190,24 +190,24 @@ def read_similar(connection: Connection, top_n: int) -> Iterator[Ranking]:
 def read_next(connection: Connection) -> Iterator[Ranking]:
     """Yield the eligible films that most often follow each item.
 
-    They are the largest positive weights of a sequential linear model. Items that it
-    does not cover, or that nothing follows, have no list.
+    They are the largest positive weights of the linear model of the next items. Items
+    that it does not cover, or that nothing follows, have no list.
     """
-    weights = item_models.read(connection)
+    from batch.features import transitions  # with numba, which takes half a second
+
+    item_ids, weights = transitions.solve(connection)
     films = connection.table("films").order("item_id").to_arrow_table()
-    rows = np.searchsorted(films["item_id"].to_numpy(), weights.item_ids)
+    rows = np.searchsorted(films["item_id"].to_numpy(), item_ids)
     film_ids = films["film_id"].to_numpy()[rows]
     is_eligible = films["is_eligible"].to_numpy(zero_copy_only=False)[rows]
-    for item_id, film_id, row in zip(
-        weights.item_ids.tolist(), film_ids, weights.models["near"], strict=True
-    ):
-        follows = is_eligible & (weights.item_ids != film_id)
+    for item_id, film_id, row in zip(item_ids.tolist(), film_ids, weights, strict=True):
+        follows = is_eligible & (item_ids != film_id)
         scores = (np.where(follows, row, 0) * item_models.UNIT).astype(np.float32)
         best = np.argsort(-scores, kind="stable")[:N_NEXT]
         # what rounds to nothing says nothing
         best = best[scores[best] >= 10.0**-contract.DECIMALS]
         if len(best):
-            yield Ranking(item_id, weights.item_ids[best], scores[best])
+            yield Ranking(item_id, item_ids[best], scores[best])
 
 
 def read_about(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch import warehouse
-from batch.features import columns, item_models
+from batch.features import columns
 from batch.scoring.forest import encoded_column
 from batch.scoring.kernels import Codes, Doubles, Forest, Items, Longs, Users
 
@@ -40,16 +40,8 @@ GROUPS = (
     columns.TREND,
     columns.AUDIENCE[1:],
     columns.GENRE,
-    columns.TASTE,
     columns.SEQUENCE,
-    columns.LINEAR,
 )
-WEIGHTED, PLAIN = 10_000_000_000, 1_000_000
-SCALES = ((PLAIN, WEIGHTED, WEIGHTED, PLAIN, PLAIN, PLAIN, PLAIN), (WEIGHTED,) * 7)
-"""Divisors that turn sums of integers into floats: 10**6 for sums of similarities,
-10**10 for sums of similarities times weights."""
-
-STATES = ("whole", "slow", "recent", "soon", "liked")
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,6 @@ class Catalogue:
     Attributes:
         items: in the order of `item_ids`.
         item_ids: of shape (n_items,), ascending.
-        modelled_ids: of shape (n_modelled,), ascending; items that item models cover.
         weeks: ascending; the weeks in which some user's history ends.
         audiences: name → place.
         genres: name → place.
@@ -67,7 +58,6 @@ class Catalogue:
 
     items: Items
     item_ids: npt.NDArray[np.int32]
-    modelled_ids: npt.NDArray[np.int32]
     weeks: Longs
     audiences: Mapping[str, int]
     genres: Mapping[str, int]
@@ -80,16 +70,7 @@ def read_catalogue(connection: duckdb.DuckDBPyConnection, forest: Forest) -> Cat
     genres, genre_set, set_starts, set_genres = genre_sets(table["genres"])
     audiences, audience_codes = read_audiences(connection, ids, forest)
     weeks, week_codes = read_weeks(connection, ids, forest)
-    neighbour_starts, neighbours = read_others(
-        connection, "scorer_neighbours", ids, "similarity liked_similarity"
-    )
-    sequence_starts, sequences = read_others(
-        connection,
-        "scorer_sequences",
-        ids,
-        "next_share next_similarity previous_similarity session_similarity",
-    )
-    weights = item_models.read(connection)
+    sequence_starts, sequences = read_sequences(connection, ids)
     item_features = [
         encoded_column(forest, row_of(name), floats(table, name.removeprefix("item_")))
         for name in columns.ITEM
@@ -97,10 +78,6 @@ def read_catalogue(connection: duckdb.DuckDBPyConnection, forest: Forest) -> Cat
     gaps = [
         (row_of(name), ATTRIBUTES.index(item), USER_ATTRIBUTES.index(user), kind)
         for name, (item, user, kind) in GAPS.items()
-    ]
-    scores = [
-        (item_models.MODELS.index(model), STATES.index(state))
-        for model, state in item_models.SCORES.values()
     ]
     items = Items(
         codes=np.stack(item_features),
@@ -112,20 +89,13 @@ def read_catalogue(connection: duckdb.DuckDBPyConnection, forest: Forest) -> Cat
         set_genres=set_genres,
         weeks=week_codes,
         audiences=audience_codes,
-        neighbour_starts=neighbour_starts,
-        neighbours=neighbours,
         sequence_starts=sequence_starts,
         sequences=sequences,
-        modelled=np.searchsorted(ids, weights.item_ids).astype(np.int32),
-        weights=np.stack([weights.models[name] for name in item_models.MODELS]),
-        scores=np.array(scores, np.int64),
-        unit=item_models.UNIT * item_models.STATE_UNIT,
         films=np.searchsorted(ids, table["film_id"].to_numpy()).astype(np.int32),
         ineligible=np.flatnonzero(~table["is_eligible"].to_numpy()).astype(np.int32),
         rows=np.array([row_of(group[0]) for group in GROUPS], np.int64),
-        scales=np.array(SCALES, np.int64),
     )
-    return Catalogue(items, ids, weights.item_ids, weeks, audiences, genres)
+    return Catalogue(items, ids, weeks, audiences, genres)
 
 
 def read_users(
@@ -135,15 +105,13 @@ def read_users(
     wanted = {"user_ids": list(user_ids)}
     table = warehouse.fetch(connection, "marts/scorer_users", wanted)
     history = warehouse.fetch(connection, "marts/scorer_histories", wanted)
-    states = warehouse.fetch(connection, "marts/user_states", wanted)
     genres = warehouse.fetch(connection, "marts/scorer_genres", wanted)
     week = table["week"].to_numpy()
     is_known = np.isin(week, catalogue.weeks)
     week_places = np.where(is_known, np.searchsorted(catalogue.weeks, week), -1)
-    weights = "is_recent is_liked is_disliked slow_weight weight fast_weight"
+    weights = "is_recent is_liked slow_weight weight fast_weight"
     shares = "history_share recent_share liked_share avg_liking history_lift"
     rated = np.searchsorted(catalogue.item_ids, history["item_id"].to_numpy())
-    modelled = np.searchsorted(catalogue.modelled_ids, states["item_id"].to_numpy())
     genre_places = places(genres["genre"], catalogue.genres)
     names = [name.removeprefix("user_") for name in columns.USER]
     return Users(
@@ -159,8 +127,6 @@ def read_users(
         ),
         history_starts=starts(history["user_id"].to_numpy(), user_ids),
         history=rows_of(rated, history, weights.split(), np.int32),
-        state_starts=starts(states["user_id"].to_numpy(), user_ids),
-        states=rows_of(modelled, states, STATES, np.int32),
         genre_starts=starts(genres["user_id"].to_numpy(), user_ids),
         genres=rows_of(genre_places, genres, shares.split(), np.int64),
     )
@@ -172,7 +138,6 @@ def split(users: Users, size: int) -> Iterator[Users]:
         last = min(first + size, len(users.floats))
         own = slice(first, last)
         histories = users.history_starts[first : last + 1]
-        states = users.state_starts[first : last + 1]
         genres = users.genre_starts[first : last + 1]
         yield Users(
             ids=users.ids[own],
@@ -181,8 +146,6 @@ def split(users: Users, size: int) -> Iterator[Users]:
             places=users.places[own],
             history_starts=histories - histories[0],
             history=users.history[histories[0] : histories[-1]],
-            state_starts=states - states[0],
-            states=users.states[states[0] : states[-1]],
             genre_starts=genres - genres[0],
             genres=users.genres[genres[0] : genres[-1]],
         )
@@ -253,15 +216,13 @@ def read_weeks(
     return weeks, codes
 
 
-def read_others(
-    connection: duckdb.DuckDBPyConnection,
-    model: str,
-    ids: npt.NDArray[np.int32],
-    names: str,
+def read_sequences(
+    connection: duckdb.DuckDBPyConnection, ids: npt.NDArray[np.int32]
 ) -> tuple[Longs, npt.NDArray[np.int32]]:
     """Return where each item's rows start, and the rows: other item, then numbers."""
-    table = warehouse.fetch(connection, f"marts/{model}", {})
+    table = warehouse.fetch(connection, "marts/scorer_sequences", {})
     others = np.searchsorted(ids, table["other_item_id"].to_numpy())
+    names = "next_share next_similarity previous_similarity session_similarity"
     rows = rows_of(others, table, names.split(), np.int32)
     return starts(table["item_id"].to_numpy(), ids), rows
 

@@ -166,19 +166,11 @@ def scratch_for(items: Items, forest: Forest) -> Scratch:
     return new_scratch(
         forest,
         n_items=items.codes.shape[1],
-        n_modelled=len(items.modelled),
-        n_scores=len(items.scores),
         n_genres=int(items.set_genres.max(initial=-1)) + 1,
     )
 
 
-def new_scratch(
-    forest: Forest,
-    n_items: int,
-    n_modelled: int = 0,
-    n_scores: int = 0,
-    n_genres: int = 0,
-) -> Scratch:
+def new_scratch(forest: Forest, n_items: int, n_genres: int = 0) -> Scratch:
     """Allocate the buffers of a thread."""
     kind, n_features = forest.cuts.dtype, len(forest.threshold_starts) - 1
     return Scratch(
@@ -187,11 +179,10 @@ def new_scratch(
         buffers=np.zeros((3, max(n_items, kernels.CHUNK)), kind),
         values=np.zeros((2, n_items), np.float32),
         scores=np.zeros(n_items, np.float32),
-        sums=np.zeros((n_items, 8), np.int64),
+        sums=np.zeros((n_items, kernels.N_SUMS + 1), np.int64),
         touched=np.zeros(n_items, np.int32),
         places=np.zeros((2, n_items), np.int32),
         is_excluded=np.zeros(n_items, np.bool_),
-        linear=np.zeros((n_scores, n_modelled)),
         by_genre=np.zeros((n_genres, 6), np.int64),
     )
 
@@ -232,16 +223,13 @@ def warm_up() -> None:
     items = Items(
         codes=codes(1, 1), first_code=0, doubles=np.zeros((1, 1)), gaps=longs(1, 4),
         genre_set=longs(1), set_starts=longs(1), set_genres=longs(1),
-        weeks=codes(1, 2, 1), audiences=codes(1, 2, 1), neighbour_starts=longs(1),
-        neighbours=ints(1, 3), sequence_starts=longs(1), sequences=ints(1, 5),
-        modelled=ints(1), weights=ints(1, 1, 1), scores=longs(1, 2), unit=1.0,
-        films=ints(1), ineligible=ints(0), rows=longs(7), scales=longs(2, 7),
+        weeks=codes(1, 2, 1), audiences=codes(1, 2, 1), sequence_starts=longs(1),
+        sequences=ints(1, 5), films=ints(1), ineligible=ints(0), rows=longs(5),
     )  # fmt: skip
     users = Users(
         ids=longs(0), floats=np.zeros((0, 1), np.float32), doubles=np.zeros((0, 1)),
-        places=longs(0, 3), history_starts=longs(1), history=ints(0, 7),
-        state_starts=longs(1), states=ints(0, 6), genre_starts=longs(1),
-        genres=longs(0, 6),
+        places=longs(0, 3), history_starts=longs(1), history=ints(0, 6),
+        genre_starts=longs(1), genres=longs(0, 6),
     )  # fmt: skip
     base = Base(
         item_ids=ints(1), n_ratings=np.zeros(1, np.float32),

@@ -38,7 +38,11 @@ MAX_COUNTED = 128
 MIN_TREES_TO_COMPACT = 20
 """With fewer trees left, compacting the survivors costs more than it saves."""
 
-NULL = np.iinfo(np.int64).min
+N_SUMS = 7
+"""How many features are sums over the user's last items."""
+
+SUM_UNITS = 10_000_000_000
+"""Divides them: they are sums of millionths times ten-thousandths."""
 
 
 class Forest(NamedTuple):
@@ -70,18 +74,11 @@ class Items(NamedTuple):
     set_genres: Longs
     weeks: Codes  # (n_weeks + 1, 2, n_items); the last for an unknown week
     audiences: Codes  # (n_audiences + 1, 2, n_items); the last for an unknown audience
-    neighbour_starts: Longs  # (n_items + 1,)
-    neighbours: Ints  # (n, 3): other item, similarity, liked similarity
     sequence_starts: Longs  # (n_items + 1,)
     sequences: Ints  # (n, 5): other item, next share, next, previous, session
-    modelled: Ints  # (n_modelled,): the items that the linear models cover
-    weights: Ints  # (n_models, n_modelled, n_modelled)
-    scores: Longs  # (n linear scores, 2): model, state
-    unit: float  # of linear scores
     films: Ints  # (n_items,): the item that stands for its film
     ineligible: Ints  # the items that no list may hold
-    rows: Longs  # first feature: user, trend, audience, genre, taste, sequence, linear
-    scales: Longs  # (2, 7): of the sums over neighbours and over sequences
+    rows: Longs  # the first feature of: user, trend, audience, genre, sequence
 
 
 class Users(NamedTuple):
@@ -92,9 +89,7 @@ class Users(NamedTuple):
     doubles: Doubles  # (n_users, n attributes)
     places: Longs  # (n_users, 3): week, audiences by age and by occupation
     history_starts: Longs  # (n_users + 1,)
-    history: Ints  # (n, 7): item, recent, liked, disliked, slow, usual, fast weight
-    state_starts: Longs  # (n_users + 1,)
-    states: Ints  # (n, 1 + n_states): modelled item, its weight in each state
+    history: Ints  # (n, 6): item, recent, liked, slow, usual, fast weight
     genre_starts: Longs  # (n_users + 1,)
     genres: Longs  # (n, 6): genre, history, recent, liked share, liking, lift
 
@@ -107,11 +102,10 @@ class Scratch(NamedTuple):
     buffers: Codes  # (3, at least n_items and CHUNK)
     values: Floats  # (2, n_items)
     scores: Floats  # (n_items,)
-    sums: Longs  # (n_items, 8)
+    sums: Longs  # (n_items, N_SUMS + 1)
     touched: Ints  # (n_items,)
     places: Ints  # (2, n_items)
     is_excluded: npt.NDArray[np.bool_]  # (n_items,)
-    linear: Doubles  # (n linear scores, n_modelled)
     by_genre: Longs  # (n_genres, 6)
 
 
@@ -180,14 +174,8 @@ def encode_user(u: Any, users: Any, items: Any, forest: Any, scratch: Any) -> No
     )
 
     history = users.history[users.history_starts[u] : users.history_starts[u + 1]]
-    n = sum_neighbours(history, items.neighbour_starts, items.neighbours, sums, touched)
-    encode_sums(to, rows[4], 6, sums, touched[:n], items.scales[0])
     n = sum_sequences(history, items.sequence_starts, items.sequences, sums, touched)
-    encode_sums(to, rows[5], 7, sums, touched[:n], items.scales[1])
-
-    states = users.states[users.state_starts[u] : users.state_starts[u + 1]]
-    sum_linear(states, items.weights, items.scores, scratch.linear)
-    encode_linear(to, rows[6], scratch.linear, items.unit, items.modelled)
+    encode_sums(to, rows[4], sums, touched[:n])
 
 
 # --- a user's features ---------------------------------------------------------------
@@ -268,37 +256,6 @@ def genre_value(which: Any, genres: Any, by_genre: Any) -> Any:
 
 
 @compiled
-def sum_neighbours(
-    history: Any, starts: Any, neighbours: Any, sums: Any, touched: Any
-) -> Any:
-    """Sum items' similarities to the rated ones; return how many items it touched."""
-    n = 0
-    for i in range(len(history)):
-        item, liked, disliked = history[i, 0], history[i, 2], history[i, 3]
-        slow, usual = np.int64(history[i, 4]), np.int64(history[i, 5])
-        for j in range(starts[item], starts[item + 1]):
-            other, similarity = neighbours[j, 0], np.int64(neighbours[j, 1])
-            if sums[other, 7] == 0:
-                touched[n] = other
-                n += 1
-            sums[other, 0] += similarity
-            sums[other, 1] += similarity * slow
-            sums[other, 2] += similarity * usual
-            sums[other, 3] = max(sums[other, 3], similarity)
-            sums[other, 4] += np.int64(neighbours[j, 2]) * liked
-            sums[other, 5] += similarity * disliked
-            sums[other, 6] |= liked | (disliked << 1)
-            sums[other, 7] = 1
-    for i in range(n):
-        other = touched[i]
-        if not sums[other, 6] & 1:
-            sums[other, 4] = NULL
-        if not sums[other, 6] & 2:
-            sums[other, 5] = NULL
-    return n
-
-
-@compiled
 def sum_sequences(
     history: Any, starts: Any, sequences: Any, sums: Any, touched: Any
 ) -> Any:
@@ -307,8 +264,8 @@ def sum_sequences(
     for i in range(len(history)):
         if not history[i, 1]:
             continue
-        item, slow = history[i, 0], np.int64(history[i, 4])
-        usual, fast = np.int64(history[i, 5]), np.int64(history[i, 6])
+        item, slow = history[i, 0], np.int64(history[i, 3])
+        usual, fast = np.int64(history[i, 4]), np.int64(history[i, 5])
         for j in range(starts[item], starts[item + 1]):
             other, following = sequences[j, 0], np.int64(sequences[j, 2])
             previous = np.int64(sequences[j, 3])
@@ -327,38 +284,14 @@ def sum_sequences(
 
 
 @compiled
-def encode_sums(
-    to: Any, row: Any, n_columns: Any, sums: Any, touched: Any, scales: Any
-) -> None:
+def encode_sums(to: Any, row: Any, sums: Any, touched: Any) -> None:
     """Encode the sums of the touched items, and reset them."""
-    for column in range(n_columns):
+    for column in range(N_SUMS):
         for i in range(len(touched)):
-            to.values[i] = as_float(sums[touched[i], column], scales[column])
+            to.values[i] = as_float(sums[touched[i], column], SUM_UNITS)
         encode_places(to, row + column, touched)
     for i in range(len(touched)):
         sums[touched[i], :] = 0
-
-
-@compiled
-def sum_linear(states: Any, weights: Any, scores: Any, linear: Any) -> None:
-    """Sum the scores of the linear models for each item that they cover."""
-    linear[:] = 0
-    for i in range(len(states)):
-        for k in range(len(scores)):
-            factor = float(states[i, 1 + scores[k, 1]])
-            if factor != 0:
-                row, own = weights[scores[k, 0], states[i, 0]], linear[k]
-                for j in range(len(own)):
-                    own[j] += row[j] * factor
-
-
-@compiled
-def encode_linear(to: Any, row: Any, linear: Any, unit: Any, modelled: Any) -> None:
-    """Encode the scores of the linear models."""
-    for k in range(len(linear)):
-        for j in range(len(modelled)):
-            to.values[j] = linear[k, j] * unit
-        encode_places(to, row + k, modelled)
 
 
 # --- values to codes -----------------------------------------------------------------
@@ -415,8 +348,6 @@ def thresholds_of(to: Any, row: Any) -> Any:
 @compiled
 def as_float(whole: Any, scale: Any) -> Any:
     """Cast a decimal to a 32-bit float as DuckDB does, by way of a 64-bit one."""
-    if whole == NULL:
-        return np.float32(np.nan)
     return np.float32(whole / scale)
 
 

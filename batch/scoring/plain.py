@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch.features import candidates, item_models
+from batch.features import candidates
 from batch.features.base_scores import Base, read_histories
 from batch.features.candidates import Pairs
 from batch.features.columns import FEATURES
@@ -26,10 +26,10 @@ def rank_users(
 ) -> Iterator[list[Ranking]]:
     """Yield the users' rankings block by block; see `batch.scoring.rank`."""
     names = booster.feature_names or FEATURES
-    models, weights = item_models.read(connection), base_margin.read(booster)
+    weights = base_margin.read(booster)
     margins = Margins(connection, weights) if weights is not None else None
     for block in candidates.blocks(connection, user_ids):
-        pairs = candidates.pairs(connection, block, names=names, weights=models)
+        pairs = candidates.pairs(connection, block, names=names)
         start = margins.of(block, pairs) if margins is not None else None
         yield rank_pairs(block, pairs, predict(booster, pairs, start), top_n)
 

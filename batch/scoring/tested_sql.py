@@ -25,7 +25,7 @@ def digests() -> dict[str, str]:
     names = {name: value for name, value in vars(columns).items() if name.isupper()}
     text = repr(sorted(names.items()))  # their order decides what a kernel fills
     return {
-        **tables.digests("marts/pair_features", "marts/user_states", *scorer),
+        **tables.digests(*tables.FEATURES, *scorer),
         COLUMNS: hashlib.sha256(text.encode()).hexdigest(),
     }
 

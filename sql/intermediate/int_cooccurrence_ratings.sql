@@ -15,8 +15,7 @@ cooccurrence_ratings as (
         history.user_id,
         history.item_id,
         history.position,
-        history.rated_at,
-        history.is_liked
+        history.rated_at
     from history
     semi join int_cooccurrence_users using (user_id)
     semi join compared using (item_id)

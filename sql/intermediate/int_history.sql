@@ -31,8 +31,7 @@ weighted as (
         rating <= $disliked_to as is_disliked,
         pow(0.98, n_back)::decimal(5, 4) as slow_weight,
         pow(0.9, n_back)::decimal(5, 4) as weight,
-        pow(0.8, n_back)::decimal(5, 4) as fast_weight,
-        pow(0.5, n_back)::decimal(5, 4) as soon_weight
+        pow(0.8, n_back)::decimal(5, 4) as fast_weight
     from past
 )
 

@@ -1,5 +1,5 @@
--- one row per item in the history: its ratings by all users and, as n_sampled and
--- n_sampled_liked, by the co-occurrence users
+-- one row per item in the history: its ratings by all users and, as n_sampled, by
+-- the co-occurrence users
 with history as (
     select * from int_history
 ),
@@ -24,8 +24,7 @@ counted as (
         count(*) as n_ratings,
         count(*) filter (is_liked) as n_liked,
         count(*) filter (is_disliked) as n_disliked,
-        count(*) filter (is_sampled) as n_sampled,
-        count(*) filter (is_sampled and is_liked) as n_sampled_liked
+        count(*) filter (is_sampled) as n_sampled
     from graded
     group by item_id
 ),

@@ -1,5 +1,4 @@
--- one row per (item_id, other_item_id): the 100 items most similar to an item by either
--- of two cosine similarities
+-- one row per (item_id, other_item_id): the 100 items most similar to an item
 with pairs as (
     select * from int_item_pairs
 ),
@@ -12,14 +11,10 @@ compared as (
     select
         pairs.item_id,
         pairs.other_item_id,
-        -- cosines, shrunk towards 0 where few users rated both
+        -- a cosine, shrunk towards 0 where few users rated both
         (
             pairs.n_both / (sqrt(item.n_sampled * other.n_sampled) + 10)
-        )::decimal(7, 6) as similarity,
-        (
-            pairs.n_both_liked
-            / (sqrt(item.n_sampled_liked * other.n_sampled_liked) + 10)
-        )::decimal(7, 6) as liked_similarity
+        )::decimal(7, 6) as similarity
     from pairs
     inner join counts as item on pairs.item_id = item.item_id
     inner join counts as other on pairs.other_item_id = other.item_id
@@ -31,11 +26,7 @@ ranked as (
         row_number() over (
             partition by item_id
             order by similarity desc, other_item_id asc
-        ) as similarity_rank,
-        row_number() over (
-            partition by item_id
-            order by liked_similarity desc, other_item_id asc
-        ) as liked_similarity_rank
+        ) as similarity_rank
     from compared
 ),
 
@@ -43,10 +34,9 @@ nearest as (
     select
         item_id,
         other_item_id,
-        similarity,
-        liked_similarity
+        similarity
     from ranked
-    where least(similarity_rank, liked_similarity_rank) <= 100
+    where similarity_rank <= 100
 )
 
 select * from nearest

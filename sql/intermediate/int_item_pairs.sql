@@ -16,8 +16,7 @@ together as (
         one.item_id,
         other.item_id as other_item_id,
         other.position - one.position as distance,
-        abs(other.rated_at - one.rated_at) < 300 as is_same_session,
-        one.is_liked and other.is_liked as is_both_liked
+        abs(other.rated_at - one.rated_at) < 300 as is_same_session
     from of_part as one
     inner join cooccurrence_ratings as other
         on
@@ -30,7 +29,6 @@ counted as (
         item_id,
         other_item_id,
         count(*) as n_both,
-        count(*) filter (is_both_liked) as n_both_liked,
         count(*) filter (is_same_session) as n_same_session,
         -- closeness in time, summed: 1 for the next rating, 0.05 for the twentieth
         sum(if(distance between 1 and 20, 21 - distance, 0)) / 20 as n_next,
@@ -44,7 +42,6 @@ both_ways as (
         item_id,
         other_item_id,
         n_both,
-        n_both_liked,
         n_same_session,
         n_next,
         n_previous
@@ -54,7 +51,6 @@ both_ways as (
         other_item_id as item_id,
         item_id as other_item_id,
         n_both,
-        n_both_liked,
         n_same_session,
         n_previous as n_next,
         n_next as n_previous

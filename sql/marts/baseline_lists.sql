@@ -49,20 +49,6 @@ popularity as (
     inner join by_popularity on by_popularity.rank <= histories.n_ratings + 10
 ),
 
--- drops those neighbours that int_item_neighbours keeps for liked_similarity only
-neighbours as (
-    select
-        item_id,
-        other_item_id,
-        similarity
-    from int_item_neighbours
-    qualify
-        row_number() over (
-            partition by item_id
-            order by similarity desc, other_item_id asc
-        ) <= 100
-),
-
 item_knn as (
     select
         'item_knn' as baseline,
@@ -70,7 +56,8 @@ item_knn as (
         neighbours.item_id,
         sum(neighbours.similarity) as score
     from history
-    inner join neighbours on history.item_id = neighbours.other_item_id
+    inner join int_item_neighbours as neighbours
+        on history.item_id = neighbours.other_item_id
     group by history.user_id, neighbours.item_id
 ),
 

@@ -19,26 +19,6 @@ history as (
     semi join candidates using (user_id)
 ),
 
-tastes as (
-    select
-        history.user_id,
-        neighbours.other_item_id as item_id,
-        sum(neighbours.similarity) as similarity,
-        sum(neighbours.similarity * history.slow_weight) as slow_similarity,
-        sum(neighbours.similarity * history.weight) as recent_similarity,
-        max(neighbours.similarity) as max_similarity,
-        sum(neighbours.liked_similarity) filter (history.is_liked) as liked_similarity,
-        sum(neighbours.similarity) filter (history.is_disliked) as disliked_similarity
-    from history
-    inner join int_item_neighbours as neighbours using (item_id)
-    -- training asks for a small sample of the pairs; sum for these only
-    semi join candidates
-        on
-            history.user_id = candidates.user_id
-            and neighbours.other_item_id = candidates.item_id
-    group by history.user_id, neighbours.other_item_id
-),
-
 sequences as (
     select
         history.user_id,
@@ -53,6 +33,7 @@ sequences as (
         sum(along.session_similarity * history.weight) as session_similarity
     from history
     inner join int_item_sequences as along using (item_id)
+    -- training asks for a small sample of the pairs; sum for these only
     semi join candidates
         on
             history.user_id = candidates.user_id
@@ -128,33 +109,18 @@ joined as (
         genre_affinities.liked_genre_share::float as liked_genre_share,
         genre_affinities.genre_liking::float as genre_liking,
         genre_affinities.genre_lift::float as genre_lift,
-        tastes.similarity::float as similarity,
-        tastes.slow_similarity::float as slow_similarity,
-        tastes.recent_similarity::float as recent_similarity,
-        tastes.max_similarity::float as max_similarity,
-        tastes.liked_similarity::float as liked_similarity,
-        tastes.disliked_similarity::float as disliked_similarity,
         sequences.next_share::float as next_share,
         sequences.next_similarity::float as next_similarity,
         sequences.slow_next_similarity::float as slow_next_similarity,
         sequences.max_next_similarity::float as max_next_similarity,
         sequences.previous_similarity::float as previous_similarity,
         sequences.slow_previous_similarity::float as slow_previous_similarity,
-        sequences.session_similarity::float as session_similarity,
-        linear_scores.ease_score::float as ease_score,
-        linear_scores.slow_ease_score::float as slow_ease_score,
-        linear_scores.recent_ease_score::float as recent_ease_score,
-        linear_scores.liked_ease_score::float as liked_ease_score,
-        linear_scores.near_score::float as near_score,
-        linear_scores.far_score::float as far_score,
-        linear_scores.soon_score::float as soon_score
+        sequences.session_similarity::float as session_similarity
     from candidates
     inner join users using (user_id)
     inner join items using (item_id)
     inner join stg_items as catalogue using (item_id)
-    left join tastes using (user_id, item_id)
     left join sequences using (user_id, item_id)
-    left join linear_scores using (user_id, item_id)
     left join genre_affinities
         on
             candidates.user_id = genre_affinities.user_id

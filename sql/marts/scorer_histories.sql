@@ -15,7 +15,6 @@ counted as (
         item_id,
         n_back < 30 as is_recent,
         is_liked,
-        is_disliked,
         (10000 * slow_weight)::integer as slow_weight,
         (10000 * weight)::integer as weight,
         (10000 * fast_weight)::integer as fast_weight

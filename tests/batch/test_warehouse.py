@@ -153,12 +153,14 @@ def test_the_fingerprint_is_of_names_and_contents(sql: Path) -> None:
     [
         ("marts/pair_features", True),
         ("marts/candidate_pairs", True),
-        ("marts/user_states", True),  # of the linear models
+        ("marts/scorer_histories", True),  # of the base margin
+        ("intermediate/int_item_pairs", True),  # of EASE
         ("intermediate/int_voters", True),  # of the base margin
         ("intermediate/int_cutoffs", True),
         ("marts/explanations", False),
         ("marts/catalogue_lists", False),
         ("marts/films", False),
+        ("intermediate/int_item_neighbours", False),
         ("marts/scorer_items", False),
         ("staging/tab/stg_items", False),
     ],
@@ -174,7 +176,7 @@ def test_the_features_fingerprint_is_of_what_computes_them(
     assert (tables.features_fingerprint() != former) == is_of_features
 
 
-def test_the_features_fingerprint_is_of_the_linear_models_too(
+def test_the_features_fingerprint_is_of_the_strong_scores_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     former, source = tables.features_fingerprint(), Path(item_models.__file__)
@@ -185,7 +187,11 @@ def test_the_features_fingerprint_is_of_the_linear_models_too(
     other.write_text("# documented\n" + code.replace("\nUNIT", '\n"""Too."""\nUNIT'))
     assert tables.features_fingerprint() == former
     quoted = f'{code}SQL = """ # no comment """\n'
-    edits = code.replace("linalg.inv", "linalg.pinv"), quoted, quoted.replace("no", "a")
+    edits = (
+        code.replace("linalg.inv", "linalg.pinv"),
+        quoted,
+        quoted.replace("# no", "# a"),
+    )
     found = {former}
     for edit in edits:
         other.write_text(edit)

@@ -32,12 +32,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "fit of user and item": columns.FIT,
     "audiences": columns.AUDIENCE,
     "genres": columns.GENRE,
-    "tastes": columns.TASTE,
     "sequences": columns.SEQUENCE,
-    "linear models": columns.LINEAR,
-    "EASE": [name for name in columns.LINEAR if "ease" in name],
-    "tastes and linear models": columns.TASTE + columns.LINEAR,
-    "sequences and linear models": columns.SEQUENCE + columns.LINEAR,
 }
 
 

@@ -101,7 +101,7 @@ def baselines(sequences: Sequences) -> dict[str, Ranks]:
     for row, sequence in enumerate(sequences):
         seen[row, [column[item] for item in sequence[:-1]]] = 1
     last = np.array([column[sequence[-1]] for sequence in sequences])
-    inverse = item_models.inverted(seen.T @ seen, item_models.PENALTIES["ease"])
+    inverse = item_models.inverted(seen.T @ seen, item_models.PENALTY)
     weights = item_models.ease(inverse)
     return {
         "popularity": ranks_of(last, np.where(seen, -np.inf, seen.sum(axis=0))),

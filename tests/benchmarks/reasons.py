@@ -5,8 +5,9 @@
 Of the first 20 entries of each user's list: how many different items are named, how
 often the most frequent one, how many of them the user liked, and which share of an
 entry's kin score the one to three reasons carry, next to the most that any three could.
-The kin score is the feature `slow_similarity`. The second row is of the same lists, as
-if there were no ratings. `--lists` is a file that the batch wrote, else the newest.
+The kin score sums the entry's similarities to the user's items, older ones less. The
+second row is of the same lists, as if there were no ratings. `--lists` is a file that
+the batch wrote, else the newest.
 """
 
 from pathlib import Path

@@ -27,7 +27,7 @@ import numpy as np
 import xgboost
 
 from batch import warehouse
-from batch.features import candidates, columns, item_models, tables
+from batch.features import candidates, columns, tables
 from batch.scoring import arrays, compiled, forest, kernels, plain, rank
 from batch.scoring.ranking import Ranking
 from tests.benchmarks import frame
@@ -166,7 +166,6 @@ def shares(
         "xgboost",
         (warehouse, "build", "SQL: candidate pairs"),
         (warehouse, "fetch", "SQL: pair features, to Arrow"),
-        (item_models, "scores", "numpy: linear models"),
         (plain, "predict", "xgboost: inplace_predict"),
     )
     plainly["numpy: ranking, and the rest"] = rest

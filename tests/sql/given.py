@@ -29,20 +29,19 @@ TYPES: dict[str, str] = {
     "int_history": "user_id integer, item_id integer, rating double, rated_at bigint, "
     "position bigint, n_history bigint, n_back bigint, position_share decimal(7, 6), "
     "is_liked boolean, is_disliked boolean, slow_weight decimal(5, 4), "
-    "weight decimal(5, 4), fast_weight decimal(5, 4), soon_weight decimal(5, 4)",
+    "weight decimal(5, 4), fast_weight decimal(5, 4)",
     "int_future": "user_id integer, item_id integer, rating double",
     "int_cooccurrence_users": "user_id integer",
     "int_item_counts": "item_id integer, n_ratings bigint, n_liked bigint, "
-    "n_disliked bigint, n_sampled bigint, n_sampled_liked bigint, "
-    "popularity_rank bigint",
+    "n_disliked bigint, n_sampled bigint, popularity_rank bigint",
     "int_cooccurrence_ratings": "user_id integer, item_id integer, position bigint, "
-    "rated_at bigint, is_liked boolean",
+    "rated_at bigint",
     "int_item_pairs": "item_id integer, other_item_id integer, n_both bigint, "
-    "n_both_liked bigint, n_same_session bigint, n_next double, n_previous double",
+    "n_same_session bigint, n_next double, n_previous double",
     "int_modelled_items": "item_id integer, n_ratings bigint",
     "int_voters": "user_id integer, item_id integer",
     "int_item_neighbours": "item_id integer, other_item_id integer, "
-    "similarity decimal(7, 6), liked_similarity decimal(7, 6)",
+    "similarity decimal(7, 6)",
     "int_item_sequences": "item_id integer, other_item_id integer, "
     "next_share decimal(7, 6), next_similarity decimal(7, 6), "
     "previous_similarity decimal(7, 6), session_similarity decimal(7, 6)",
@@ -65,11 +64,6 @@ TYPES: dict[str, str] = {
     "age integer, age_audience varchar, occupation_audience varchar",
     "ranked_items": "user_id integer, rank integer, item_id integer",
     "candidate_pairs": "user_id integer, item_id integer, label double",
-    "user_states": "user_id integer, item_id integer, whole integer, slow integer, "
-    "recent integer, soon integer, liked integer",
-    "linear_scores": "user_id integer, item_id integer, ease_score float, "
-    "slow_ease_score float, recent_ease_score float, liked_ease_score float, "
-    "near_score float, far_score float, soon_score float",
 }
 """The columns of each table, with the types that the models give them."""
 

@@ -181,33 +181,6 @@ def test_a_smaller_sample_of_negatives_is_part_of_a_larger(
     assert (1, 2, 4.0) in tenth
 
 
-def test_states_are_of_modelled_items(connection: Connection) -> None:
-    """In ten-thousandths."""
-    given(connection, "int_modelled_items", "item_id n_ratings", [(10, 5), (20, 5)])
-    given(
-        connection,
-        "int_history",
-        "user_id item_id slow_weight weight soon_weight is_liked",
-        [
-            (1, 10, 0.9604, 0.81, 0.25, True),
-            (1, 30, 0.98, 0.9, 0.5, True),
-            (1, 20, 1.0, 1.0, 1.0, False),
-            (2, 20, 0.0001, 0.0, 0.0, True),
-            (3, 20, 1.0, 1.0, 1.0, True),
-        ],
-    )
-    expect(
-        fetched(connection, "marts/user_states", user_ids=[2, 1]),
-        [
-            # whole, slow, recent, soon, liked
-            (1, 10, 10_000, 9604, 8100, 2500, 9604),
-            (1, 20, 10_000, 10_000, 10_000, 10_000, 0),
-            (2, 20, 10_000, 1, 0, 0, 1),
-        ],
-    )
-    assert fetched(connection, "marts/user_states", user_ids=[]) == []
-
-
 @pytest.mark.parametrize("step", [1, 7, 65_536])
 def test_negatives_are_drawn_evenly_by_fixed_arithmetic(
     connection: Connection, step: int

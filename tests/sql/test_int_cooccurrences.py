@@ -6,9 +6,9 @@ from batch import warehouse
 from tests.sql.given import Connection, Row, constant, expect, fetched, given
 
 MODEL = "intermediate/{}".format
-COUNTS = "item_id n_sampled n_sampled_liked"
+COUNTS = "item_id n_sampled"
 PAIR = "item_id other_item_id"
-RATINGS = "user_id item_id position rated_at is_liked"
+RATINGS = "user_id item_id position rated_at"
 
 # --- which ratings are counted -------------------------------------------------------
 
@@ -48,18 +48,18 @@ def test_ratings_are_the_last_thousand_of_compared_items(
     given(
         connection,
         "int_history",
-        "user_id item_id position rated_at n_back is_liked",
+        "user_id item_id position rated_at n_back",
         [
-            (1, 10, 1, 5, 1000, True),
-            (1, 20, 2, 6, 999, True),
-            (1, 10, 3, 7, 998, False),
-            (1, 30, 4, 8, 0, True),
-            (2, 10, 1, 9, 0, True),
+            (1, 10, 1, 5, 1000),
+            (1, 20, 2, 6, 999),
+            (1, 10, 3, 7, 998),
+            (1, 30, 4, 8, 0),
+            (2, 10, 1, 9, 0),
         ],
     )
     expect(
         fetched(connection, MODEL("int_cooccurrence_ratings"), n_compared=2),
-        [(1, 20, 2, 6, True), (1, 10, 3, 7, False)],
+        [(1, 20, 2, 6), (1, 10, 3, 7)],
     )
 
 
@@ -104,30 +104,30 @@ def test_pairs_of_items_are_counted_both_ways(connection: Connection) -> None:
         "int_cooccurrence_ratings",
         RATINGS,
         [
-            (1, 10, 1, 0, True),
-            (1, 20, 2, 299, False),
-            (1, 30, 3, 599, True),
-            (2, 10, 1, 0, True),
-            (2, 30, 2, 0, True),
-            (3, 40, 1, 0, True),
+            (1, 10, 1, 0),
+            (1, 20, 2, 299),
+            (1, 30, 3, 599),
+            (2, 10, 1, 0),
+            (2, 30, 2, 0),
+            (3, 40, 1, 0),
         ],
     )
     expect(
         fetched(connection, MODEL("int_item_pairs"), part=0, n_parts=1),
         [
-            (10, 20, 1, 0, 1, 1.0, 0.0),
-            (20, 10, 1, 0, 1, 0.0, 1.0),
-            (20, 30, 1, 0, 0, 1.0, 0.0),
-            (30, 20, 1, 0, 0, 0.0, 1.0),
+            (10, 20, 1, 1, 1.0, 0.0),
+            (20, 10, 1, 1, 0.0, 1.0),
+            (20, 30, 1, 0, 1.0, 0.0),
+            (30, 20, 1, 0, 0.0, 1.0),
             # two ratings later and one rating later: (19 + 20) / 20
-            (10, 30, 2, 2, 1, 1.95, 0.0),
-            (30, 10, 2, 2, 1, 0.0, 1.95),
+            (10, 30, 2, 1, 1.95, 0.0),
+            (30, 10, 2, 1, 0.0, 1.95),
         ],
     )
 
 
 def test_twenty_ratings_later_is_still_next(connection: Connection) -> None:
-    ratings = [(1, 10, 1, 0, True), (1, 20, 21, 0, True), (1, 30, 22, 0, True)]
+    ratings = [(1, 10, 1, 0), (1, 20, 21, 0), (1, 30, 22, 0)]
     given(connection, "int_cooccurrence_ratings", RATINGS, ratings)
     model, names = MODEL("int_item_pairs"), "item_id other_item_id n_both n_next"
     rows = fetched(connection, model, names, part=0, n_parts=1)
@@ -138,7 +138,7 @@ def test_twenty_ratings_later_is_still_next(connection: Connection) -> None:
 
 
 def test_the_parts_of_pairs_are_all_pairs(connection: Connection) -> None:
-    ratings = [(user, item, item, 0, True) for user in (1, 2) for item in range(1, 8)]
+    ratings = [(user, item, item, 0) for user in (1, 2) for item in range(1, 8)]
     given(connection, "int_cooccurrence_ratings", RATINGS, ratings)
     model = MODEL("int_item_pairs")
     parts = [fetched(connection, model, part=part, n_parts=3) for part in range(3)]
@@ -176,16 +176,14 @@ def test_voters_are_whole_users_in_the_order_of_their_ratings(
 
 
 def test_neighbours_are_compared_by_shrunk_cosines(connection: Connection) -> None:
-    """An item that nobody liked has a liked similarity of 0."""
-    counts = [(1, 4, 0), (2, 9, 4), (3, 16, 9)]
-    given(connection, "int_item_counts", COUNTS, counts)
-    one_way = [(1, 2, 3, 0), (1, 3, 4, 0), (2, 3, 6, 2)]
-    pairs = one_way + [(b, a, *n) for a, b, *n in one_way]
-    given(connection, "int_item_pairs", f"{PAIR} n_both n_both_liked", pairs)
+    given(connection, "int_item_counts", COUNTS, [(1, 4), (2, 9), (3, 16)])
+    one_way = [(1, 2, 3), (1, 3, 4), (2, 3, 6)]
+    pairs = one_way + [(b, a, n) for a, b, n in one_way]
+    given(connection, "int_item_pairs", f"{PAIR} n_both", pairs)
     expected: list[Row] = [
-        (1, 2, 0.1875, 0.0),  # 3 / (6 + 10)
-        (1, 3, 0.222222, 0.0),  # 4 / (8 + 10)
-        (2, 3, 0.272727, 0.125),  # 6 / (12 + 10), 2 / (6 + 10)
+        (1, 2, 0.1875),  # 3 / (6 + 10)
+        (1, 3, 0.222222),  # 4 / (8 + 10)
+        (2, 3, 0.272727),  # 6 / (12 + 10)
     ]
     expect(
         fetched(connection, MODEL("int_item_neighbours")),
@@ -194,15 +192,14 @@ def test_neighbours_are_compared_by_shrunk_cosines(connection: Connection) -> No
 
 
 def test_neighbours_are_cut_by_item_where_they_tie(connection: Connection) -> None:
-    """The nearest by either similarity stay; among equals those of lower item_id."""
+    """The nearest stay; among equals those of lower item_id."""
     n = constant(MODEL("int_item_neighbours"), r"<= (\d+)")
     others = range(2, n + 5)
-    counts = [(item, 1, 1) for item in (1, *others)]
-    given(connection, "int_item_counts", COUNTS, counts)
-    pairs = [(1, other, 1, int(other == others[-1])) for other in reversed(others)]
-    given(connection, "int_item_pairs", f"{PAIR} n_both n_both_liked", pairs)
+    given(connection, "int_item_counts", COUNTS, [(item, 1) for item in (1, *others)])
+    pairs = [(1, other, 1 + int(other == others[-1])) for other in reversed(others)]
+    given(connection, "int_item_pairs", f"{PAIR} n_both", pairs)
     kept = fetched(connection, MODEL("int_item_neighbours"), PAIR)
-    expect(kept, [(1, other) for other in (*others[:n], others[-1])])
+    expect(kept, [(1, other) for other in (*others[: n - 1], others[-1])])
 
 
 TIMES = ("n_next", "n_previous", "n_same_session")

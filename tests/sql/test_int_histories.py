@@ -196,10 +196,10 @@ def test_history_ends_at_the_cutoff_and_future_follows(
     expect(
         fetched(connection, MODEL("int_history"), **LIKES),
         [
-            (1, 10, 5.0, 100, 1, 3, 2, 0.333333, True, False, 0.9604, 0.81, 0.64, 0.25),
-            (1, 20, 2.0, 200, 2, 3, 1, 0.666667, False, True, 0.98, 0.9, 0.8, 0.5),
-            (1, 30, 4.0, 300, 3, 3, 0, 1.0, True, False, 1.0, 1.0, 1.0, 1.0),
-            (2, 10, 3.0, 700, 1, 1, 0, 1.0, False, False, 1.0, 1.0, 1.0, 1.0),
+            (1, 10, 5.0, 100, 1, 3, 2, 0.333333, True, False, 0.9604, 0.81, 0.64),
+            (1, 20, 2.0, 200, 2, 3, 1, 0.666667, False, True, 0.98, 0.9, 0.8),
+            (1, 30, 4.0, 300, 3, 3, 0, 1.0, True, False, 1.0, 1.0, 1.0),
+            (2, 10, 3.0, 700, 1, 1, 0, 1.0, False, False, 1.0, 1.0, 1.0),
         ],
     )
     expect(fetched(connection, MODEL("int_future")), [(1, 40, 3.5)])

@@ -25,7 +25,7 @@ def test_counts_of_an_item(connection: Connection) -> None:
     )
     expect(
         fetched(connection, MODEL("int_item_counts")),
-        [(10, 3, 3, 0, 2, 2, 1), (20, 1, 0, 1, 1, 0, 2), (30, 1, 0, 0, 0, 0, 3)],
+        [(10, 3, 3, 0, 2, 1), (20, 1, 0, 1, 1, 2), (30, 1, 0, 0, 0, 3)],
     )
 
 

@@ -358,14 +358,3 @@ def test_baselines_list_ten_and_break_ties_by_item(connection: Connection) -> No
             for item in range(2, 12)
         ],
     )
-
-
-def test_item_knn_counts_the_nearest_hundred(connection: Connection) -> None:
-    """Of 101 equal neighbours of an item the one with the highest id does not count."""
-    given(connection, "int_history", "user_id item_id", [(1, 101), (2, 102)])
-    counts = [(item, 1) for item in range(1, 103)]
-    given(connection, "int_item_counts", COUNTS, counts)
-    pairs = [(1, item, 0.5) for item in range(2, 103)]
-    given(connection, "int_item_neighbours", NEIGHBOURS, pairs)
-    by_knn = [row for row in lists(connection, 1, 2) if row[0] == "item_knn"]
-    expect(by_knn, [("item_knn", 1, 1, 1)])

@@ -20,10 +20,7 @@ FILES = sorted(
 )
 STAGING = [model for model in FILES if model.startswith("staging/")]
 CHECKS = [model for model in FILES if model.startswith(("checks/", "repairs/"))]
-MADE_OF = {
-    item_models.SCORES_TABLE: "marts/user_states",
-    explanations.RANKED_TABLE: "marts/pair_features",
-}
+MADE_OF = {explanations.RANKED_TABLE: "marts/pair_features"}
 """A table that Python makes → the last model that it reads for it."""
 
 
@@ -186,10 +183,6 @@ def test_the_literal_tables_have_the_types_of_the_warehouse(
     tables.build(connection, n_cuts=1)
     parameters = {"user_ids": [1], "negative_share": 1.0}
     warehouse.build(connection, "marts/candidate_pairs", parameters)
-    warehouse.build(connection, "marts/user_states", parameters)
-    states = connection.table("user_states").to_arrow_table()
-    scores = item_models.scores(item_models.read(connection), [1], states)
-    connection.from_arrow(scores).create(item_models.SCORES_TABLE)
     ranking = Ranking(1, np.array([2], np.int32), np.array([0.5], np.float32))
     rows = explanations.as_table([ranking])
     connection.from_arrow(rows).create(explanations.RANKED_TABLE)

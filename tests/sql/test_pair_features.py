@@ -1,9 +1,8 @@
 import pytest
 
 from batch import warehouse
-from batch.features import item_models
 from batch.features.columns import FEATURES
-from tests.sql.given import Connection, Row, constant, fetched, given, nearly
+from tests.sql.given import Connection, constant, fetched, given, nearly
 
 WEEK = 604_800
 USER = {
@@ -46,13 +45,7 @@ KNOWN = USER | {
     "liked_genre_share": 0.125,
     "genre_liking": 0.1,
     "genre_lift": 1.0,
-    # item 10 was liked one rating ago, item 20 disliked at last
-    "similarity": 0.6,
-    "slow_similarity": 0.5 * 0.98 + 0.1,
-    "recent_similarity": 0.5 * 0.9 + 0.1,
-    "max_similarity": 0.5,
-    "liked_similarity": 0.25,
-    "disliked_similarity": 0.1,
+    # item 10 came one rating before item 20, the last
     "next_share": 0.2 * 0.9 + 0.3,
     "next_similarity": 0.1 * 0.8 + 0.2,
     "slow_next_similarity": 0.1 * 0.98 + 0.2,
@@ -60,13 +53,6 @@ KNOWN = USER | {
     "previous_similarity": 0.05 * 0.8 + 0.15,
     "slow_previous_similarity": 0.05 * 0.98 + 0.15,
     "session_similarity": 0.4 * 0.9 + 0.1,
-    "ease_score": 0.25,
-    "slow_ease_score": 0.5,
-    "recent_ease_score": 0.75,
-    "liked_ease_score": -0.25,
-    "near_score": 1.5,
-    "far_score": 2.5,
-    "soon_score": -3.5,
 }
 # column → the values of the users 1 and 2
 USERS: dict[str, tuple[object, object]] = {
@@ -120,18 +106,12 @@ def described(connection: Connection) -> Connection:
     given(
         connection,
         "int_history",
-        "user_id item_id n_back slow_weight weight fast_weight is_liked is_disliked",
+        "user_id item_id n_back slow_weight weight fast_weight",
         [
-            (1, 10, 1, 0.98, 0.9, 0.8, True, False),
-            (1, 20, 0, 1.0, 1.0, 1.0, False, True),
-            (2, 20, 0, 1.0, 1.0, 1.0, True, False),
+            (1, 10, 1, 0.98, 0.9, 0.8),
+            (1, 20, 0, 1.0, 1.0, 1.0),
+            (2, 20, 0, 1.0, 1.0, 1.0),
         ],
-    )
-    given(
-        connection,
-        "int_item_neighbours",
-        "item_id other_item_id similarity liked_similarity",
-        [(10, 30, 0.5, 0.25), (20, 30, 0.1, 0.05), (30, 10, 0.9, 0.9)],
     )
     given(
         connection,
@@ -166,11 +146,6 @@ def described(connection: Connection) -> Connection:
         "item_id audience lift",
         [(30, "F1", 1.5), (30, "artist", 0.75), (30, "M1", 9.0), (10, "F1", 9.0)],
     )
-    # the linear models do not cover item 40
-    known: list[Row] = [(2, 30, *[9.0] * 7), (1, 10, *[9.0] * 7)]
-    known.append((1, 30, 0.25, 0.5, 0.75, -0.25, 1.5, 2.5, -3.5))
-    names = " ".join(item_models.SCORES)
-    given(connection, "linear_scores", f"user_id item_id {names}", known)
     return connection
 
 
@@ -188,23 +163,22 @@ def test_pair_features(described: Connection) -> None:
 
 def test_pair_features_are_of_the_candidates_alone(described: Connection) -> None:
     given(described, "candidate_pairs", "user_id item_id label", [(2, 30, 0.0)])
-    names = "user_id item_id label similarity genre_lift"
+    names = "user_id item_id label next_share genre_lift"
     rows = fetched(described, "marts/pair_features", names)
-    assert rows == [(2, 30, 0.0, pytest.approx(0.1), pytest.approx(4.5))]
+    assert rows == [(2, 30, 0.0, pytest.approx(0.3), pytest.approx(4.5))]
 
 
 def test_sequences_reach_back_only_so_far(described: Connection) -> None:
-    """Similarities include older ratings, sequences do not."""
     n = constant("marts/pair_features", r"history\.n_back < (\d+)")
     given(
         described,
         "int_history",
-        "user_id item_id n_back slow_weight weight fast_weight is_liked is_disliked",
+        "user_id item_id n_back slow_weight weight fast_weight",
         [
-            (1, 10, n, 0.5, 0.5, 0.5, True, False),
-            (1, 20, n - 1, 0.5, 0.5, 0.5, True, False),
+            (1, 10, n, 0.5, 0.5, 0.5),
+            (1, 20, n - 1, 0.5, 0.5, 0.5),
         ],
     )
     given(described, "candidate_pairs", "user_id item_id label", [(1, 30, 0.0)])
-    rows = fetched(described, "marts/pair_features", "similarity next_share")
-    assert rows == [(pytest.approx(0.6), pytest.approx(0.15))]
+    rows = fetched(described, "marts/pair_features", "next_share")
+    assert rows == [(pytest.approx(0.15),)]

@@ -22,21 +22,6 @@ def test_items_are_in_order_with_their_genres(connection: Connection) -> None:
     expect(rows, [(10, 5, 33.5, ["War"], 20, False), (20, 0, None, [], 20, True)])
 
 
-def test_neighbours_are_counted_in_millionths(connection: Connection) -> None:
-    given(
-        connection,
-        "int_item_neighbours",
-        "item_id other_item_id similarity liked_similarity",
-        [(20, 10, 0.5, 0.000001), (10, 30, 0.123456, 0.0), (10, 20, 0.5, 1.0)],
-    )
-    table = warehouse.fetch(connection, "marts/scorer_neighbours", {})
-    assert table["other_item_id"].to_pylist() == [20, 30, 10]
-    expect(
-        fetched(connection, "marts/scorer_neighbours"),
-        [(10, 20, 500_000, 1_000_000), (10, 30, 123_456, 0), (20, 10, 500_000, 1)],
-    )
-
-
 def test_sequences_are_counted_in_millionths(connection: Connection) -> None:
     given(
         connection,
@@ -76,20 +61,20 @@ def test_histories_are_counted_in_ten_thousandths(connection: Connection) -> Non
     given(
         connection,
         "int_history",
-        "user_id item_id n_back is_liked is_disliked slow_weight weight fast_weight",
+        "user_id item_id n_back is_liked slow_weight weight fast_weight",
         [
-            (2, 10, 30, True, False, 0.5455, 0.0424, 0.0012),
-            (2, 20, 29, False, True, 0.5566, 0.0471, 0.0015),
-            (1, 30, 0, True, False, 1.0, 1.0, 1.0),
-            (9, 30, 0, True, False, 1.0, 1.0, 1.0),
+            (2, 10, 30, True, 0.5455, 0.0424, 0.0012),
+            (2, 20, 29, False, 0.5566, 0.0471, 0.0015),
+            (1, 30, 0, True, 1.0, 1.0, 1.0),
+            (9, 30, 0, True, 1.0, 1.0, 1.0),
         ],
     )
     expect(
         fetched(connection, "marts/scorer_histories", user_ids=[1, 2]),
         [
-            (1, 30, True, True, False, 10_000, 10_000, 10_000),
-            (2, 20, True, False, True, 5566, 471, 15),
-            (2, 10, False, True, False, 5455, 424, 12),
+            (1, 30, True, True, 10_000, 10_000, 10_000),
+            (2, 20, True, False, 5566, 471, 15),
+            (2, 10, False, True, 5455, 424, 12),
         ],
     )
 

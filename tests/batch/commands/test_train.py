@@ -68,7 +68,7 @@ def foreseeing(registry: Registry) -> str:
         tables.build(connection, n_cuts=1)
         pairs = candidates.pairs(connection, warehouse.user_ids(connection))
     parameters = {"objective": "rank:ndcg", "nthread": 1, "max_depth": 8}
-    booster = xgboost.train(parameters, to_matrix(pairs), 30)
+    booster = xgboost.train(parameters, to_matrix(pairs.in_order()), 30)
     return register(registry, booster, pairs.values)
 
 

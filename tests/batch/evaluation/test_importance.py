@@ -10,7 +10,7 @@ from tests import worlds
 from tests.batch.evaluation.conftest import HoldOut
 from tests.worlds import Connection
 
-NAMES = ("item_n_ratings", "similarity", "next_share")
+NAMES = ("item_n_ratings", "next_similarity", "user_n_ratings")
 LISTS = {user: [1 + user % 2, 3 + user % 2] for user in range(1, 41)}
 
 
@@ -21,9 +21,10 @@ def connection(hold_out: HoldOut) -> Connection:
 
 @pytest.fixture
 def booster(connection: Connection) -> xgboost.Booster:
-    """Train on the board, whose colours the similarity feature predicts."""
+    """Train on the board, whose colours what comes next predicts."""
     users = warehouse.user_ids(connection)
-    matrix = to_matrix(candidates.pairs(connection, users, names=NAMES))
+    pairs = candidates.pairs(connection, users, names=NAMES).in_order()
+    matrix = to_matrix(pairs)
     return xgboost.train({"objective": "rank:ndcg", "nthread": 1}, matrix, 5)
 
 
@@ -31,7 +32,7 @@ def test_the_predictive_feature_is_the_strongest(
     connection: Connection, booster: xgboost.Booster
 ) -> None:
     found = shap_values(connection, booster, LISTS)
-    assert next(iter(found)) == "similarity"
+    assert next(iter(found)) == "next_similarity"
     assert sorted(found.values(), reverse=True) == list(found.values()) != [0.0] * 3
     reverse = shap_values(connection, booster, dict(reversed(LISTS.items())))
     assert reverse == pytest.approx(found)

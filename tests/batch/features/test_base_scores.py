@@ -5,12 +5,12 @@ import numpy.typing as npt
 import pytest
 
 from batch import warehouse
-from batch.features import base_scores, candidates, columns, tables
+from batch.features import base_scores, item_models, tables
 from batch.features.base_scores import (
-    COLUMNS,
     EASE,
     ITEM,
     KERNELS,
+    STATES,
     Base,
     Histories,
 )
@@ -76,24 +76,28 @@ def test_state_kernels_are_sums_over_the_prefixes_of_others(built: Connection) -
             assert shares.max() > 2
 
 
-def test_ease_is_that_of_the_features(built: Connection) -> None:
-    """Of all four states, for each candidate that the linear models cover."""
-    user_ids = warehouse.user_ids(built)[:10]
-    base, histories = read(built, user_ids)
+def test_ease_sums_the_weights_of_fading_states(built: Connection) -> None:
+    """In all four states; of liked items only in the last."""
+    base, histories = read(built, warehouse.user_ids(built)[:10])
     found = base_scores.scores(base, histories)
-    pairs = candidates.pairs(built, user_ids)
-    rows = np.searchsorted(user_ids, pairs.user_ids)
-    places = np.searchsorted(base.item_ids, pairs.item_ids)
-    names = [name for name in columns.LINEAR if name.endswith("ease_score")]
-    assert names == list(COLUMNS[EASE:ITEM])
-    for column, name in enumerate(names, start=EASE):
-        values = pairs.values[name].to_numpy()
-        covered = ~np.isnan(values)
-        assert covered.sum() > 50
-        # the features' states are rounded to ten-thousandths
-        own = found[rows, column, places]
-        assert np.allclose(own[covered], values[covered], rtol=0, atol=2e-4)
-        assert (own[~covered] == 0).all()
+    model = item_models.read(built)
+    covered = np.isin(base.item_ids, model.item_ids)
+    assert 0 < covered.sum() < len(covered)
+    place_of = {item_id: i for i, item_id in enumerate(model.item_ids.tolist())}
+    for row in range(10):
+        own = slice(histories.starts[row], histories.starts[row + 1])
+        expected = np.zeros((len(STATES), len(place_of)))
+        for n_back, item in enumerate(histories.items[own].tolist()):
+            place = place_of.get(int(base.item_ids[item]))
+            if place is None:
+                continue
+            factors = STATES**n_back
+            factors[-1] *= histories.is_liked[own][n_back]
+            expected += factors[:, None] * model.ease[place] * item_models.UNIT
+        scores = found[row, EASE:ITEM]
+        assert np.allclose(scores[:, covered], expected, rtol=1e-6, atol=1e-9)
+        assert (scores[:, ~covered] == 0).all()
+        assert np.abs(expected).max() > 0.001
 
 
 def test_scores_do_not_depend_on_who_else_is_asked_for(built: Connection) -> None:
@@ -122,3 +126,36 @@ def test_the_future_moves_no_score(connection: Connection, cutoff: Cutoff) -> No
     tables.build(connection, *cutoff)
     base, histories = read(connection, warehouse.user_ids(connection))
     assert not np.array_equal(before, base_scores.scores(base, histories))
+
+
+LEAK = (
+    "from int_item_counts",
+    "from (select item_id, count(*) as n_sampled, "
+    "count(*) as n_ratings, 1 as popularity_rank "
+    "from int_ratings group by all)",
+)
+
+
+def test_a_model_that_sees_the_future_is_caught(
+    connection: Connection, cutoff: Cutoff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items of all ratings in EASE fail the test above."""
+    read_model = warehouse.read
+
+    def leaking(name: str) -> str:
+        query = read_model(name)
+        if name.endswith("int_modelled_items"):
+            assert LEAK[0] in query
+            return query.replace(*LEAK)
+        return query
+
+    monkeypatch.setattr(warehouse, "read", leaking)
+    other = worlds.change(RAGGED, cutoff, worlds.rewrite_future)
+    found = []
+    for world in (RAGGED, other):
+        worlds.stage(connection, world)
+        tables.build(connection, *cutoff)
+        base, histories = read(connection, warehouse.user_ids(connection))
+        found.append(base_scores.scores(base, histories))
+    before, after = found
+    assert not np.array_equal(before, after)

@@ -94,27 +94,27 @@ def test_every_feature_has_different_values(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs_per_block", "small_catalogue", "sizes"),
+    ("pairs_per_block", "share", "sizes"),
     [
-        (1, 0, [1] * 5),
-        (100, 0, [2, 2, 1]),
-        (149, 0, [2, 2, 1]),
-        (999, 0, [5]),
-        (100, 2000, [4, 1]),
+        (1, 1.0, [1] * 5),
+        (100, 1.0, [2, 2, 1]),
+        (149, 1.0, [2, 2, 1]),
+        (999, 1.0, [5]),
+        (100, 0.5, [4, 1]),
+        (100, 0.001, [4, 1]),
     ],
 )
 def test_blocks_split_users_in_order(
     connection: Connection,
     monkeypatch: pytest.MonkeyPatch,
     pairs_per_block: int,
-    small_catalogue: int,
+    share: float,
     sizes: list[int],
 ) -> None:
-    """Of fifty items, and with at least one user."""
+    """Of fifty items, at least half of them, and with at least one user."""
     worlds.stage(connection, RAGGED)
     monkeypatch.setattr(candidates, "PAIRS_PER_BLOCK", pairs_per_block)
-    monkeypatch.setattr(candidates, "SMALL_CATALOGUE", small_catalogue)
-    blocks = list(candidates.blocks(connection, [3, 4, 5, 8, 9]))
+    blocks = list(candidates.blocks(connection, [3, 4, 5, 8, 9], share))
     assert [len(block) for block in blocks] == sizes
     assert [user for block in blocks for user in block] == [3, 4, 5, 8, 9]
 
@@ -168,7 +168,6 @@ def test_a_sample_is_bounded_and_does_not_depend_on_blocks(
     user_ids = warehouse.user_ids(connection)
     at_once = ordered(candidates.sample(connection, user_ids).as_table())
     monkeypatch.setattr(candidates, "PAIRS_PER_BLOCK", 7 * 50)
-    monkeypatch.setattr(candidates, "SMALL_CATALOGUE", 0)
     blocks = ordered(candidates.sample(connection, user_ids).as_table())
     assert moved(at_once, blocks) == []
     monkeypatch.setattr(candidates, "MAX_PAIRS", 30)

@@ -112,7 +112,6 @@ def test_blocks_of_the_plain_scorer_change_nothing(
     pairs_per_block: int,
 ) -> None:
     at_once = lists(ragged, booster, 10, scorer="xgboost")
-    monkeypatch.setattr(candidates, "SMALL_CATALOGUE", 0)
     monkeypatch.setattr(candidates, "PAIRS_PER_BLOCK", pairs_per_block)
     assert lists(ragged, booster, 10, scorer="xgboost") == at_once
 
@@ -128,7 +127,7 @@ def test_blocks_and_tasks_of_the_compiled_scorer_change_nothing(
 
 def test_a_booster_is_given_the_features_that_it_names(ragged: Connection) -> None:
     """They may be fewer than all, in another order."""
-    names = ["similarity", "item_n_ratings", "user_n_ratings"]
+    names = ["next_similarity", "item_n_ratings", "user_n_ratings"]
     pairs = candidates.pairs(ragged, [1, 2, 3], names=names)
     target = pairs.values["item_n_ratings"].to_numpy()
     matrix = xgboost.QuantileDMatrix(pairs.values, label=target, feature_names=names)
@@ -200,7 +199,10 @@ def test_comments_and_white_space_need_no_other_test(
 
 @pytest.mark.parametrize(
     "group",
-    [("TASTE", columns.TASTE[::-1]), ("FEATURES", (*columns.FEATURES, "of_mine"))],
+    [
+        ("SEQUENCE", columns.SEQUENCE[::-1]),
+        ("FEATURES", (*columns.FEATURES, "of_mine")),
+    ],
     ids=["other order", "one more"],
 )
 def test_other_features_are_not_tested(
