@@ -39,7 +39,7 @@ SHORT = 5
 """Up to so many ratings, a history is short, and has weights of its own: popularity
 says more beside one rating than beside a hundred."""
 
-N_MOMENTS = (1_500, 4_000)
+N_MOMENTS = (1_000, 2_500)
 """How many moments teach the weights of short histories, and those of others."""
 
 EARLIEST = 0.4
@@ -55,7 +55,7 @@ after the first moment's second count less; liked ones count more."""
 
 PENALTY = 1e-3
 
-SCALE = 1.4
+SCALE = 1.2
 """How much more the margin counts in scoring than when the trees were trained. They
 learn to predict a fifth of a history: less suits that, more the very next ratings."""
 

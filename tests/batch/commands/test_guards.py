@@ -188,7 +188,8 @@ def test_a_model_of_another_release_does_not_score(site: Site) -> None:
     assert (site.meta["release"], site.meta["n_ratings"]) == ("ml-latest-small", "1200")
     # back again, what is served and what prod was trained on are others
     assert "skipped" in site.clone.run(*words)
-    site.clone.run("train", "--promote", "--raw", "ml-latest-small")
+    site.clone.run("train", "--raw", "ml-latest-small")
+    site.clone.run("promote", "--version", "2")
     assert site.clone.json(*words)["model_version"] == "2"
     assert "but version 2, which is prod, was trained on ml-l" in site.refusal("run")
 

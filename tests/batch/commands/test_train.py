@@ -188,7 +188,7 @@ def test_a_run_has_what_was_set_and_why(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("depth=6", "names and their defaults are .*max_depth=4, .*n_rounds=160"),
+        ("depth=6", "names and their defaults are .*max_depth=4, .*n_rounds=150"),
         ("max_depth", "expected NAME=VALUE"),
         ("objective=rank:map", "sets no parameter"),
         ("max_depth=-1", "xgboost refuses max_depth=-1: value -1 for"),
@@ -200,7 +200,7 @@ def test_a_run_has_what_was_set_and_why(
             "ndcg_exp_gain=2",
             "Invalid Parameter format for ndcg_exp_gain expect boolean",
         ),
-        ("n_rounds=0", "expected a value such as 160"),
+        ("n_rounds=0", "expected a value such as 150"),
         ("seed=-1", "expected a value such as 42"),
     ],
 )
