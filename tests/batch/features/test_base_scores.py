@@ -76,6 +76,24 @@ def test_state_kernels_are_sums_over_the_prefixes_of_others(built: Connection) -
             assert shares.max() > 2
 
 
+def test_pairs_have_the_scores_of_their_users_and_items(
+    built: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever blocks of users they are computed."""
+    monkeypatch.setattr(base_scores, "USERS_AT_ONCE", 7)
+    user_ids = warehouse.user_ids(built)[::2]
+    base, histories = read(built, user_ids)
+    found = base_scores.scores(base, histories)
+    pairs = [(row, item) for row in range(len(user_ids)) for item in (3 + row % 5, 1)]
+    rows, items = np.array(pairs).T
+    strong = base_scores.of_pairs(built, np.array(user_ids)[rows], base.item_ids[items])
+    assert np.array_equal(strong.scores, found[rows, :, items])
+    assert np.array_equal(strong.n_history, np.diff(histories.starts)[rows])
+    some = strong.take(np.array([4, 1]))
+    assert np.array_equal(some.scores, found[rows[[4, 1]], :, items[[4, 1]]])
+    assert some.n_history.tolist() == strong.n_history[[4, 1]].tolist()
+
+
 def test_ease_sums_the_weights_of_fading_states(built: Connection) -> None:
     """In all four states; of liked items only in the last."""
     base, histories = read(built, warehouse.user_ids(built)[:10])

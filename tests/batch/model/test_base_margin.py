@@ -130,6 +130,23 @@ def test_what_comes_next_ranks_higher(
     assert (margins.argmax(axis=1) == (latest + 1) % 30).mean() > 0.9
 
 
+def test_trees_start_from_less_than_is_scored(built: Connection) -> None:
+    """For each pair from the margin of its user and item, by the user's weights."""
+    base, user_ids = Base.read(built), warehouse.user_ids(built)
+    histories = base_scores.read_histories(built, base.item_ids, user_ids)
+    draw = np.random.default_rng(3)
+    weights = draw.standard_normal((2, len(COLUMNS)))
+    margins = base_margin.margins(base, histories, weights)
+    rows = np.sort(draw.integers(0, len(user_ids), 40))
+    items = draw.integers(0, len(base.item_ids), 40)
+    strong = base_scores.of_pairs(built, np.array(user_ids)[rows], base.item_ids[items])
+    start = base_margin.to_train_from(strong, weights)
+    assert np.allclose(base_margin.SCALE * start, margins[rows, items], rtol=1e-5)
+    assert np.abs(start).max() > 0.1
+    short = base_scores.Strong(strong.scores, np.ones(40, np.int64))
+    assert not np.allclose(base_margin.to_train_from(short, weights), start)
+
+
 def test_few_histories_teach_nothing(connection: Connection) -> None:
     both = range(1, 9)
     ratings = [(user, item, 4.0, item) for user in both for item in both]

@@ -13,7 +13,9 @@ from batch.commands import train as training
 from batch.errors import BatchError
 from batch.evaluation.evaluation import Evaluation, evaluate
 from batch.features import candidates, columns, tables
+from batch.features.base_scores import COLUMNS, Strong
 from batch.features.candidates import Pairs
+from batch.model import base_margin
 from batch.model.train import (
     MIN_NEGATIVES,
     N_STAGES,
@@ -116,6 +118,30 @@ def test_the_record_of_a_training(ragged: Pairs) -> None:
 
 
 # --- windows and stages --------------------------------------------------------------
+
+
+def test_trees_learn_what_the_base_margin_does_not_know(ragged: Pairs) -> None:
+    """Where it knows all, they are left with nothing; other weights, other trees."""
+    pairs, n = ragged.in_order(), len(ragged)
+    scores = np.zeros((n, len(COLUMNS)), np.float32)
+    scores[:, 0] = np.where(pairs.labels >= 4, 2, pairs.labels > 0)
+    known = replace(pairs, strong=Strong(scores, np.full(n, 9)))
+    weights = np.zeros((2, len(COLUMNS)))
+    matrix = to_matrix(known, weights=weights)
+    assert (matrix.get_base_margin() == 0).all()
+    weights[1, 0] = 100
+    matrix = to_matrix(known, weights=weights)
+    expected = 100 / base_margin.SCALE * scores[:, 0]
+    assert np.allclose(matrix.get_base_margin(), expected)
+
+    def trees(weights: base_margin.Weights | None) -> dict[str, float]:
+        found = train([known], None, ONE_THREAD, n_rounds=8, weights=weights)
+        return found.importance
+
+    assert trees(None)
+    assert not trees(weights)
+    weights[1, 0] = 0.1
+    assert trees(weights)
 
 
 @pytest.mark.parametrize("n_rounds", [1, 9, 10])
