@@ -2,7 +2,6 @@
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -62,33 +61,23 @@ def run(
             return result | {"skipped": True, "promoted": False, "staged": False}
         changes = guards.model_changes(inputs, served)
         guards.enforce(changes, is_accepted=accept_changes)
-        # importing MLflow and numba takes seconds, in which DuckDB reads
-        warm_up.start(settings.scorer)
-        executor = stack.enter_context(ThreadPoolExecutor(max_workers=1))
-        opened = executor.submit(resources.open_registry, settings)
         if db is None:
             db = stack.enter_context(opening)
         counts = guards.counts_of(db)
         fallen = guards.shrinks(counts, inputs, served, settings.max_shrink)
         guards.enforce(fallen, is_accepted=accept_changes)
+        warm_up.start(settings.scorer)
+        registry = resources.open_registry(settings)
         is_first = inputs.prod is None
         if is_first:
-            inputs, changes = (
-                bootstrap(db, opened.result(), inputs, settings, watch),
-                [],
-            )
-
-        def load() -> Model:
-            if inputs.prod is None:
-                return Model()
-            return Model.load(opened.result(), inputs.version, is_measured=not changes)
-
-        loading = executor.submit(load)
+            inputs, changes = bootstrap(db, registry, inputs, settings, watch), []
+        model = Model()
+        if inputs.prod is not None:
+            model = Model.load(registry, inputs.version, is_measured=not changes)
         with watch.stage("features"):
             log.info("building the features as of now")
             tables.build(db, n_cuts=0, scale=settings.scale, merges_films=True)
             write_features(db, settings)
-        model = loading.result()
         guards.enforce(guards.nothing_to_recommend(db), is_accepted=accept_changes)
         former = served if guards.is_same_release(inputs, served) else None
         measured = forerunner.measure(db, client, former)
@@ -97,7 +86,7 @@ def run(
             db, model, inputs, past, client, lock, settings, watch, is_staged=stage
         )
         if measured is not None:
-            forerunner.log_run(opened.result(), measured)
+            forerunner.log_run(registry, measured)
         return summary(client, url, watch, generation) | {
             "skipped": False,
             "promoted": is_first and inputs.prod is not None,

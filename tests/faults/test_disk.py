@@ -70,6 +70,7 @@ def test_too_little_memory_is_named(tmp_path: Path) -> None:
         connection.execute("select list(i) from range(4000000) r (i)").fetchall()
 
 
+@pytest.mark.slow
 def test_a_run_without_room_to_spill_ends_in_one_line(tmp_path: Path) -> None:
     """It writes no file; with room the next one succeeds."""
     crowd(tmp_path / "raw", 2500)

@@ -71,6 +71,7 @@ def test_a_first_run(
     assert kinds["meta"]["model_version"] == prod_of(new)
 
 
+@pytest.mark.slow
 def test_promote(new: Clone) -> None:
     """`prod` is the one version or the other, and loads."""
     new.run("run")
@@ -91,6 +92,7 @@ def test_promote(new: Clone) -> None:
     assert prod_of(new) == "2"
 
 
+@pytest.mark.slow
 def test_a_new_store(tmp_path: Path) -> None:
     """MLflow cannot open tables that it has made by half: there are none such."""
     draw = np.random.default_rng(SEED)
