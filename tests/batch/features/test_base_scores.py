@@ -15,7 +15,7 @@ from batch.features.base_scores import (
     Histories,
 )
 from tests import worlds
-from tests.worlds import Connection, Cutoff
+from tests.worlds import Connection, Cutoff, World
 
 Doubles = npt.NDArray[np.float64]
 
@@ -129,21 +129,23 @@ def test_scores_do_not_depend_on_who_else_is_asked_for(built: Connection) -> Non
         assert np.array_equal(alone[0], together[3 * row])
 
 
-def test_the_future_moves_no_score(connection: Connection, cutoff: Cutoff) -> None:
-    other = worlds.change(RAGGED, cutoff, worlds.rewrite_future)
-    found = []
-    for world in (RAGGED, other):
-        worlds.stage(connection, world)
-        tables.build(connection, *cutoff)
-        base, histories = read(connection, warehouse.user_ids(connection))
-        found.append(base_scores.scores(base, histories))
-    before, after = found
-    assert np.array_equal(before, after)
-    past = worlds.change(RAGGED, cutoff, worlds.rewrite_past)
-    worlds.stage(connection, past)
+def of_world(
+    connection: Connection, world: World, cutoff: Cutoff
+) -> base_scores.Floats:
+    """Return the scores of all users of a world, as of a cutoff."""
+    worlds.stage(connection, world)
     tables.build(connection, *cutoff)
     base, histories = read(connection, warehouse.user_ids(connection))
-    assert not np.array_equal(before, base_scores.scores(base, histories))
+    return base_scores.scores(base, histories)
+
+
+def test_the_future_moves_no_score(connection: Connection, cutoff: Cutoff) -> None:
+    other = worlds.change(RAGGED, cutoff, worlds.rewrite_future)
+    before = of_world(connection, RAGGED, cutoff)
+    after = of_world(connection, other, cutoff)
+    assert np.array_equal(before, after)
+    past = worlds.change(RAGGED, cutoff, worlds.rewrite_past)
+    assert not np.array_equal(before, of_world(connection, past, cutoff))
 
 
 LEAK = (
@@ -169,11 +171,6 @@ def test_a_model_that_sees_the_future_is_caught(
 
     monkeypatch.setattr(warehouse, "read", leaking)
     other = worlds.change(RAGGED, cutoff, worlds.rewrite_future)
-    found = []
-    for world in (RAGGED, other):
-        worlds.stage(connection, world)
-        tables.build(connection, *cutoff)
-        base, histories = read(connection, warehouse.user_ids(connection))
-        found.append(base_scores.scores(base, histories))
-    before, after = found
+    before = of_world(connection, RAGGED, cutoff)
+    after = of_world(connection, other, cutoff)
     assert not np.array_equal(before, after)
